@@ -1,0 +1,123 @@
+"""The leak check itself: it finds what is left, and is silent about what is not."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from multiprocessing.shared_memory import SharedMemory
+
+import pytest
+
+from tests.support.leaks import Stock, left_since, take_stock
+
+# Prints the id of a child that sleeps, and ends: the child has lost its parent.
+ORPHAN_MAKER = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'input()'], stdout=2).pid)"
+
+
+@pytest.fixture
+def before() -> Stock:
+    return take_stock()
+
+
+def found(before: Stock) -> list[str]:
+    """Without settling: what the tests below leave stays as long as they want it to."""
+    return left_since(before, settle_s=0)
+
+
+def test_nothing_is_found_where_nothing_is_left(before: Stock) -> None:
+    assert left_since(before) == []
+
+
+def test_a_child_process_is_found(before: Stock) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert any(line.startswith(f"process {child.pid}: {sys.executable}") for line in found(before))
+
+
+def test_a_process_that_lost_its_parent_is_found(before: Stock) -> None:
+    read, write = os.pipe()
+    output = subprocess.run([sys.executable, "-c", ORPHAN_MAKER], stdin=read, stdout=subprocess.PIPE, check=True).stdout
+    assert any(line.startswith(f"process {int(output)}:") for line in found(before))
+    os.close(read)
+    os.close(write)
+
+
+def test_a_zombie_is_found(before: Stock) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert f"process {child.pid}: a zombie: nobody has waited for it" in found(before)
+    child.wait()
+
+
+def test_a_thread_is_found(before: Stock) -> None:
+    may_end = threading.Event()
+    thread = threading.Thread(target=may_end.wait, name="left behind")
+    thread.start()
+    assert f"thread {thread.ident}: left behind" in found(before)
+    may_end.set()
+    thread.join()
+
+
+def test_a_descriptor_is_found(before: Stock) -> None:
+    with socket.socket() as one:
+        assert [line.split(":")[0] for line in found(before)] == [f"descriptor {one.fileno()}"]
+
+
+def test_a_descriptor_that_now_leads_elsewhere_is_found() -> None:
+    with socket.socket() as one, socket.socket() as other:
+        before = take_stock()
+        os.dup2(other.fileno(), one.fileno())
+        assert [line.split(":")[0] for line in found(before)] == [f"descriptor {one.fileno()}"]
+
+
+def test_shared_memory_is_found(before: Stock) -> None:
+    memory = SharedMemory(create=True, size=1)
+    memory.close()
+    assert f"shared memory {memory.name}: not unlinked" in found(before)
+    memory.unlink()
+
+
+def test_mapped_memory_without_a_name_is_found(before: Stock) -> None:
+    descriptor = os.memfd_create("left-behind")
+    os.truncate(descriptor, mmap.PAGESIZE)
+    with mmap.mmap(descriptor, mmap.PAGESIZE):
+        os.close(descriptor)
+        assert any(line.startswith("mapping ") and "/memfd:left-behind" in line for line in found(before))
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, pytestconfig: pytest.Config) -> Iterator[pytest.Pytester]:
+    """A test suite of its own that has this one's `conftest.py`."""
+    pytester.makeini(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+        f"pythonpath = {pytestconfig.rootpath}"
+    )
+    pytester.makeconftest((pytestconfig.rootpath / "tests" / "conftest.py").read_text(encoding="utf-8"))
+    yield pytester
+
+
+def test_a_test_that_leaves_something_fails(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        """
+        import asyncio, os
+
+        async def test_leaves_a_task():
+            asyncio.create_task(asyncio.Event().wait(), name="left behind")
+
+        async def test_ends_its_task():
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(0))
+
+        def test_leaves_nothing():
+            os.close(os.dup(0))
+        """
+    )
+    result = suite.runpytest_subprocess()
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*ERROR at teardown of test_leaves_a_task*", "left behind:", "asyncio task left behind*"]
+    )
