@@ -1,0 +1,35 @@
+"""What is known of the end of a worker: a record without opinion.
+
+Made by the engines (which know signals and exit codes by name), read by the scheduler and by whoever tells the caller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """`signal` is a name ("SIGSEGV"), `exit_code` a number; both are None where nobody can tell any more.
+
+    `note` says more where more is known, in words that may be shown to the caller.
+    """
+
+    signal: str | None = None
+    exit_code: int | None = None
+    note: str = ""
+
+    def facts(self) -> dict[str, object]:
+        """The fields of the problem document."""
+        if self.signal is not None:
+            return {"signal": self.signal}
+        return {"exit_code": self.exit_code}
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            what = f"ended by {self.signal}"
+        elif self.exit_code is not None:
+            what = f"exited with code {self.exit_code}"
+        else:
+            what = "ended, nobody can tell how"
+        return f"{what} ({self.note})" if self.note else what

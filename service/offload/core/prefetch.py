@@ -1,0 +1,103 @@
+"""How many jobs a slot may hold beyond the one that runs.
+
+A worker that gets its next job only after its last answer idles for a round trip, and is woken anew for each job.  So a
+slot may hold more, but only while all that waits in it is expected to be short.  Lives here: which slots have room,
+and since when somebody waits behind a job that should have been over by now.  The scheduler gives and takes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from offload.core.admission import RunTimes
+from offload.core.deadlines import Deadlines
+from offload.core.job import Job
+from offload.core.slot import Slot
+
+# A sketch with 8 in flight a lane came within a few percent of a handler that runs no job at all.
+MAX_IN_SLOT: Final = 8
+# What a job may be expected to wait behind others in a slot: less than anybody notices, several times a round trip.
+MAX_AHEAD_S: Final = 0.001
+# A job that has run for so long was no short one: who waits behind it is taken back.
+PATIENCE_S: Final = 0.005
+
+
+class Prefetch:
+    def __init__(self, run_times: RunTimes) -> None:
+        self._run_times = run_times
+        self._with_room: dict[Slot, None] = {}
+        self._held_up: Deadlines[Slot] = Deadlines()
+
+    def is_short(self, job: Job) -> bool:
+        """Whether it may wait behind others, and others behind it.
+
+        Memory is measured for one job at a time, and what is printed must be known for one job's.
+        """
+        index = job.limits.index
+        is_short = self._run_times.is_known(index, below_s=MAX_AHEAD_S)
+        return is_short and job.limits.memory_bytes is None and not self._run_times.prints(index)
+
+    def find_room(self, job: Job, now: float) -> Slot | None:
+        """A slot that `job` may be given to although another runs there, None if there is none."""
+        if not self._with_room or not self.is_short(job):
+            return None
+        while self._with_room:
+            slot, _ = self._with_room.popitem()
+            if self._has_room(slot, now):
+                return slot
+        return None
+
+    def look_at(self, slot: Slot) -> None:
+        """The slot may have room now."""
+        self._with_room[slot] = None
+
+    def gave(self, slot: Slot) -> None:
+        """The slot, in which `find_room` found room, was given one more job."""
+        if len(slot.behind) + 1 < MAX_IN_SLOT:
+            self._with_room[slot] = None
+        if slot not in self._held_up:
+            self._watch(slot)
+
+    def forget(self, slot: Slot) -> None:
+        """The slot is no more."""
+        self._with_room.pop(slot, None)
+        self._held_up.discard(slot)
+
+    def held_up(self, now: float) -> list[Slot]:
+        """The slots in which jobs wait behind one that takes long, each told once."""
+        long_ones = []
+        for slot in self._held_up.pop_due(now):
+            head = slot.job
+            if not slot.behind or head is None or head.started_at is None:
+                continue
+            if head.started_at + PATIENCE_S <= now:
+                long_ones.append(slot)
+            else:
+                self._watch(slot)
+        return long_ones
+
+    def next_instant(self) -> float | None:
+        return self._held_up.next_instant()
+
+    def check_invariants(self, slots: Collection[Slot]) -> None:
+        assert set(slots) >= self._with_room.keys(), "a slot that is no more is said to have room"
+
+    def _watch(self, slot: Slot) -> None:
+        if slot.job is not None and slot.job.started_at is not None:
+            self._held_up.set(slot, slot.job.started_at + PATIENCE_S)
+
+    def _has_room(self, slot: Slot, now: float) -> bool:
+        head = slot.job
+        if head is None or head.started_at is None or head.is_settled or slot.is_leaving:
+            return False
+        if len(slot.behind) + 1 >= MAX_IN_SLOT or head.started_at + PATIENCE_S <= now or not self.is_short(head):
+            return False
+        # By what is known today: much may have been learnt of a task since its jobs were admitted.
+        expected_s = self._run_times.expected_s
+        ahead_s = expected_s(head.limits.index)
+        for job in slot.behind:
+            if job.is_settled:
+                return False  # it could not be taken back, and is stopped when it comes first
+            ahead_s += expected_s(job.limits.index)
+        return ahead_s <= MAX_AHEAD_S

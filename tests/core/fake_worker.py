@@ -1,0 +1,150 @@
+"""Workers without processes, for the simulation: what each was given, and when it is at what.
+
+Lives here: the truth about one slot's worker.  It does its jobs in their order, and begins the next the moment that the
+one before is over, whatever anybody knows of that yet.  As nothing can be taken back but what comes last, all times are
+known as soon as a job is given.  `FakeEngine` draws the chances and reports.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from enum import Enum, auto
+from typing import Final
+
+from offload.core.admission import RunTimes
+from offload.core.deadlines import TICK_S
+from offload.core.job import Job, SlotId
+from offload.core.prefetch import MAX_AHEAD_S, MAX_IN_SLOT, PATIENCE_S
+from offload.core.slot import SlotState
+
+# How late the driver's timer may fire, as an event loop's does.
+TIMER_LATE_S: Final = 0.001
+# How late an answer may be heard of after the end of its run.
+ANSWER_LATE_S: Final = 0.0002
+# So long may a run be behind which a job waits that has not begun.
+LONGEST_AHEAD_S: Final = PATIENCE_S + TICK_S + TIMER_LATE_S + ANSWER_LATE_S + 1e-6
+
+
+class State(Enum):
+    """As far as it was reported: a worker that has died is not DEAD before that."""
+
+    STARTING = auto()
+    UP = auto()
+    STOPPING = auto()
+    DEAD = auto()
+
+
+class Run:
+    """One job in the hands of a worker.  Instants; infinity is never.  `is_held`: neither answered nor given up."""
+
+    __slots__ = ("begins_at", "ends_at", "given_at", "is_held", "job")
+
+    def __init__(self, job: Job, *, given_at: float, begins_at: float) -> None:
+        self.job = job
+        self.given_at = given_at
+        self.begins_at = begins_at
+        self.ends_at = math.inf
+        self.is_held = True
+
+
+class Worker:
+    """One slot's worker and those that follow it, each of a generation of its own.
+
+    `hand` counts what it was given, so that an old chance is known.  `has_died`: it does nothing any more.
+    `is_garbled`: its channel holds nothing that could be read.
+    """
+
+    __slots__ = ("generation", "hand", "has_died", "is_garbled", "is_leaving", "runs", "slot", "state")
+
+    def __init__(self, slot: SlotId) -> None:
+        self.slot = slot
+        self.generation = 0
+        self.hand = 0
+        self.state = State.DEAD
+        self.runs: deque[Run] = deque()
+        self.has_died = False
+        self.is_garbled = False
+        self.is_leaving = False
+
+    def start(self) -> None:
+        assert not self.runs
+        self.state = State.STARTING
+        self.generation += 1
+        self.has_died = self.is_garbled = self.is_leaving = False
+
+    @property
+    def seen_as(self) -> SlotState:
+        """What the scheduler must think of its slot."""
+        if self.state in (State.STARTING, State.DEAD):
+            return SlotState.ABSENT
+        if self.state is State.STOPPING:
+            return SlotState.STOPPING
+        return SlotState.BUSY if self.runs else SlotState.IDLE
+
+    def jobs(self) -> list[Job]:
+        return [run.job for run in self.runs]
+
+    def give(self, job: Job, now: float) -> Run:
+        """One more job, which it begins when it is done with the others; when it ends is up to the caller."""
+        begins_at = max(now, self.runs[-1].ends_at) if self.runs else now
+        run = Run(job, given_at=now, begins_at=math.inf if self.has_died else begins_at)
+        self.runs.append(run)
+        self.hand += 1
+        return run
+
+    def check_room(self, job: Job, run_times: RunTimes) -> None:
+        """One more job may wait here: all is short, nothing is measured, and no more than a little comes before."""
+        assert len(self.runs) < MAX_IN_SLOT, f"slot {self.slot} holds too many"
+        for one in (self.runs[0].job, job):
+            assert run_times.is_known(one.limits.index, below_s=MAX_AHEAD_S), f"{one!r} is long, or unknown"
+            assert one.limits.memory_bytes is None, f"{one!r} is measured, and shares slot {self.slot}"
+        ahead_s = 0.0
+        for run in self.runs:
+            ahead_s += run_times.expected_s(run.job.limits.index)
+        assert ahead_s <= MAX_AHEAD_S, f"{job!r} is to wait {ahead_s} s"
+
+    def take_back(self, job: Job, now: float) -> bool:
+        """The newest job, if it has not begun."""
+        run = self.runs[-1]
+        if run.begins_at <= now:
+            return False
+        self.check_patience(now)
+        self.runs.pop()
+        run.is_held = False
+        return True
+
+    def answer(self) -> Run:
+        """Its first job is done with: the answer is heard."""
+        run = self.runs.popleft()
+        run.is_held = False
+        if self.runs and self.runs[0].given_at < run.ends_at:
+            assert run.ends_at - run.begins_at <= LONGEST_AHEAD_S, f"{self.runs[0].job!r} waited behind {run.job!r}"
+        return run
+
+    def die(self, now: float, *, is_garbled: bool) -> None:
+        """What is under way will never end, what has not begun will never begin."""
+        self.has_died = True
+        self.is_garbled = is_garbled
+        for run in self.runs:
+            if run.begins_at > now:
+                run.begins_at = math.inf
+            if run.ends_at > now:
+                run.ends_at = math.inf
+
+    def end(self, now: float) -> list[Run]:
+        """Its death is reported: returns what it had."""
+        self.check_patience(now)
+        lost = list(self.runs)
+        for run in lost:
+            run.is_held = False
+        self.runs.clear()
+        self.hand += 1
+        self.state = State.DEAD
+        return lost
+
+    def check_patience(self, now: float) -> None:
+        """No job waits, not begun, behind one that takes long."""
+        current = next((run for run in reversed(self.runs) if run.begins_at <= now), None)
+        if current is not None and current is not self.runs[-1] and current.ends_at > now:
+            assert now - current.begins_at <= LONGEST_AHEAD_S, f"{self.runs[-1].job!r} waits behind {current.job!r}"
