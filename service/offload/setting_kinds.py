@@ -1,0 +1,195 @@
+"""What a setting may be: counts, durations, sizes, choices, switches and texts.
+
+Lives here: for each kind its range in words, how a value is read, from a text as well as from what TOML and callers
+have, and how it is shown.  No setting is known here.  `settings` builds its table of these.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+_DECIMAL_UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BINARY_UNITS: Final = {"KIB": KIB, "MIB": MIB, "GIB": GIB, "TIB": 1024 * GIB}
+_UNITS: Final = _DECIMAL_UNITS | _BINARY_UNITS
+_SIZE: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?((?:[KMGT]I?)?B)?", re.IGNORECASE)
+_WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
+_TRUE_WORDS: Final = frozenset({"true", "yes", "on", "1"})
+_FALSE_WORDS: Final = frozenset({"false", "no", "off", "0"})
+
+_MAX_SECONDS: Final = 30 * 24 * 3600.0
+_SHOWN_CHARACTERS: Final = 60
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "64 KiB", "32MB" (10^6), "1.5GiB" or "4096".  Raises ValueError."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"not a size: {shown(text)}")
+    return int(float(match[1]) * _UNITS[(match[2] or "").upper()])
+
+
+def shown(value: object) -> str:
+    """A value for a message: quoted, control characters escaped, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+class Values(Protocol):
+    """What a setting may be."""
+
+    @property
+    def placeholder(self) -> str:
+        """Stands for the value in `--help`; empty for a switch, which takes none."""
+
+    @property
+    def range(self) -> str:
+        """What is accepted, in words."""
+
+    def read(self, value: object) -> Any:
+        """The value as the service uses it, from a text or from what TOML and callers have.  Raises ValueError."""
+
+    def show(self, value: Any) -> str:
+        """The way back, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A whole number.  `zero` says what 0 means where it is not just a number."""
+
+    minimum: int
+    maximum: int
+    zero: str = ""
+    placeholder: str = "N"
+
+    @property
+    def range(self) -> str:
+        return f"a whole number from {self.minimum} to {self.maximum}" + (f"; 0 = {self.zero}" if self.zero else "")
+
+    def read(self, value: object) -> int:
+        if isinstance(value, str) and _WHOLE.fullmatch(value):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not self.minimum <= value <= self.maximum:
+            raise ValueError
+        return value
+
+    def show(self, value: int) -> str:
+        return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    minimum: float
+    maximum: float = _MAX_SECONDS
+    placeholder: str = "SECONDS"
+
+    @property
+    def range(self) -> str:
+        return f"seconds from {self.minimum:g} to {self.maximum:.0f}"
+
+    def read(self, value: object) -> float:
+        number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+        if number is None or not self.minimum <= number <= self.maximum:  # so is not-a-number: it compares as false
+            raise ValueError
+        return number
+
+    def show(self, value: float) -> str:
+        return f"{value:g} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Bytes.  `zero` says what 0 means; without it 0 is out of range."""
+
+    minimum: int
+    maximum: int
+    zero: str = ""
+    placeholder: str = "SIZE"
+
+    @property
+    def range(self) -> str:
+        text = f'a size from {self.show(self.minimum)} to {self.show(self.maximum)}, such as 4096, "32MB" or "1GiB"'
+        return f"{text}; 0 = {self.zero}" if self.zero else text
+
+    def read(self, value: object) -> int:
+        size = parse_size(value) if isinstance(value, str) else value
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise ValueError
+        if not (self.minimum <= size <= self.maximum or (self.zero and size == 0)):
+            raise ValueError
+        return size
+
+    def show(self, value: int) -> str:
+        for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+            if value and value % unit == 0:
+                return f"{value // unit} {name}"
+        return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    kind: type[StrEnum]
+
+    @property
+    def placeholder(self) -> str:
+        return "{" + ",".join(self.kind) + "}"
+
+    @property
+    def range(self) -> str:
+        return "one of " + ", ".join(self.kind)
+
+    def read(self, value: object) -> StrEnum:
+        if not isinstance(value, str):
+            raise ValueError
+        return self.kind(value.lower())
+
+    def show(self, value: StrEnum) -> str:
+        return value.value
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    placeholder: str = ""
+
+    @property
+    def range(self) -> str:
+        return "true or false"
+
+    def read(self, value: object) -> bool:
+        if isinstance(value, str) and value.lower() in _TRUE_WORDS | _FALSE_WORDS:
+            return value.lower() in _TRUE_WORDS
+        if not isinstance(value, bool):
+            raise ValueError
+        return value
+
+    def show(self, value: bool) -> str:
+        return "true" if value else "false"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text that matches `pattern` as a whole; `range` says so in words."""
+
+    range: str
+    pattern: str
+    max_bytes: int
+    is_optional: bool = False
+    placeholder: str = "TEXT"
+
+    def read(self, value: object) -> str | None:
+        if value is None and self.is_optional:
+            return None
+        if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
+            raise ValueError
+        if len(os.fsencode(value)) > self.max_bytes:
+            raise ValueError
+        return value
+
+    def show(self, value: str | None) -> str:
+        return "none" if value is None else value or "empty"
