@@ -1,0 +1,52 @@
+"""Turn CPU-heavy Python functions into an HTTP compute service.
+
+The public names, imported when they are first used, so that a worker process pays for nothing that it does not use:
+`task`, `on_worker_start`, `current_job`, `current_lane`, `Response` for those who write tasks; `create_app`,
+`Settings`, `OffloadError` for those who run them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from offload.errors import OffloadError as OffloadError
+    from offload.service import create_app as create_app
+    from offload.settings import Settings as Settings
+    from offload.tasks.context import current_job as current_job
+    from offload.tasks.context import current_lane as current_lane
+    from offload.tasks.definition import on_worker_start as on_worker_start
+    from offload.tasks.definition import task as task
+    from offload.tasks.response import Response as Response
+
+__version__: Final = "0.1.0"
+
+_HOMES: Final = {
+    "OffloadError": "offload.errors",
+    "Response": "offload.tasks.response",
+    "Settings": "offload.settings",
+    "create_app": "offload.service",
+    "current_job": "offload.tasks.context",
+    "current_lane": "offload.tasks.context",
+    "on_worker_start": "offload.tasks.definition",
+    "task": "offload.tasks.definition",
+}
+
+__all__ = [
+    "OffloadError",
+    "Response",
+    "Settings",
+    "create_app",
+    "current_job",
+    "current_lane",
+    "on_worker_start",
+    "task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)

@@ -1,0 +1,60 @@
+"""What a running task may ask about itself.
+
+Lives here: the job that this worker process runs, and the number of its lane.  A worker runs one job at a time, so it
+is plain state of the process, and threads that the task starts see it too.  `worker` sets it; tasks read it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class CurrentJob(NamedTuple):
+    """The running job.  A named tuple, because one is made for every job.
+
+    `attempt` counts from 1.  `lane` is the number of this worker's lane, from 0; it stays the same when the worker is
+    replaced.  `request_id` and `traceparent` are what the caller sent, empty where there was none.
+    """
+
+    id: str
+    task: str
+    attempt: int
+    lane: int
+    request_id: str
+    traceparent: str
+
+
+class _WorkerState:
+    """One for each process."""
+
+    __slots__ = ("job", "lane")
+
+    def __init__(self) -> None:
+        self.job: CurrentJob | None = None
+        self.lane: int | None = None
+
+
+_state = _WorkerState()
+
+
+def current_job() -> CurrentJob | None:
+    """The job that runs in this process; None outside of a job, so also in tests and in `@on_worker_start`."""
+    return _state.job
+
+
+def current_lane() -> int | None:
+    """The number of this worker's lane, from 0 to the number of workers and spares - 1, to pick a GPU by, say.
+
+    Known in `@on_worker_start` already; None where there is no worker, as in tests.
+    """
+    return _state.lane
+
+
+def set_current(job: CurrentJob | None) -> None:
+    """For the worker: this job begins; None when it is over."""
+    _state.job = job
+
+
+def set_lane(lane: int | None) -> None:
+    """For the worker: it works for this lane."""
+    _state.lane = lane

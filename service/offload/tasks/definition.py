@@ -1,0 +1,208 @@
+"""The decorators that users write.
+
+Lives here: `task` and `on_worker_start`, and the checks of what is given to them.  A decorator attaches a record to the
+function and returns the function itself, which stays an ordinary one; there is no registry, the loader finds the
+records in the module's namespace.  Every module of a user imports this one, so it imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, overload
+
+from offload.errors import TaskDefinitionError
+from offload.setting_kinds import parse_size, shown
+
+# Above it nobody waits for the last attempt; a worker is told the attempt's number in one byte.
+MAX_RETRIES: Final = 100
+MAX_NAME_LENGTH: Final = 100
+_MAX_TIMEOUT_S: Final = 30 * 24 * 3600.0  # 30 days, as for the service's default
+
+_DEFINITION: Final = "__offload_task__"
+_HOOK: Final = "__offload_on_worker_start__"
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskDefinition:
+    """What the user said of a task.
+
+    `timeout_s` limits the run time, seconds; None for the service's default.  `memory_bytes` limits the peak resident
+    memory, None for no limit.  `retries` is how often a job whose worker died is tried again.
+    """
+
+    function: Callable[..., Any]
+    name: str
+    timeout_s: float | None = None
+    memory_bytes: int | None = None
+    retries: int = 0
+
+
+@overload
+def task(function: F, /) -> F: ...
+@overload
+def task(
+    *,
+    name: str | None = None,
+    timeout: float | None = None,
+    memory: int | str | None = None,
+    retries: int = 0,
+) -> Callable[[F], F]: ...
+def task(
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    timeout: float | None = None,
+    memory: int | str | None = None,
+    retries: int = 0,
+) -> F | Callable[[F], F]:
+    """Makes a plain function a task: `@task`, or `@task(timeout=5)`.  The function itself stays as it is.
+
+    `name`: the task's name in URLs, the function's own by default; letters, digits, `_`, `-` and `.`, up to 100.
+    `timeout`: limit on the run time, seconds, above 0 and up to 30 days; the service's default if left out.
+    `memory`: limit on the worker's peak memory, bytes or text such as "512MB" or "2GiB"; no limit if left out.
+    `retries`: how often a job whose worker died is tried again, 0 to 100.
+
+    Raises TaskDefinitionError for what cannot be a task, and for values outside of these ranges.
+    """
+
+    def attach(function: F) -> F:
+        named = name if isinstance(name, str) else _name_of(function)
+        _refuse_what_cannot_be_called(function, named)
+        definition = TaskDefinition(
+            function=function,
+            name=_checked_name(name, function),
+            timeout_s=_checked_timeout_s(timeout, named),
+            memory_bytes=_checked_memory_bytes(memory, named),
+            retries=_checked_retries(retries, named),
+        )
+        return _mark(function, _DEFINITION, definition, named)
+
+    return attach if function is None else attach(function)
+
+
+def on_worker_start(function: F) -> F:
+    """Has each worker call this function once before it takes jobs: to load a model, say.
+
+    It takes no arguments.  If it raises, the worker does not start.  Raises TaskDefinitionError for what cannot be
+    called that way.
+    """
+    named = _name_of(function)
+    _refuse_what_cannot_be_called(function, named)
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        raise TaskDefinitionError(named, "an @on_worker_start function is called without arguments") from None
+    except ValueError:
+        pass  # written in C, without a signature to look at: the call itself will tell
+    return _mark(function, _HOOK, True, named)
+
+
+def definition_of(value: object) -> TaskDefinition | None:
+    """The record that `@task` attached to `value`, None if it is no task."""
+    definition = _attached(value, _DEFINITION)
+    return definition if isinstance(definition, TaskDefinition) else None
+
+
+def is_worker_start_hook(value: object) -> bool:
+    return _attached(value, _HOOK) is True
+
+
+def _attached(value: object, attribute: str) -> object:
+    # Never an ordinary getattr: a lazy proxy in the user's module may answer, or raise, anything at all.
+    return inspect.getattr_static(value, attribute, None) if callable(value) else None
+
+
+def _mark(function: F, attribute: str, value: object, named: str) -> F:
+    try:
+        setattr(function, attribute, value)
+    except (AttributeError, TypeError):
+        raise TaskDefinitionError(named, "it is no plain function; wrap it in one with `def`") from None
+    return function
+
+
+def _name_of(function: object) -> str:
+    name = getattr(function, "__name__", None)
+    return name if isinstance(name, str) else shown(function)
+
+
+def _refuse_what_cannot_be_called(function: object, named: str) -> None:
+    if isinstance(function, str):
+        raise TaskDefinitionError(named, f"a name is given as @task(name={function!r})")
+    if isinstance(function, (staticmethod, classmethod)) or _is_method(function):
+        raise TaskDefinitionError(named, "it is defined in a class; only functions of a module are supported")
+    if inspect.isclass(function) or not callable(function):
+        raise TaskDefinitionError(named, f"only plain functions are supported, not {shown(function)}")
+    called = inspect.unwrap(function)
+    if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
+        raise TaskDefinitionError(
+            named, "`async def` is not supported: a worker runs one job at a time, write a plain `def`"
+        )
+    if inspect.isgeneratorfunction(called):
+        raise TaskDefinitionError(named, "a generator is not supported: return the whole result instead of `yield`")
+
+
+def _is_method(function: object) -> bool:
+    """Whether it is defined directly in a class's body: "Model.predict", but not "make.<locals>.predict"."""
+    if inspect.ismethod(function):
+        return True
+    outer, _, _ = getattr(function, "__qualname__", "").rpartition(".")
+    return inspect.isfunction(function) and bool(outer) and not outer.endswith("<locals>")
+
+
+def _checked_name(name: str | None, function: object) -> str:
+    if name is None:
+        name = _name_of(function)
+        if name == "<lambda>" or not isinstance(getattr(function, "__name__", None), str):
+            raise TaskDefinitionError(name, "it has no name of its own; give it one: @task(name=…)")
+    if not isinstance(name, str):
+        raise TaskDefinitionError(_name_of(function), f"name must be text, not {shown(name)}")
+    if len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name) or not name.strip("."):
+        raise TaskDefinitionError(
+            name[:MAX_NAME_LENGTH],
+            f"a name has letters (a to z), digits, '_', '-' and '.', not only dots, and at most {MAX_NAME_LENGTH} "
+            "characters; give it another: @task(name=…)",
+        )
+    return name
+
+
+def _checked_timeout_s(timeout: Any, named: str) -> float | None:
+    if timeout is None:
+        return None
+    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if not is_number or not 0 < timeout <= _MAX_TIMEOUT_S:  # so is not-a-number: it compares as false
+        raise TaskDefinitionError(
+            named, f"timeout must be a number of seconds above 0 and up to {_MAX_TIMEOUT_S:.0f}, not {shown(timeout)}"
+        )
+    return float(timeout)
+
+
+def _checked_memory_bytes(memory: object, named: str) -> int | None:
+    if memory is None:
+        return None
+    size_bytes = 0
+    if isinstance(memory, int) and not isinstance(memory, bool):
+        size_bytes = memory
+    elif isinstance(memory, str):
+        with suppress(ValueError):
+            size_bytes = parse_size(memory)
+    if size_bytes <= 0:
+        raise TaskDefinitionError(
+            named, f'memory must be a number of bytes above 0, or text such as "512MB" or "2GiB", not {shown(memory)}'
+        )
+    return size_bytes
+
+
+def _checked_retries(retries: object, named: str) -> int:
+    if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= MAX_RETRIES:
+        raise TaskDefinitionError(
+            named, f"retries must be a whole number from 0 to {MAX_RETRIES}, not {shown(retries)}"
+        )
+    return retries

@@ -1,0 +1,93 @@
+"""What a worker finds wrong with one job.
+
+Lives here: `Fault`, the reason together with the fields of the problem that the caller gets, and how an exception of
+the user's is told.  Whatever the user's objects do when they are looked at, nothing here raises for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from offload.core.job import Reason
+from offload.errors import OffloadError
+
+MAX_MESSAGE_LENGTH: Final = 2_000
+_MAX_NAME_LENGTH: Final = 200
+_MAX_MESSAGE_IN_DETAIL: Final = 300
+
+
+class Fault(OffloadError):  # the word for what is wrong with a job, not with us
+    """Ends the job with `reason`; `fields` are the problem's own, `detail` among them: what happened, the limit, and
+    what to do."""
+
+    def __init__(self, reason: Reason, *, detail: str, **fields: Any) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.fields: dict[str, Any] = {"detail": detail, **fields}
+
+    def __str__(self) -> str:
+        return str(self.fields["detail"])
+
+    def to_json(self) -> bytes:
+        """The fields as one JSON object; never raises.  Text that is no Unicode arrives with replacements."""
+        try:
+            return orjson.dumps(self.fields)
+        except TypeError:
+            return orjson.dumps(_made_plain(self.fields))
+
+
+def task_error(error: BaseException) -> Fault:
+    """The fault of a task that raised."""
+    name, message = exception_name(error), exception_message(error)
+    told = f"{name}: {shortened(message, _MAX_MESSAGE_IN_DETAIL)}" if message else name
+    detail = f"The task raised {told}. The arguments do not suit it, or the task has to be mended."
+    return Fault(Reason.TASK_ERROR, detail=detail, exception=name, message=message)
+
+
+def exception_name(error: BaseException) -> str:
+    """The name of the exception's type, without its module."""
+    return shortened(_type_attribute("__name__", error), _MAX_NAME_LENGTH)
+
+
+def exception_message(error: BaseException) -> str:
+    """`str(error)`, up to 2,000 characters; says so if it cannot be had."""
+    try:
+        return shortened(str(error), MAX_MESSAGE_LENGTH)
+    except BaseException as fault:  # an exception's `__str__` may do anything, raising SystemExit included
+        return f"(no message: its __str__ raised {exception_name(fault)})"
+
+
+def full_type_name(value: object) -> str:
+    """The name of the type with its module: "builtins.list"."""
+    module, name = _type_attribute("__module__", value), _type_attribute("__qualname__", value)
+    return shortened(f"{module}.{name}", _MAX_NAME_LENGTH)
+
+
+def shortened(text: str, length: int) -> str:
+    """`text` as an exact `str` of at most about `length` characters that can be encoded."""
+    kept = str.__getitem__(text, slice(length))  # a subclass may cut, and encode, in ways of its own
+    kept = kept.encode("utf-8", "replace").decode("utf-8")
+    left_out = str.__len__(text) - length
+    return f"{kept}… ({left_out:,} characters more)" if left_out > 0 else kept
+
+
+def _type_attribute(name: str, value: object) -> str:
+    attribute = type.__dict__[name].__get__(type(value))  # a metaclass may have an attribute of that name, too
+    return attribute if isinstance(attribute, str) else "?"
+
+
+def _made_plain(value: object) -> object:
+    """A copy that can be encoded, for faults alone: it is small and never cyclic."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {str(_made_plain(str(key))): _made_plain(member) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_made_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, float)):
+        return value
+    if isinstance(value, int):
+        return value if value.bit_length() < 64 else str(value)  # noqa: PLR2004  # the width of a machine integer
+    return shortened(object.__repr__(value), _MAX_NAME_LENGTH)

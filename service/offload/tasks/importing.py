@@ -1,0 +1,131 @@
+"""Importing the user's files and modules, and telling in a sentence what is wrong with them.
+
+Lives here: the import itself and the translation of everything that can happen meanwhile into a TargetError.  What a
+task is, this module does not know; `loading` calls it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from offload.errors import TargetError, TaskDefinitionError
+from offload.tasks.faults import exception_message, exception_name, shortened
+
+_MAX_MESSAGE_LENGTH: Final = 500
+
+
+def import_file(file: str, *, named: str) -> ModuleType:
+    """The module in `file`, an absolute path; imported once however often it is asked for.  Raises TargetError.
+
+    The file's directory is put on `sys.path`, as `python file.py` does.  The module's name is the same in every
+    process, and in `sys.modules` before its code runs: pickle, dataclasses and forward references need that.
+    """
+    path = Path(file)
+    if path.is_dir():
+        raise TargetError(named, "this is a directory; name a file in it, or a module as in `package.module`")
+    if not path.exists():
+        raise TargetError(named, "there is no such file")
+    if path.suffix != ".py":
+        raise TargetError(named, "this is no Python file; its name must end with .py")
+    name = module_name(file)
+    if name in sys.modules:
+        return sys.modules[name]
+    _add_to_path(str(path.parent))
+    return _guarded(lambda: _execute(name, file), named)
+
+
+def import_module(name: str, directory: str | None, *, named: str) -> ModuleType:
+    """The module `name`, which may lie in `directory`.  Raises TargetError."""
+    if directory is not None:
+        _add_to_path(directory)
+    importlib.invalidate_caches()
+    try:
+        return _guarded(lambda: importlib.import_module(name), named)
+    except TargetError as error:
+        if not _is_missing_module(error.__cause__, name):
+            raise
+        where = f"neither installed nor in {directory}" if directory is not None else "it is not installed"
+        raise TargetError(named, f"there is no module of this name, {where}") from error
+
+
+def module_name(file: str) -> str:
+    """What the module in `file` is called: readable, and unlike any other's."""
+    real = os.path.realpath(file)
+    digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:12]
+    return f"offload_file_{digest}_{re.sub(r'[^0-9A-Za-z_]', '_', Path(real).stem)}"
+
+
+def _add_to_path(directory: str) -> None:
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+
+
+def _execute(name: str, file: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no loader for {file}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def _guarded(do_import: Callable[[], ModuleType], named: str) -> ModuleType:
+    """Runs the import; all that it raises becomes a TargetError, except what already is a sentence of ours."""
+    try:
+        return do_import()
+    except (KeyboardInterrupt, TaskDefinitionError):
+        raise
+    except BaseException as error:  # the user's module may raise anything, SystemExit and the like included
+        raise TargetError(named, _told(error)) from error
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        where = f" in {Path(error.filename).name}" if error.filename else ""
+        line = f" line {error.lineno}" if error.lineno else ""
+        return f"syntax error{where}{line}: {shortened(str(error.msg), _MAX_MESSAGE_LENGTH)}"
+    message = shortened(exception_message(error), _MAX_MESSAGE_LENGTH)
+    told = f"{exception_name(error)}: {message}" if message else exception_name(error)
+    if isinstance(error, SystemExit):
+        return f"{_place(error)}it ended the program while it was imported ({told})"
+    return f"{_place(error)}{told}"
+
+
+def _is_missing_module(error: BaseException | None, module: str) -> bool:
+    """Whether it is the module itself that is missing, or a package around it, not one that it imports."""
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return False
+    return module == error.name or module.startswith(f"{error.name}.")
+
+
+def _place(error: BaseException) -> str:
+    """ "line 3: ", the line of the user's file that was running, as far as that can be told."""
+    frames = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not _is_machinery(frame.f_code.co_filename)
+    ]
+    if not frames:
+        return ""
+    outermost = frames[0][0]
+    line = [line for file, line in frames if file == outermost][-1]
+    return f"line {line}: "
+
+
+def _is_machinery(file: str) -> bool:
+    return file.startswith("<frozen ") or file in (__file__, importlib.__file__)

@@ -1,0 +1,205 @@
+"""From what the user names to tasks that can be called.
+
+Lives here: `Target`, what a user may name, and `load`, which imports the targets and collects what is decorated in
+them.  Targets travel to other processes as JSON, tasks never do: every process that runs them loads them.  The service
+imports this module but calls `load` only under the start method `fork`, so pydantic is imported there and not above.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from offload.errors import TargetError
+from offload.tasks.definition import TaskDefinition, definition_of, is_worker_start_hook
+from offload.tasks.importing import import_file, import_module
+
+if TYPE_CHECKING:
+    from offload.tasks.signature import CompiledTask
+
+_HOW_TO_WRITE_ONE: Final = "write `from offload import task` and put `@task` above a function"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Something to serve: the tasks of a file, of a module, or one function of either.
+
+    `named`: as the user named it.  Either `file` (an absolute path) or `module` (a dotted name) is there; `function` is
+    a qualified name in it, None for all tasks.  `directory`: where the module may lie, put on `sys.path`.
+    """
+
+    named: str
+    file: str | None = None
+    module: str | None = None
+    function: str | None = None
+    directory: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedTask:
+    """A task ready to be called.  `index` is its place in the registry, `place` where it is written: "tasks.py:12"."""
+
+    index: int
+    definition: TaskDefinition
+    place: str
+    compiled: CompiledTask
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """All that was loaded: tasks in the order of their indices, hooks in the order in which they are to be called."""
+
+    tasks: tuple[LoadedTask, ...]
+    hooks: tuple[Callable[[], object], ...]
+
+
+def parse_target(target: str | os.PathLike[str] | Callable[..., Any]) -> Target:
+    """What `target` names: a file, a module, or a decorated function.  Raises TargetError if it can be none of them;
+    whether it is really there is found out by `load`."""
+    if isinstance(target, (str, os.PathLike)):
+        return _parse_text(os.fspath(target))
+    if callable(target):
+        return _parse_function(target)
+    raise TargetError(repr(target)[:100], "a target is a file, a module's name, or a function with @task above it")
+
+
+def targets_to_json(targets: Iterable[Target]) -> list[dict[str, str | None]]:
+    """Targets as JSON values, for another process."""
+    return [asdict(target) for target in targets]
+
+
+def targets_from_json(values: Iterable[Mapping[str, str | None]]) -> tuple[Target, ...]:
+    """The reverse of `targets_to_json`."""
+    return tuple(Target(**value) for value in values)  # type: ignore[arg-type]  # `named` is never None
+
+
+def load(targets: Sequence[Target]) -> Registry:
+    """Imports the targets and compiles their tasks, in this process.
+
+    The order of tasks is that of the targets, and within one that of its namespace; what two targets share is there
+    once.  Raises TargetError for what cannot be imported, has no task or a name twice, and TaskDefinitionError for a
+    function that cannot be a task.
+    """
+    from offload.tasks.signature import CompiledTask  # see the module's docstring
+
+    if not targets:
+        raise TargetError("", "there is nothing to serve; name a file or a module with tasks in it")
+    definitions: dict[str, TaskDefinition] = {}
+    hooks: dict[Callable[[], object], None] = {}
+    for target in targets:
+        module = _import(target)
+        for definition in _definitions_in(module, target):
+            before = definitions.setdefault(definition.name, definition)
+            if not _is_same(before, definition):
+                raise TargetError(
+                    target.named,
+                    f"two tasks are called {definition.name!r}: {_place(before)} and {_place(definition)}; "
+                    "give one another name: @task(name=…)",
+                )
+        hooks.update(dict.fromkeys(value for value in vars(module).values() if is_worker_start_hook(value)))
+    tasks = tuple(
+        LoadedTask(index=index, definition=definition, place=_place(definition), compiled=CompiledTask(definition))
+        for index, definition in enumerate(definitions.values())
+    )
+    return Registry(tasks=tasks, hooks=tuple(hooks))
+
+
+def _parse_text(text: str) -> Target:
+    if not text.strip() or "\0" in text:
+        raise TargetError(repr(text), "this names neither a file nor a module")
+    is_module_name = all(part.isidentifier() for part in text.split("."))
+    path = Path(text).absolute()
+    if text.endswith(".py") or path.is_file() or (path.exists() and not is_module_name):
+        return Target(named=text, file=str(path))
+    if is_module_name:
+        return Target(named=text, module=text, directory=str(Path.cwd()))
+    raise TargetError(text, "there is no such file, and it is no module's name either")
+
+
+def _parse_function(function: Callable[..., Any]) -> Target:
+    named = getattr(function, "__qualname__", None) or repr(function)[:100]
+    if definition_of(function) is None:
+        raise TargetError(named, "this is no task; put `@task` above the function")
+    module, qualified = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if module is None or "<" in qualified:
+        raise TargetError(named, "workers cannot find this function; define it at the top level of a module")
+    if module != "__main__":
+        return Target(named=named, module=module, function=qualified, directory=_root_of(sys.modules.get(module)))
+    main = sys.modules["__main__"]
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if spec is not None:  # started with `python -m`
+        return Target(named=named, module=spec.name, function=qualified, directory=_root_of(main, spec.name))
+    if file is None:
+        raise TargetError(named, "workers cannot load it from an interactive session; put the function into a file")
+    return Target(named=named, file=os.path.realpath(file), function=qualified)
+
+
+def _root_of(module: ModuleType | None, name: str | None = None) -> str | None:
+    """The directory from which the module was imported: where its outermost package lies."""
+    file = getattr(module, "__file__", None)
+    if module is None or file is None:
+        return None
+    path = Path(file).absolute()
+    levels = (name or module.__name__).count(".") + (path.stem == "__init__")
+    return str(path.parents[levels]) if levels < len(path.parents) else None
+
+
+def _import(target: Target) -> ModuleType:
+    if target.module is not None:
+        return import_module(target.module, target.directory, named=target.named)
+    if target.file is None:
+        raise ValueError(f"{target!r} names nothing")
+    main = sys.modules["__main__"]
+    main_file = getattr(main, "__file__", None)
+    if target.function is not None and main_file is not None and os.path.realpath(main_file) == target.file:
+        return main  # the program's own function, asked for in the program itself (or in a copy, under `spawn`)
+    return import_file(target.file, named=target.named)
+
+
+def _definitions_in(module: ModuleType, target: Target) -> Iterator[TaskDefinition]:
+    if target.function is not None:
+        value: object = module
+        for part in target.function.split("."):
+            value = inspect.getattr_static(value, part, None)
+        values: Iterable[object] = [value]
+    else:
+        values = list(vars(module).values())
+    is_empty = True
+    for value in values:
+        definition = definition_of(value)
+        if definition is not None and callable(value):
+            is_empty = False
+            # A decorator above @task that copies the function's attributes: what it made is what is to be called.
+            yield definition if definition.function is value else replace(definition, function=value)
+    if is_empty:
+        raise TargetError(target.named, f"there is no task in it; {_HOW_TO_WRITE_ONE}")
+
+
+def _is_same(one: TaskDefinition, other: TaskDefinition) -> bool:
+    """Whether they are one function, found twice: under two names, or in a file imported under two names."""
+    if one.function is other.function:
+        return True
+    code, other_code = _code_of(one), _code_of(other)
+    is_one_source = code is not None and code == other_code and code.co_filename == other_code.co_filename
+    return is_one_source and one.function.__module__ != other.function.__module__
+
+
+def _code_of(definition: TaskDefinition) -> Any:
+    return getattr(inspect.unwrap(definition.function), "__code__", None)
+
+
+def _place(definition: TaskDefinition) -> str:
+    code = _code_of(definition)
+    if code is None:
+        return f"in {getattr(definition.function, '__module__', 'an unknown module')}"
+    return f"{Path(code.co_filename).name}:{code.co_firstlineno}"

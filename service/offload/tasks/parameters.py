@@ -1,0 +1,178 @@
+"""What a task's function takes, read once from its signature.
+
+Lives here: the parameters with their type hints resolved, and where the request's body goes.  Nothing is validated
+here, and pydantic is not needed; `signature` reads, `arguments` and `validation` use it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Final, Union
+
+from offload.errors import TaskDefinitionError
+from offload.tasks.arrays import is_array_hint
+from offload.tasks.definition import TaskDefinition
+
+_UNION_ORIGINS: Final = (Union, types.UnionType)
+_TYPE_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", ())  # from Python 3.12 on
+
+
+class BodyKind(StrEnum):
+    """What a task's request has in its body; the value is told in the catalogue."""
+
+    JSON = "json"
+    BYTES = "bytes"
+    NPY_OR_JSON = "npy-or-json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """`hint` is Any without an annotation; `default` is None for a required one."""
+
+    name: str
+    hint: Any
+    is_required: bool
+    is_positional_only: bool = False
+    default: object = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """All that a function takes.
+
+    `extra_hint`: the annotation of its `**kwargs`, None where it has none.  `body_parameter`: what the body goes to as
+    it is, always (BYTES) or when it is an .npy file (NPY_OR_JSON).
+    """
+
+    named: tuple[Parameter, ...]
+    extra_hint: Any | None
+    result_hint: Any
+    body_kind: BodyKind
+    body_parameter: str | None
+
+    @property
+    def are_unannotated(self) -> bool:
+        """Whether only names have to be checked."""
+        hints = [parameter.hint for parameter in self.named]
+        return all(hint is Any or hint is object for hint in (*hints, self.extra_hint or Any))
+
+
+def read_parameters(definition: TaskDefinition) -> Parameters:
+    """Reads the function's signature.  Raises TaskDefinitionError for what cannot be called by name, or resolved."""
+    task, function = definition.name, definition.function
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        raise TaskDefinitionError(task, "its signature cannot be read; wrap it in a function with `def`") from None
+    named: list[Parameter] = []
+    extra_hint = None
+    for parameter in signature.parameters.values():
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            raise TaskDefinitionError(
+                task, f"`*{parameter.name}` is not supported: arguments have names; take a list instead"
+            )
+        hint = _resolved(task, function, f"parameter {parameter.name!r}", parameter.annotation)
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            extra_hint = hint
+            continue
+        is_required = parameter.default is inspect.Parameter.empty
+        named.append(
+            Parameter(
+                name=parameter.name,
+                hint=hint,
+                is_required=is_required,
+                is_positional_only=parameter.kind is inspect.Parameter.POSITIONAL_ONLY,
+                default=None if is_required else parameter.default,
+            )
+        )
+    body_kind, body_parameter = _body_of(task, named)
+    return Parameters(
+        named=tuple(named),
+        extra_hint=extra_hint,
+        result_hint=_result_hint(task, function, signature.return_annotation),
+        body_kind=body_kind,
+        body_parameter=body_parameter,
+    )
+
+
+def unaliased(hint: Any) -> Any:
+    """`hint` without a name that `type Name = …` gave it (PEP 695); newer versions of NumPy write `NDArray` so."""
+    alias = typing.get_origin(hint) or hint
+    if not isinstance(alias, _TYPE_ALIAS):
+        return hint
+    return unaliased(alias.__value__[typing.get_args(hint)] if alias is not hint else alias.__value__)
+
+
+def alternatives(hint: Any) -> Iterator[Any]:
+    """The types that `hint` allows, without aliases, `Annotated` and unions around them."""
+    hint = unaliased(hint)
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        yield from alternatives(typing.get_args(hint)[0])
+    elif origin in _UNION_ORIGINS:
+        for part in typing.get_args(hint):
+            yield from alternatives(part)
+    else:
+        yield hint
+
+
+def takes_several(hint: Any) -> bool:
+    """Whether a query string may repeat the parameter: lists, sets, tuples and their kin."""
+    origins = [typing.get_origin(part) or part for part in alternatives(hint)]
+    return any(
+        isinstance(origin, type) and issubclass(origin, Collection) and not issubclass(origin, (str, bytes, dict))
+        for origin in origins
+    )
+
+
+def _body_of(task: str, parameters: list[Parameter]) -> tuple[BodyKind, str | None]:
+    raw = [parameter.name for parameter in parameters if _is_raw(parameter.hint)]
+    arrays = [parameter.name for parameter in parameters if any(map(is_array_hint, alternatives(parameter.hint)))]
+    if len(raw) > 1:
+        raise TaskDefinitionError(
+            task, f"only one parameter can be the request's body, not {' and '.join(raw)}; take JSON, or one of them"
+        )
+    if raw and arrays:
+        raise TaskDefinitionError(
+            task, f"{raw[0]!r} is the request's body, so {arrays[0]!r} cannot come from anywhere; take one of them"
+        )
+    if raw:
+        return BodyKind.BYTES, raw[0]
+    if len(arrays) == 1:
+        return BodyKind.NPY_OR_JSON, arrays[0]
+    return BodyKind.JSON, None
+
+
+def _is_raw(hint: Any) -> bool:
+    parts = [part for part in alternatives(hint) if part is not types.NoneType]
+    return bool(parts) and all(part is bytes or part is memoryview for part in parts)
+
+
+def _resolved(task: str, function: Callable[..., Any], what: str, annotation: Any) -> Any:
+    if annotation is inspect.Parameter.empty:
+        return Any
+    plain = inspect.unwrap(function)
+    holder = types.SimpleNamespace(
+        __annotations__={"it": annotation}, __type_params__=getattr(plain, "__type_params__", ())
+    )
+    try:
+        return typing.get_type_hints(holder, globalns=getattr(plain, "__globals__", {}), include_extras=True)["it"]
+    except Exception as error:  # evaluating an annotation runs code of the user's
+        raise TaskDefinitionError(
+            task,
+            f"the annotation of {what}, {annotation!r}, cannot be resolved: {error}; a name that is imported under "
+            "TYPE_CHECKING only, or defined in a function, is not there when the task is loaded",
+        ) from error
+
+
+def _result_hint(task: str, function: Callable[..., Any], annotation: Any) -> Any:
+    """Only documents the result: what cannot be resolved is as good as none."""
+    try:
+        return _resolved(task, function, "the result", annotation)
+    except TaskDefinitionError:
+        return Any

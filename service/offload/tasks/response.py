@@ -1,0 +1,36 @@
+"""A result that says for itself what it is.
+
+Lives here: the one class with which a task names the media type of its result.  Users import it; `results` encodes it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+# RFC 9110, section 8.3.1: type/subtype, then parameters.  Those are not taken apart, only kept from ending the header.
+_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_MEDIA_TYPE: Final = re.compile(rf"{_TOKEN}/{_TOKEN}(?:[ \t]*;[ -~]*)?", re.ASCII)
+_MAX_LENGTH: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A result sent as it is: `return Response(png, media_type="image/png")`.
+
+    Text is sent as UTF-8.  Without `media_type`, text is `text/plain` and bytes are `application/octet-stream`.
+    Raises TypeError for other contents, ValueError for what is no media type.
+    """
+
+    content: bytes | bytearray | memoryview | str
+    media_type: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.content, (bytes, bytearray, memoryview, str)):
+            raise TypeError(f"a Response takes bytes or text, not {type(self.content).__name__}")
+        if not self.media_type:
+            default = "text/plain; charset=utf-8" if isinstance(self.content, str) else "application/octet-stream"
+            object.__setattr__(self, "media_type", default)
+        elif len(self.media_type) > _MAX_LENGTH or not _MEDIA_TYPE.fullmatch(self.media_type):
+            raise ValueError(f"{self.media_type[:_MAX_LENGTH]!r} is no media type such as 'image/png'")

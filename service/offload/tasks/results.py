@@ -1,0 +1,126 @@
+"""From what a task returns to the bytes of the answer.
+
+Lives here: the choice of the media type and the encoding, orjson first and pydantic's encoder for what it leaves.
+Whatever cannot be encoded is a fault of the job, and nothing that happens on the way gets out in any other form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import orjson
+from pydantic_core import to_json
+
+from offload.core.job import Reason
+from offload.tasks.arrays import NPY_MEDIA_TYPE, is_array, write_npy
+from offload.tasks.faults import Fault, exception_message, exception_name, full_type_name, shortened
+from offload.tasks.response import Response
+
+JSON_MEDIA_TYPE: Final = "application/json"
+BYTES_MEDIA_TYPE: Final = "application/octet-stream"
+
+# What a caller can be expected to take in one piece; the frames between the processes end at twice that.
+MAX_RESULT_BYTES: Final = 1 << 30
+
+_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+_MAX_PROBLEM_LENGTH: Final = 300
+
+
+class Encoded(NamedTuple):
+    """`body` is flat: its length is its size in bytes."""
+
+    media_type: str
+    body: bytes | bytearray | memoryview
+
+
+def encode(value: object, accept: str = "") -> Encoded:
+    """The answer for `value`; `accept` is the caller's Accept header.
+
+    JSON has no NaN and no infinity: they become null.  Bytes inside of JSON are taken as UTF-8 text.  Raises Fault
+    `result-not-serialisable`, and nothing else, for what cannot be encoded or is larger than MAX_RESULT_BYTES.
+    """
+    try:
+        encoded = _encode(value, accept)
+    except BaseException as error:  # the value's own methods run here, and may raise anything
+        raise _not_serialisable(value, f"it cannot be encoded ({_told(error)})") from None
+    if len(encoded.body) > MAX_RESULT_BYTES:
+        problem = f"it has {len(encoded.body):,} bytes, {MAX_RESULT_BYTES:,} are the limit"
+        raise _not_serialisable(value, problem)
+    return encoded
+
+
+def _encode(value: object, accept: str) -> Encoded:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return Encoded(BYTES_MEDIA_TYPE, _flat(value))
+    if isinstance(value, Response):
+        content = value.content
+        return Encoded(value.media_type, content.encode("utf-8") if isinstance(content, str) else _flat(content))
+    if accept and is_array(value) and _prefers_npy(accept):
+        return Encoded(NPY_MEDIA_TYPE, write_npy(value))  # type: ignore[arg-type]  # is_array
+    return Encoded(JSON_MEDIA_TYPE, _to_json(value))
+
+
+def _to_json(value: object) -> bytes:
+    try:
+        return orjson.dumps(value, _encode_part, _OPTIONS)
+    except orjson.JSONEncodeError:
+        # What orjson never hands to `_encode_part`: whole numbers above 64 bits, and unusual keys.  Also iterators.
+        return to_json(value, inf_nan_mode="null", fallback=_plain_array)
+
+
+def _encode_part(value: object) -> Any:
+    """Encodes a part that orjson does not know: a pydantic model, a set, a Decimal, an unusual array."""
+    if is_array(value):
+        return _plain_array(value)
+    if isinstance(value, Iterator):
+        raise TypeError("it can be read only once, and not if orjson has to give up later")
+    return orjson.Fragment(to_json(value, inf_nan_mode="null", fallback=_plain_array))
+
+
+def _plain_array(value: Any) -> Any:
+    """Lists and numbers for NumPy's arrays and numbers that are left; the last resort of both encoders."""
+    if is_array(value):
+        return value.tolist()
+    if type(value).__module__ == "numpy":
+        return value.item()
+    raise TypeError(f"{full_type_name(value)} has no JSON form")
+
+
+def _flat(data: bytes | bytearray | memoryview) -> bytes | bytearray | memoryview:
+    if not isinstance(data, memoryview):
+        return data
+    return data.cast("B") if data.c_contiguous and data.nbytes else data.tobytes()
+
+
+def _prefers_npy(accept: str) -> bool:
+    """Whether `application/x-npy` is named, and not liked less than JSON (RFC 9110, section 12.5.1)."""
+    quality = {"": 0.0}
+    for item in accept.split(","):
+        media_type, *parameters = (part.strip().lower() for part in item.split(";"))
+        quality[media_type] = _weight(parameters)
+    return quality.get(NPY_MEDIA_TYPE, 0.0) > 0 and quality[NPY_MEDIA_TYPE] >= quality.get(JSON_MEDIA_TYPE, 0.0)
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                return float(parameter[2:])
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def _not_serialisable(value: object, problem: str) -> Fault:
+    name = full_type_name(value)
+    detail = (
+        f"The task returned a {name}; {problem}. "
+        "A result is what JSON can say, bytes, an array, or offload.Response(content, media_type=…)."
+    )
+    return Fault(Reason.RESULT_NOT_SERIALISABLE, detail=detail, result_type=name)
+
+
+def _told(error: BaseException) -> str:
+    message = shortened(exception_message(error), _MAX_PROBLEM_LENGTH)
+    return f"{exception_name(error)}: {message}"

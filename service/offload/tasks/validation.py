@@ -1,0 +1,186 @@
+"""Arguments held against the type hints, by pydantic.
+
+Lives here: the validator that is built once for each task with type hints, and the translation of pydantic's errors
+into those of an `invalid-arguments` fault.  Runs in workers only; the service's process never imports this.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, NotRequired, Union
+
+from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, WithJsonSchema, with_config
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import CoreSchema, ErrorDetails
+from typing_extensions import TypedDict  # pydantic asks for this one: the standard library's lacks `extra_items`
+
+from offload.errors import TaskDefinitionError
+from offload.tasks.arguments import MAX_ERRORS, ArgumentError, invalid_arguments, missing, pointer_to, unknown
+from offload.tasks.arrays import element_type, is_array_hint, to_array
+from offload.tasks.faults import exception_message, shortened, task_error
+from offload.tasks.parameters import Parameter, Parameters, alternatives, unaliased
+
+# Pydantic's list of errors costs about 600 bytes for each: a body full of faults must not fill the memory.
+_MAX_ERRORS_LOOKED_AT: Final = 10_000
+_MAX_MESSAGE_LENGTH: Final = 300
+
+
+class TypeCheck:
+    """Validates arguments against the hints of a task's parameters.
+
+    Defaults are left to the function.  Raises TaskDefinitionError where pydantic knows no way to validate a hint.
+    """
+
+    def __init__(self, task: str, parameters: Parameters) -> None:
+        self._names = frozenset(parameter.name for parameter in parameters.named)
+        self._required = {parameter.name for parameter in parameters.named if parameter.is_required}
+        self._adapter = _adapter_for(task, parameters)
+        self._validate = self._adapter.validator.validate_python
+
+    def validate(self, members: dict[str, Any]) -> dict[str, Any]:
+        """The arguments, converted.  Raises Fault: `invalid-arguments` with all errors, or `task-error` where a
+        validator of the user's fails by itself."""
+        try:
+            validated: dict[str, Any] = self._validate(members)
+        except ValidationError as error:
+            if error.error_count() > _MAX_ERRORS_LOOKED_AT:
+                errors = self._counted(members)
+                raise invalid_arguments(errors, left_out=error.error_count() - len(errors)) from None
+            raise invalid_arguments(list(self._told(error, members))) from None
+        except BaseException as error:  # a validator of the user's may raise anything
+            raise task_error(error) from error
+        return validated
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the arguments; where a part has none, nothing is said of that part."""
+        schema = self._adapter.json_schema(schema_generator=LenientJsonSchema)
+        schema.pop("title", None)
+        return schema
+
+    def _told(self, error: ValidationError, members: dict[str, Any]) -> Iterator[ArgumentError]:
+        for details in error.errors(include_url=False, include_context=False):
+            name = details["loc"][0] if len(details["loc"]) == 1 else None
+            if name is not None and details["type"] == "missing":
+                yield missing(str(name))
+            elif name is not None and details["type"] == "extra_forbidden":
+                yield unknown(str(name), self._names)
+            else:
+                yield _told(details, members)
+
+    def _counted(self, members: dict[str, Any]) -> list[ArgumentError]:
+        """For floods: one error for each argument that is wrong, with the number of errors in it."""
+        errors = []
+        for name, value in members.items():
+            others_missing = len(self._required - {name})
+            count = self._error_count({name: value}) - others_missing
+            if count:
+                errors.append(ArgumentError(pointer_to(name), f"{count:,} errors in it"))
+        return errors[:MAX_ERRORS]
+
+    def _error_count(self, members: dict[str, Any]) -> int:
+        try:
+            self._validate(members)
+        except ValidationError as error:
+            return error.error_count()
+        return 0
+
+
+class LenientJsonSchema(GenerateJsonSchema):
+    """JSON Schema with an empty schema, which allows all, where pydantic cannot say what is allowed."""
+
+    def handle_invalid_for_json_schema(self, schema: CoreSchema, error_info: str) -> JsonSchemaValue:
+        return {}
+
+
+def result_schema(hint: Any) -> dict[str, Any] | None:
+    """The JSON Schema of a result with this hint, None if there is nothing to say."""
+    if hint is Any or hint is object:
+        return None
+    try:
+        return TypeAdapter(hint).json_schema(mode="serialization", schema_generator=LenientJsonSchema) or None
+    except Exception:  # the hint only documents; one that pydantic cannot read (an array, a Response) says nothing
+        return None
+
+
+def _adapter_for(task: str, parameters: Parameters) -> TypeAdapter[Any]:
+    fields = {parameter.name: _field(task, parameter) for parameter in parameters.named}
+    extra: dict[str, Any] = {}
+    if parameters.extra_hint not in (None, Any):
+        extra = {"extra_items": parameters.extra_hint}
+    config = ConfigDict(extra="forbid" if parameters.extra_hint is None else "allow")
+    try:
+        return _complete(with_config(config)(TypedDict(task, fields, **extra)))  # type: ignore[operator]  # made at run time
+    except Exception as error:
+        culprit = _culprit(fields)
+        raise TaskDefinitionError(task, _why_not(culprit, error)) from error
+
+
+def _field(task: str, parameter: Parameter) -> Any:
+    if isinstance(parameter.default, FieldInfo):
+        raise TaskDefinitionError(
+            task,
+            f"the default of {parameter.name!r} is a Field, which only pydantic understands; "
+            "write it into the hint: Annotated[int, Field(…)]",
+        )
+    hint = _checkable(parameter.hint)
+    return hint if parameter.is_required else NotRequired[hint]
+
+
+def _checkable(hint: Any) -> Any:
+    """`hint` with validators of ours in the place of types that pydantic does not know."""
+    if not any(part is memoryview or is_array_hint(part) for part in alternatives(hint)):
+        return hint
+    hint = unaliased(hint)
+    if is_array_hint(hint):
+        wanted = element_type(hint)
+        return Annotated[Any, PlainValidator(lambda value: to_array(value, wanted)), WithJsonSchema({"type": "array"})]
+    if hint is memoryview:
+        return Annotated[Any, WithJsonSchema({"type": "string", "format": "binary"})]
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is Annotated:
+        return Annotated[(_checkable(parts[0]), *hint.__metadata__)]
+    return Union[tuple(_checkable(part) for part in parts)]  # noqa: UP007  # made at run time
+
+
+def _complete(hint: Any) -> TypeAdapter[Any]:
+    adapter: TypeAdapter[Any] = TypeAdapter(hint)
+    if not adapter.pydantic_complete:
+        adapter.rebuild(raise_errors=True)
+    return adapter
+
+
+def _culprit(fields: dict[str, Any]) -> str | None:
+    """The parameter whose hint cannot be validated; only asked when one cannot."""
+    for name, hint in fields.items():
+        try:
+            _complete(typing.get_args(hint)[0] if typing.get_origin(hint) is NotRequired else hint)
+        except Exception:
+            return name
+    return None
+
+
+def _why_not(culprit: str | None, error: Exception) -> str:
+    what = "its parameters" if culprit is None else f"parameter {culprit!r}"
+    lines = exception_message(error).splitlines() or [type(error).__name__]
+    why, _, _ = lines[0].partition(" Set `arbitrary_types_allowed")  # advice that does not help here
+    return f"arguments cannot be validated against the type of {what}: {shortened(why, _MAX_MESSAGE_LENGTH)}"
+
+
+def _told(details: ErrorDetails, members: dict[str, Any]) -> ArgumentError:
+    message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return ArgumentError(pointer_to(*_path(details, members)), message)
+
+
+def _path(details: ErrorDetails, members: dict[str, Any]) -> Iterator[str | int]:
+    """The way to the wrong value, without what pydantic puts between: which member of a union it tried, say."""
+    value: Any = members
+    last = len(details["loc"]) - 1
+    for place, segment in enumerate(details["loc"]):
+        is_member = isinstance(value, dict) and segment in value
+        if is_member or (isinstance(value, list) and isinstance(segment, int) and segment < len(value)):
+            value = value[segment]
+        elif place != last or details["type"] != "missing":
+            continue
+        yield segment

@@ -1,0 +1,91 @@
+"""The service knows the tasks from what a describing process tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import BaseModel
+
+from offload.core.job import TaskLimits
+from offload.errors import TargetError
+from offload.tasks.catalogue import Catalogue, describe
+from offload.tasks.definition import task
+from offload.tasks.loading import load, parse_target
+
+
+class NoSchema(BaseModel):
+    x: int
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, *_: Any) -> Any:
+        raise RuntimeError("no schema today")
+
+
+@task(timeout=5, memory="1MiB", retries=2)
+def measured(limit: int) -> list[int]:
+    """All numbers below `limit`.
+
+    Slowly.
+    """
+    return list(range(limit))
+
+
+@task
+def resize(image: bytes, width: int = 100) -> bytes:
+    return image[:width]
+
+
+@task
+def opaque(x: NoSchema) -> Any:
+    return x
+
+
+TASKS = (measured, resize, opaque)
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    return Catalogue.from_json(describe(load([parse_target(function) for function in TASKS])), default_timeout_s=60.0)
+
+
+def test_limits_are_the_tasks_own_or_the_default(catalogue: Catalogue) -> None:
+    assert [info.limits for info in catalogue.values()] == [
+        TaskLimits(name="measured", index=0, timeout_s=5.0, memory_bytes=1 << 20, retries=2),
+        TaskLimits(name="resize", index=1, timeout_s=60.0),
+        TaskLimits(name="opaque", index=2, timeout_s=60.0),
+    ]
+
+
+def test_a_task_is_described_by_its_docstring_and_its_hints(catalogue: Catalogue) -> None:
+    info = catalogue["measured"]
+    assert info.description == "All numbers below `limit`.\n\nSlowly."
+    assert info.arguments_schema["required"] == ["limit"]
+    assert info.result_schema == {"type": "array", "items": {"type": "integer"}}
+
+
+def test_where_the_body_goes_is_known(catalogue: Catalogue) -> None:
+    assert [(info.body, info.body_parameter) for info in catalogue.values()] == [
+        ("json", None),
+        ("bytes", "image"),
+        ("json", None),
+    ]
+
+
+def test_a_schema_that_cannot_be_made_is_left_empty(catalogue: Catalogue) -> None:
+    assert catalogue["opaque"].arguments_schema == {}
+    assert catalogue["opaque"].result_schema is None
+
+
+def test_names_that_may_have_been_meant_are_found(catalogue: Catalogue) -> None:
+    assert catalogue.near("mesured") == ["measured"]
+    assert catalogue.near("x" * 1_000_000) == []
+    assert "mesured" not in catalogue
+
+
+@pytest.mark.parametrize("data", [b"", b"noise", b"[1]", b'[{"name": "x"}]', b"null", orjson.dumps(str(Path()))])
+def test_what_is_no_catalogue_is_told(data: bytes) -> None:
+    with pytest.raises(TargetError, match="the list of tasks cannot be read"):
+        Catalogue.from_json(data, default_timeout_s=1.0)
