@@ -1,0 +1,168 @@
+"""Log-linear histograms of latencies, kept in 8-byte words of memory that somebody else owns.
+
+Lives here: which bucket a value falls into, and reading counts back as percentiles.  Nothing here allocates shared
+memory or knows what is measured.  The recorder and the loop's lag write, the snapshot reads; one writer each.
+
+Values are whole microseconds.  Below 64 µs each has a bucket of its own; above, every octave is cut into 32 buckets,
+and a bucket is read back as its middle, so a percentile is off by at most 1/64, 1.6 %:
+
+    value, µs     0 … 63   64 … 127   128 … 255   256 … 511        2^34 … 2^35 - 1 (9.5 hours)
+    bucket width  1        2          4           8           …    2^29
+    bucket        0 … 63   64 … 95    96 … 127    128 … 159        960 … 991
+
+The words of one histogram, 7,968 bytes:
+
+    word      0      1        2        3        4 … 995
+              count  sum, µs  max, µs  min, µs  buckets
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Final, NamedTuple
+
+_COUNT: Final = 0
+_SUM: Final = 1
+_MAX: Final = 2
+_MIN: Final = 3
+_HEADER_WORDS: Final = 4
+
+_SUB_BITS: Final = 5  # 32 buckets an octave: half a bucket's width is 1/64 of its value, inside the 2 % asked for
+_INDEX_BITS: Final = _SUB_BITS + 1
+_EXACT: Final = 1 << _INDEX_BITS
+_OCTAVES: Final = 29  # as many as 8 KB a histogram hold
+_BUCKETS: Final = _EXACT + (_OCTAVES << _SUB_BITS)
+
+HISTOGRAM_WORDS: Final = _HEADER_WORDS + _BUCKETS
+# A longer value is counted as this long: the sum cannot overflow, whatever a worker claims to have measured.
+MAX_US: Final = (1 << (_INDEX_BITS + _OCTAVES)) - 1
+
+_PER_MILLE: Final[Mapping[str, int]] = {"p50": 500, "p90": 900, "p99": 990, "p999": 999}
+
+
+class _Reading(NamedTuple):
+    """The words beside the buckets: enough to know whether anything changed, and where to look."""
+
+    values: int
+    sum_us: int
+    max_us: int
+    min_us: int
+
+
+class Histogram:
+    """One histogram over `HISTOGRAM_WORDS` words, all zero or written by one like it."""
+
+    __slots__ = ("_max_us", "_min_us", "_summary", "_words")
+
+    def __init__(self, words: memoryview) -> None:
+        self._words = words
+        # The writer's own copies: compared with every value, and cheaper to look at than shared words.
+        self._max_us = words[_MAX]
+        self._min_us = words[_MIN] if words[_COUNT] else MAX_US + 1
+        self._summary = _Summary(words)
+
+    @classmethod
+    def private(cls) -> Histogram:
+        """An empty one in memory of this process."""
+        return cls(memoryview(array("q", bytes(8 * HISTOGRAM_WORDS))))
+
+    def record(self, us: int) -> int:
+        """Counts a value; below 0 it is 0, above `MAX_US` it is that.
+
+        Returns the word of its bucket, so that a `MergedHistogram` can count it without looking for it again.
+        """
+        if us < 0 or us > MAX_US:
+            us = min(max(us, 0), MAX_US)
+        if us < _EXACT:
+            word = us + _HEADER_WORDS
+        else:
+            shift = us.bit_length() - _INDEX_BITS
+            word = (shift << _SUB_BITS) + (us >> shift) + _HEADER_WORDS
+        words = self._words
+        if us > self._max_us:
+            self._max_us = words[_MAX] = us
+        if us < self._min_us:
+            self._min_us = words[_MIN] = us
+        words[word] += 1
+        words[_SUM] += us
+        words[_COUNT] += 1
+        return word
+
+    def summary(self) -> Mapping[str, float]:
+        """`count`, and `mean`, `p50`, `p90`, `p99`, `p999`, `max` in milliseconds; zeros where nothing was counted."""
+        return self._summary.of(self.reading())
+
+    def reading(self) -> _Reading:
+        words = self._words
+        return _Reading(words[_COUNT], words[_SUM], words[_MAX], words[_MIN])
+
+
+class MergedHistogram:
+    """The sum of several histograms: its buckets are counted as values come, the rest is added up when it is read.
+
+    So a value costs one store more, and no reader adds up the buckets of all parts.  Whoever records a value in a part
+    does `merged.words[word] += 1` with the word that `record` returned; a method for it would double its price.
+    """
+
+    __slots__ = ("_parts", "_summary", "words")
+
+    def __init__(self, words: memoryview, parts: Sequence[Histogram]) -> None:
+        self.words = words
+        self._parts = parts
+        self._summary = _Summary(words)
+
+    def summary(self) -> Mapping[str, float]:
+        """As `Histogram.summary`, over all parts."""
+        readings = [reading for part in self._parts if (reading := part.reading()).values]
+        if not readings:
+            return self._summary.of(_Reading(0, 0, 0, 0))
+        counts, sums, maxima, minima = zip(*readings, strict=True)
+        return self._summary.of(_Reading(sum(counts), sum(sums), max(maxima), min(minima)))
+
+
+class _Summary:
+    """Turns buckets into a summary, and keeps it: a histogram that did not change costs nothing to read again."""
+
+    __slots__ = ("_kept", "_of_values", "_words")
+
+    def __init__(self, words: memoryview) -> None:
+        self._words = words
+        self._kept: Mapping[str, float] = dict.fromkeys(("count", "mean", *_PER_MILLE, "max"), 0)
+        self._of_values = 0
+
+    def of(self, reading: _Reading) -> Mapping[str, float]:
+        if reading.values != self._of_values:
+            self._kept = self._make(reading)
+            self._of_values = reading.values
+        return self._kept
+
+    def _make(self, reading: _Reading) -> Mapping[str, float]:
+        count, sum_us, max_us, min_us = reading
+        first = _word_of(min_us)
+        # Only what was ever used: latencies of one task seldom fill more than a tenth of the buckets.
+        counted = list(accumulate(self._words[first : _word_of(max_us) + 1].tolist()))
+        summary: dict[str, float] = {"count": count, "mean": round(sum_us / count / 1000, 3)}
+        for name, per_mille in _PER_MILLE.items():
+            rank = -(-count * per_mille // 1000)  # nearest rank, rounded up, in whole numbers
+            middle_us = _middle_us(first + bisect_left(counted, rank))
+            summary[name] = max(min_us, min(middle_us, max_us)) / 1000
+        summary["max"] = max_us / 1000
+        return summary
+
+
+def _word_of(us: int) -> int:
+    """Where `record` counts a value that is in range."""
+    shift = max(us.bit_length() - _INDEX_BITS, 0)
+    return (shift << _SUB_BITS) + (us >> shift) + _HEADER_WORDS
+
+
+def _middle_us(word: int) -> int:
+    """The value in the middle of a bucket: the inverse of `_word_of`."""
+    bucket = word - _HEADER_WORDS
+    if bucket < _EXACT:
+        return bucket
+    shift = (bucket >> _SUB_BITS) - 1
+    return ((bucket - (shift << _SUB_BITS)) << shift) + (1 << shift >> 1)

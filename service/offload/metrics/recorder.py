@@ -1,0 +1,117 @@
+"""Counts jobs and their latencies: the one writer of everything in the metrics memory but the workers' rows.
+
+Lives here: which counter and which histogram a job goes into.  A job is counted twice, when it is submitted and when
+its outcome is settled; nothing here decides either.  `dispatch` calls it for every job, the snapshot reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from offload.core.job import Job, JobState, Reason
+from offload.errors import IllegalStep
+from offload.metrics.histogram import Histogram, MergedHistogram
+from offload.metrics.layout import JOB_COUNTERS, LATENCIES, REJECTIONS, MetricsMemory
+
+_US_PER_S: Final = 1e6
+
+_SUBMITTED: Final = JOB_COUNTERS.index("submitted")
+_WORD_OF_STATE: Final[Mapping[JobState, int]] = {
+    state: JOB_COUNTERS.index(state) for state in JobState if state in JOB_COUNTERS
+}
+_WORD_OF_REJECTION: Final[Mapping[Reason, int]] = {
+    reason: len(JOB_COUNTERS) + REJECTIONS.index(reason) for reason in Reason if reason in REJECTIONS
+}
+
+
+class JobCounts(NamedTuple):
+    """How many jobs came, and how they ended.  Fields and order are those of `JOB_COUNTERS`."""
+
+    submitted: int
+    succeeded: int
+    failed: int
+    timed_out: int
+    cancelled: int
+    crashed: int
+    rejected: int
+
+    @property
+    def ended(self) -> int:
+        """Jobs that were taken and are over, however they ended; refused ones are none."""
+        return self.succeeded + self.failed + self.timed_out + self.cancelled + self.crashed
+
+
+class _TaskMeters(NamedTuple):
+    counters: memoryview
+    queue: Histogram
+    run: Histogram
+    response: Histogram
+
+
+class Recorder:
+    """Writes the counters and histograms of `memory`; `task_names` in the order of the tasks' indices."""
+
+    def __init__(self, memory: MetricsMemory, task_names: Sequence[str]) -> None:
+        self.task_names = tuple(task_names)
+        self._tasks = [
+            _TaskMeters(memory.counters(index), *map(Histogram, memory.histograms(index)))
+            for index in range(len(self.task_names))
+        ]
+        queue, run, response = memory.overall_histograms()
+        self._queue = MergedHistogram(queue, [task.queue for task in self._tasks])
+        self._run = MergedHistogram(run, [task.run for task in self._tasks])
+        self._response = MergedHistogram(response, [task.response for task in self._tasks])
+
+    # On the path of every job
+
+    def submitted(self, task_index: int) -> None:
+        """A request became a job, whether it is taken or refused."""
+        self._tasks[task_index].counters[_SUBMITTED] += 1
+
+    def settled(self, job: Job) -> None:
+        """A job has its outcome.  A refused one has no latency, one that never ran has no run time."""
+        outcome, finished_at = job.outcome, job.finished_at
+        if outcome is None or finished_at is None:
+            raise IllegalStep(thing=f"job {job.id}", state=job.state, event="count its outcome")
+        task = self._tasks[job.limits.index]
+        state = job.state
+        task.counters[_WORD_OF_STATE[state]] += 1
+        if state is JobState.REJECTED:
+            task.counters[_WORD_OF_REJECTION[outcome.reason]] += 1
+            return
+        self._queue.words[task.queue.record(int(job.queue_s() * _US_PER_S))] += 1
+        run_s = job.run_s()
+        if run_s is not None:
+            self._run.words[task.run.record(int(run_s * _US_PER_S))] += 1
+        self._response.words[task.response.record(int((finished_at - job.submitted_at) * _US_PER_S))] += 1
+
+    # For readers
+
+    def counts(self, task_index: int) -> JobCounts:
+        return JobCounts(*self._tasks[task_index].counters[: len(JOB_COUNTERS)].tolist())
+
+    @property
+    def totals(self) -> JobCounts:
+        """The sums over all tasks."""
+        per_task = [self.counts(index) for index in range(len(self._tasks))]
+        return JobCounts(*(sum(column) for column in zip(*per_task, strict=True)))
+
+    def rejections(self) -> dict[str, int]:
+        """How many jobs of all tasks were refused for each reason of `REJECTIONS`."""
+        first = len(JOB_COUNTERS)
+        per_task = [task.counters[first : first + len(REJECTIONS)].tolist() for task in self._tasks]
+        return {reason: sum(column) for reason, *column in zip(REJECTIONS, *per_task, strict=True)}
+
+    def latency_ms(self, task_index: int) -> dict[str, Mapping[str, float]]:
+        """The summaries of one task's histograms, by `LATENCIES`."""
+        task = self._tasks[task_index]
+        return _summaries(task.queue, task.run, task.response)
+
+    def overall_latency_ms(self) -> dict[str, Mapping[str, float]]:
+        """The summaries over all tasks, by `LATENCIES`."""
+        return _summaries(self._queue, self._run, self._response)
+
+
+def _summaries(*histograms: Histogram | MergedHistogram) -> dict[str, Mapping[str, float]]:
+    return {name: histogram.summary() for name, histogram in zip(LATENCIES, histograms, strict=True)}

@@ -1,0 +1,39 @@
+"""Jobs that have ended in any way there is, for the tests of what counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from offload.core.job import Job, JobId, JobState, Outcome, Reason, SlotId, TaskLimits
+
+# These can only be the end of a job that has begun.
+_NEEDS_A_RUN = (JobState.SUCCEEDED, JobState.FAILED, JobState.CRASHED)
+
+
+@pytest.fixture(scope="session")
+def ended_job() -> Callable[..., Job]:
+    """Makes a job that began `began_s` after it was submitted (None: never, if it can end so), and ended at `end_s`."""
+
+    def make(
+        reason: Reason = Reason.SUCCEEDED,
+        *,
+        task_index: int = 0,
+        began_s: float | None = 0.0,
+        end_s: float = 1.0,
+        run_s: float | None = None,
+    ) -> Job:
+        limits = TaskLimits(name=f"task-{task_index}", index=task_index, timeout_s=60.0)
+        job = Job(id=JobId("one"), number=1, limits=limits, submitted_at=1000.0)
+        outcome = Outcome(reason=reason, run_s=run_s)
+        if outcome.state is not JobState.REJECTED:
+            job.enqueue()
+            if began_s is not None:
+                job.start(SlotId(0), 1000.0 + began_s)
+            elif outcome.state in _NEEDS_A_RUN:
+                job.start(SlotId(0), 1000.0)
+        job.settle(outcome, 1000.0 + end_s)
+        return job
+
+    return make

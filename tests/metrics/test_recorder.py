@@ -1,0 +1,102 @@
+"""What the recorder promises: every job is counted once, where it belongs, and the books balance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offload.core.job import END_STATE, Job, JobId, JobState, Reason, SlotId, TaskLimits
+from offload.errors import IllegalStep
+from offload.metrics.layout import REJECTIONS, MetricsMemory
+from offload.metrics.recorder import JobCounts, Recorder
+
+TASKS = ("primes", "mandelbrot", "sort")
+REFUSALS = [reason for reason, state in END_STATE.items() if state is JobState.REJECTED]
+
+events = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(Reason), st.none() | st.floats(0, 1)), max_size=60)
+
+
+def new_recorder() -> Recorder:
+    return Recorder(MetricsMemory(tasks=len(TASKS), lanes=1), TASKS)
+
+
+def counts_of(recorder: Recorder, name: str) -> int:
+    return int(recorder.overall_latency_ms()[name]["count"])
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_counted_as_its_end_state(reason: Reason, ended_job: Callable[..., Job]) -> None:
+    recorder = new_recorder()
+    recorder.submitted(1)
+    recorder.settled(ended_job(reason, task_index=1))
+    expected = {**dict.fromkeys(JobCounts._fields, 0), "submitted": 1, str(END_STATE[reason]): 1}
+    assert recorder.counts(1)._asdict() == expected
+    assert recorder.totals == recorder.counts(1)
+    assert recorder.counts(0) == recorder.counts(2) == JobCounts(0, 0, 0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_a_refused_job_is_counted_under_its_reason_and_has_no_latency(
+    reason: Reason, ended_job: Callable[..., Job]
+) -> None:
+    recorder = new_recorder()
+    recorder.settled(ended_job(reason))
+    assert recorder.rejections() == {**dict.fromkeys(REJECTIONS, 0), str(reason): 1}
+    assert [counts_of(recorder, name) for name in ("queue", "run", "response")] == [0, 0, 0]
+
+
+def test_a_job_that_ran_is_in_all_three_histograms(ended_job: Callable[..., Job]) -> None:
+    recorder = new_recorder()
+    recorder.settled(ended_job(began_s=0.25, end_s=1.0, run_s=0.5))
+    latency_ms = recorder.latency_ms(0)
+    assert {name: summary["max"] for name, summary in latency_ms.items()} == {
+        "queue": 250.0,
+        "run": 500.0,
+        "response": 1000.0,
+    }
+    assert recorder.overall_latency_ms() == latency_ms
+    assert recorder.latency_ms(1)["run"]["count"] == 0
+
+
+def test_a_run_that_the_worker_did_not_live_to_measure_lasts_to_its_end(ended_job: Callable[..., Job]) -> None:
+    recorder = new_recorder()
+    recorder.settled(ended_job(Reason.WORKER_CRASHED, began_s=0.25, end_s=1.0))
+    assert recorder.latency_ms(0)["run"]["max"] == 750.0
+
+
+def test_a_job_that_never_ran_has_no_run_time_but_waited(ended_job: Callable[..., Job]) -> None:
+    recorder = new_recorder()
+    recorder.settled(ended_job(Reason.DEADLINE_EXCEEDED, began_s=None, end_s=2.0))
+    assert [counts_of(recorder, name) for name in ("queue", "run", "response")] == [1, 0, 1]
+    assert recorder.latency_ms(0)["queue"]["max"] == 2000.0
+
+
+def test_an_open_job_is_not_counted() -> None:
+    recorder = new_recorder()
+    limits = TaskLimits(name="primes", index=0, timeout_s=1.0)
+    job = Job(id=JobId("open"), number=1, limits=limits, submitted_at=0.0)
+    job.start(SlotId(0), 0.0)
+    with pytest.raises(IllegalStep, match="job open is running"):
+        recorder.settled(job)
+    assert recorder.totals == JobCounts(0, 0, 0, 0, 0, 0, 0)
+
+
+@given(events)
+def test_the_books_balance(ended_job: Callable[..., Job], events: list[tuple[int, Reason, float | None]]) -> None:
+    """What was submitted has ended or was refused, for each task and for all; latencies agree with the counters."""
+    recorder = new_recorder()
+    for task_index, reason, began_s in events:
+        recorder.submitted(task_index)
+        recorder.settled(ended_job(reason, task_index=task_index, began_s=began_s))
+    totals = recorder.totals
+    assert totals.submitted == len(events) == totals.ended + totals.rejected
+    assert totals.rejected == sum(recorder.rejections().values())
+    assert counts_of(recorder, "queue") == counts_of(recorder, "response") == totals.ended
+    assert counts_of(recorder, "run") <= totals.ended
+    for index in range(len(TASKS)):
+        counts = recorder.counts(index)
+        assert counts.submitted == counts.ended + counts.rejected
+        assert recorder.latency_ms(index)["response"]["count"] == counts.ended
