@@ -1,0 +1,90 @@
+"""The worker's end of its channel: blocking reads of frames, blocking writes of answers.
+
+One thread, one reader, one writer; no lock.  Whatever goes wrong here (the service is gone, a task closed our
+descriptor) raises OSError or EOFError, and the worker ends.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Final, NamedTuple
+
+from offload.worker.frames import HEADER_BYTES, Header, unpack
+
+_READ_BYTES: Final = 64 * 1024
+
+
+class JobFrame(NamedTuple):
+    header: Header
+    meta: bytes | memoryview
+    body: memoryview
+
+
+class Channel:
+    """Frames over a connected stream socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(True)
+        self._sock = sock
+        self._buffer = bytearray(_READ_BYTES)
+        self._view = memoryview(self._buffer)
+        self._start = 0
+        self._end = 0
+
+    def read(self) -> JobFrame | None:
+        """Waits for the next frame; None when the service has closed its end between two frames.
+
+        Raises EOFError where the end comes inside of a frame.
+        """
+        if not self._fill(HEADER_BYTES):
+            return None
+        header = unpack(self._buffer, self._start)
+        self._start += HEADER_BYTES
+        size = header.meta_bytes + header.body_bytes
+        payload = self._take(size) if size <= _READ_BYTES - HEADER_BYTES else self._take_large(size)
+        return JobFrame(header, payload[: header.meta_bytes], payload[header.meta_bytes :])
+
+    def write(self, header: bytes, meta: bytes = b"", body: bytes | bytearray | memoryview = b"") -> None:
+        """Sends a whole frame; a small one in one system call, a large one without joining its parts."""
+        if len(body) <= _READ_BYTES:
+            self._sock.sendall(b"".join((header, meta, body)))
+        else:
+            self._sock.sendall(header + meta)
+            self._sock.sendall(body)
+
+    def _fill(self, size: int) -> bool:
+        """Makes sure that `size` bytes are buffered.  False at a clean end."""
+        if self._end - self._start >= size:
+            return True
+        if self._start:
+            rest = self._end - self._start
+            self._view[:rest] = self._view[self._start : self._end]
+            self._start, self._end = 0, rest
+        while self._end < size:
+            count = self._sock.recv_into(self._view[self._end :])
+            if not count:
+                if self._end:
+                    raise EOFError("the service went away in the middle of a frame")
+                return False
+            self._end += count
+        return True
+
+    def _take(self, size: int) -> memoryview:
+        if not self._fill(size):
+            raise EOFError("the service went away in the middle of a frame")
+        # A copy: the buffer takes the next frames while this one still waits or runs.
+        payload = memoryview(bytes(self._view[self._start : self._start + size]))
+        self._start += size
+        return payload
+
+    def _take_large(self, size: int) -> memoryview:
+        payload = memoryview(bytearray(size))
+        count = self._end - self._start
+        payload[:count] = self._view[self._start : self._end]
+        self._start = self._end = 0
+        while count < size:
+            more = self._sock.recv_into(payload[count:])
+            if not more:
+                raise EOFError("the service went away in the middle of a frame")
+            count += more
+        return payload

@@ -1,0 +1,36 @@
+"""The short-lived process that says what there is to serve.
+
+Loads the targets and sends the catalogue, or a sentence on what is wrong with them.  Runs as the target of a
+`multiprocessing.Process`; the service, which never loads user's code, reads the other end of its channel.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import orjson
+
+from offload.errors import TargetError, UserError
+from offload.tasks.catalogue import describe
+from offload.worker.channel import Channel
+from offload.worker.frames import Kind, pack_answer
+from offload.worker.isolation import detach, limit_library_threads
+from offload.worker.preload import load_targets
+from offload.worker.spec import DescribeSpec
+
+
+def send_catalogue(spec: DescribeSpec) -> None:
+    """Sends one CATALOGUE frame, or START_FAILED with [target, problem] as JSON."""
+    detach(keep=[spec.channel.fileno()], start_method=spec.start_method)
+    limit_library_threads(spec.load.library_threads)
+    try:
+        kind, body = Kind.CATALOGUE, describe(load_targets(spec.load.targets))
+    except TargetError as error:
+        kind, body = Kind.START_FAILED, orjson.dumps([error.target, error.problem])
+    except UserError as error:
+        kind, body = Kind.START_FAILED, orjson.dumps(["", str(error)])
+    Channel(spec.channel).write(pack_answer(kind, body_bytes=len(body)), body=body)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # whatever the user's modules started must not keep us

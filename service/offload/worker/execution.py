@@ -1,0 +1,76 @@
+"""One job in a worker: decode, validate, call, encode; and what is said when any of it fails.
+
+Lives here: the order of the steps, and the certainty that whatever the user's code raises becomes an answer.  No
+socket and no process is touched.  `main` calls `Executor.run` for each frame.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from typing import NamedTuple
+
+import orjson
+
+from offload.core.job import Reason
+from offload.tasks.context import CurrentJob, set_current
+from offload.tasks.faults import Fault, task_error
+from offload.tasks.loading import LoadedTask, Registry
+from offload.tasks.results import Encoded
+from offload.worker.channel import JobFrame
+from offload.worker.frames import JobMeta
+
+
+class Answer(NamedTuple):
+    """What a job ends with.  `run_ns` is the time from the first look at its arguments to the encoded result."""
+
+    reason: Reason
+    media_type: str
+    body: bytes | bytearray | memoryview
+    run_ns: int
+
+
+class Executor:
+    """Runs jobs of the tasks in `registry`, one at a time.  `is_debug` puts tracebacks into problems."""
+
+    def __init__(self, registry: Registry, *, lane: int, is_debug: bool) -> None:
+        self._tasks = registry.tasks
+        self._lane = lane
+        self._is_debug = is_debug
+
+    def run(self, frame: JobFrame) -> Answer:
+        """Never raises for what the task does."""
+        began_ns = time.monotonic_ns()
+        header = frame.header
+        task = self._tasks[header.tag]
+        meta = JobMeta._make(orjson.loads(frame.meta))
+        set_current(CurrentJob(meta.job_id, task.name, header.flag, self._lane, meta.request_id, meta.traceparent))
+        try:
+            encoded = self._result(task, meta, frame.body)
+        except Fault as fault:
+            return Answer(fault.reason, "", fault.to_json(), time.monotonic_ns() - began_ns)
+        finally:
+            set_current(None)
+        return Answer(Reason.SUCCEEDED, encoded.media_type, encoded.body, time.monotonic_ns() - began_ns)
+
+    def _result(self, task: LoadedTask, meta: JobMeta, body: memoryview) -> Encoded:
+        compiled = task.compiled
+        arguments = compiled.validate(compiled.decode(body, meta.query, meta.content_type))
+        try:
+            result = compiled.call(arguments)
+        except BaseException as error:  # SystemExit and KeyboardInterrupt end the job, not the worker
+            raise self._fault_of(error) from None
+        return compiled.encode(result, meta.accept)
+
+    def _fault_of(self, error: BaseException) -> Fault:
+        """The caller is told what was raised; where, only the log (and the caller of a service in debug mode)."""
+        fault = task_error(error)
+        try:
+            text = "".join(traceback.format_exception(error))
+            print(text, end="", file=sys.stderr)
+        except BaseException as unprintable:  # the exception's own methods run here, and stderr may be closed
+            text = f"(no traceback: {type(unprintable).__name__})"
+        if self._is_debug:
+            fault.fields["traceback"] = text
+        return fault

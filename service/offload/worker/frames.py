@@ -1,0 +1,124 @@
+"""The bytes between the service and a worker.
+
+Lives here: the layout of a frame, packing, and the checks on what comes back.  No socket is touched here.  Both ends
+use it: the worker through `worker.channel`, the service through `engines.supervised.channel`.
+
+A frame is a header of 32 bytes, then `meta_bytes` of meta, then `body_bytes` of body; little-endian:
+
+    offset  size  field
+    0       1     kind           what it is (`Kind`)
+    1       1     flag           JOB: attempt, 1 to 255.  DONE: index into STATUSES, + PENDING_OUTPUT
+    2       2     tag            JOB: index of the task.  From the worker: MAGIC
+    4       4     meta_bytes     JOB: length of a JSON array (see `JobMeta`).  DONE: length of the media type
+    8       8     body_bytes
+    16      8     number         of the job; 0 in frames that concern none
+    24      8     run_ns         DONE: run time, nanoseconds
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from offload.core.job import Reason
+from offload.errors import FrameError
+
+_HEADER: Final = struct.Struct("<BBHIQQQ")
+HEADER_BYTES: Final = _HEADER.size
+
+# Marks what a worker sends, so that a task which writes into the channel is found out at the first header.
+MAGIC: Final = 0x0FF1
+# The worker's output pipe held bytes when it answered: read them before the answer, they belong to this job.
+PENDING_OUTPUT: Final = 0x80
+
+MAX_META_BYTES: Final = 1 << 20
+# The worker refuses to send a longer result; a longer announcement is garbage.
+MAX_BODY_BYTES: Final = 1 << 31
+
+
+class Kind(IntEnum):
+    """JOB, RETIRE (leave after the jobs before it) and SKIP (the job `number` was taken back) go to the worker, which
+    says SKIPPED when it has read the last of these."""
+
+    JOB = 1
+    RETIRE = 2
+    SKIP = 7
+    READY = 3
+    START_FAILED = 4
+    DONE = 5
+    CATALOGUE = 6
+    SKIPPED = 8
+
+
+FROM_WORKER: Final = frozenset({Kind.READY, Kind.START_FAILED, Kind.DONE, Kind.CATALOGUE, Kind.SKIPPED})
+
+# The ways in which a worker can end a job by itself.  The order is the encoding.
+STATUSES: Final = (
+    Reason.SUCCEEDED,
+    Reason.TASK_ERROR,
+    Reason.INVALID_JSON,
+    Reason.INVALID_ARGUMENTS,
+    Reason.RESULT_NOT_SERIALISABLE,
+)
+
+
+class Header(NamedTuple):
+    kind: int
+    flag: int
+    tag: int
+    meta_bytes: int
+    body_bytes: int
+    number: int
+    run_ns: int
+
+
+class JobMeta(NamedTuple):
+    """What comes with a job beside its body; travels as a JSON array in this order.
+
+    The strings are as they stood in the request's head, empty where there was none.
+    """
+
+    job_id: str
+    query: str
+    content_type: str
+    accept: str
+    request_id: str
+    traceparent: str
+
+
+def pack_job(*, number: int, task_index: int, attempt: int, meta_bytes: int, body_bytes: int) -> bytes:
+    """The header of a JOB frame."""
+    return _HEADER.pack(Kind.JOB, min(attempt, 255), task_index, meta_bytes, body_bytes, number, 0)
+
+
+def pack_retire() -> bytes:
+    """The whole RETIRE frame."""
+    return _HEADER.pack(Kind.RETIRE, 0, 0, 0, 0, 0, 0)
+
+
+def pack_skip(number: int) -> bytes:
+    """The whole SKIP frame."""
+    return _HEADER.pack(Kind.SKIP, 0, 0, 0, 0, number, 0)
+
+
+def pack_answer(
+    kind: Kind, *, flag: int = 0, meta_bytes: int = 0, body_bytes: int = 0, number: int = 0, run_ns: int = 0
+) -> bytes:
+    """The header of a frame from a worker."""
+    return _HEADER.pack(kind, flag, MAGIC, meta_bytes, body_bytes, number, run_ns)
+
+
+def unpack(data: bytes | bytearray | memoryview, offset: int = 0) -> Header:
+    """Reads a header without judging it; `data` must hold HEADER_BYTES from `offset` on."""
+    return Header._make(_HEADER.unpack_from(data, offset))
+
+
+def check_from_worker(header: Header) -> None:
+    """Raises FrameError for what no worker of ours would send."""
+    if header.tag != MAGIC or header.kind not in FROM_WORKER:
+        raise FrameError(f"kind {header.kind}, tag {header.tag:#x}")
+    if header.meta_bytes > MAX_META_BYTES or header.body_bytes > MAX_BODY_BYTES:
+        raise FrameError(f"a frame of {header.meta_bytes} + {header.body_bytes} bytes")
+    if header.kind == Kind.DONE and (header.flag & ~PENDING_OUTPUT) >= len(STATUSES):
+        raise FrameError(f"status {header.flag}")

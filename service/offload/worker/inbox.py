@@ -1,0 +1,63 @@
+"""The jobs that a worker was given, and the agreement on which of them it begins.
+
+A worker may hold several jobs, and the service may take back those that it has not begun.  Who wins at the moment when
+one begins a job and the other takes it back is decided by the kernel: for each job the service puts a token into an
+`eventfd`, and whoever gets the token has the job.  The worker takes one to begin its oldest job, the service takes one
+to withdraw the newest and then sends SKIP for it.  No lock is held by anybody, so no death can leave one behind.
+
+A token does not say whose it is.  If the service took job 2 back and then gave job 3, a worker that has read no further
+than job 2 would begin that one by the token of job 3.  So the service gives nothing more until the worker has said, by
+SKIPPED, that it knows.
+
+Source: eventfd(2), EFD_SEMAPHORE.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+from offload.worker.channel import Channel, JobFrame
+from offload.worker.frames import Kind, pack_answer
+
+
+class Inbox:
+    """What comes through `channel`, one job after the other.  `tokens` is None where the system has no eventfd: then
+    the service gives one job at a time and takes none back."""
+
+    def __init__(self, channel: Channel, tokens: int | None) -> None:
+        self._channel = channel
+        self._tokens = tokens
+        self._waiting: deque[JobFrame] = deque()
+
+    def next(self) -> JobFrame | None:
+        """Waits for the next job and makes it ours; None when this worker is to leave."""
+        while True:
+            if not self._waiting and not self._receive():
+                return None
+            if self._waiting and self._take_token():
+                return self._waiting.popleft()
+            # Fewer tokens than jobs: the service has taken one back, and the word on which is on its way.
+            if self._waiting and not self._receive():
+                return None
+
+    def _receive(self) -> bool:
+        """One more frame; False when there is none to come."""
+        frame = self._channel.read()
+        if frame is None or frame.header.kind == Kind.RETIRE:
+            return False
+        if frame.header.kind == Kind.SKIP:
+            self._waiting = deque(job for job in self._waiting if job.header.number != frame.header.number)
+            self._channel.write(pack_answer(Kind.SKIPPED, number=frame.header.number))
+        else:
+            self._waiting.append(frame)
+        return True
+
+    def _take_token(self) -> bool:
+        if self._tokens is None:
+            return True
+        try:
+            os.eventfd_read(self._tokens)
+        except BlockingIOError:
+            return False
+        return True

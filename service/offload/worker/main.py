@@ -1,0 +1,146 @@
+"""What a worker process is: isolated, loaded, ready, and then one job after the other.
+
+Lives here: the order of a worker's life and its answers.  What a single job is made of stands in `execution`.  Runs as
+the target of a `multiprocessing.Process`, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import sys
+import termios
+import time
+from contextlib import suppress
+from typing import Final
+
+from offload.errors import OffloadError
+from offload.metrics.layout import WorkerRow
+from offload.tasks.context import set_lane
+from offload.tasks.faults import exception_message, exception_name
+from offload.tasks.loading import Registry
+from offload.worker.channel import Channel, JobFrame
+from offload.worker.execution import Answer, Executor
+from offload.worker.frames import PENDING_OUTPUT, STATUSES, Kind, pack_answer
+from offload.worker.inbox import Inbox
+from offload.worker.isolation import hand_over_to_guard, isolate, limit_library_threads, seed_anew
+from offload.worker.preload import load_targets
+from offload.worker.spec import WorkerSpec
+
+_FLAG_OF: Final = {reason: index for index, reason in enumerate(STATUSES)}
+
+# Exit codes of our own, told apart from those of tasks in the log.  Source for the range: sysexits.h.
+EXIT_START_FAILED: Final = 78
+EXIT_CHANNEL_LOST: Final = 76
+
+
+def serve(spec: WorkerSpec) -> None:
+    """Serves jobs until the service closes the channel or retires this worker."""
+    output = spec.output.fileno()
+    tokens = None if spec.tokens is None else spec.tokens.fileno()
+    own = [spec.channel.fileno()] if tokens is None else [spec.channel.fileno(), tokens]
+    isolate(keep=own, output=output, start_method=spec.start_method)
+    channel = Channel(spec.channel)
+    try:
+        executor = _get_ready(spec)
+    except _StartFailed as failure:
+        body = str(failure).encode("utf-8", "replace")
+        with suppress(OSError):
+            channel.write(pack_answer(Kind.START_FAILED, body_bytes=len(body)), body=body)
+        _leave(EXIT_START_FAILED)
+    row = spec.metrics.worker_row(spec.lane)
+    try:
+        hand_over_to_guard()
+        channel.write(pack_answer(Kind.READY))
+        _serve_jobs(channel, Inbox(channel, tokens), executor, row, output)
+    except (OSError, EOFError):
+        # The service is gone, or a task closed our descriptors: there is nobody to answer to.
+        _leave(EXIT_CHANNEL_LOST)
+
+
+class _StartFailed(OffloadError):
+    """This worker cannot take jobs; the text says why."""
+
+
+def _get_ready(spec: WorkerSpec) -> Executor:
+    """Everything that happens before the first job.  The user's code runs here for the first time."""
+    sys.set_int_max_str_digits(0)  # whole numbers of any length arrive whole; the job's limits are the limit
+    limit_library_threads(spec.load.library_threads)
+    set_lane(spec.lane)
+    try:
+        registry = load_targets(spec.load.targets)
+        seed_anew()
+        _run_hooks(registry)
+        return Executor(registry, lane=spec.lane, is_debug=spec.is_debug)
+    except OffloadError as error:
+        raise _StartFailed(str(error)) from error
+
+
+def _run_hooks(registry: Registry) -> None:
+    owner = os.getpid()
+    for hook in registry.hooks:
+        try:
+            hook()
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            told = f"{exception_name(error)}: {exception_message(error)}"
+            raise _StartFailed(f"@on_worker_start {getattr(hook, '__qualname__', hook)!s} raised {told}") from error
+        finally:
+            _end_if_copy(owner)
+
+
+def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerRow, output: int) -> None:
+    owner = os.getpid()
+    while (frame := inbox.next()) is not None:
+        began_ns = time.monotonic_ns()
+        row.begin(frame.header.number, began_ns)
+        answer = executor.run(frame)
+        _end_if_copy(owner)
+        _send(channel, frame, answer, output)
+        row.end(time.monotonic_ns())
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _send(channel: Channel, frame: JobFrame, answer: Answer, output: int) -> None:
+    flag = _FLAG_OF[answer.reason]
+    if _has_output(output):
+        flag |= PENDING_OUTPUT
+    media_type = answer.media_type.encode("latin-1", "replace")
+    header = pack_answer(
+        Kind.DONE,
+        flag=flag,
+        meta_bytes=len(media_type),
+        body_bytes=len(answer.body),
+        number=frame.header.number,
+        run_ns=answer.run_ns,
+    )
+    channel.write(header, media_type, answer.body)
+
+
+def _has_output(output: int) -> bool:
+    """Whether something printed is still on its way: it must be read as this job's before the next begins."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # the task may have closed or replaced it; its loss is then its own
+            stream.flush()
+    waiting = array.array("i", [0])
+    try:
+        fcntl.ioctl(output, termios.FIONREAD, waiting)  # works on the writing end too: pipe(7)
+    except OSError:
+        return False
+    return waiting[0] > 0
+
+
+def _end_if_copy(owner: int) -> None:
+    """A task may fork and let the child return to here; it must not answer in its parent's name."""
+    if os.getpid() != owner:
+        os._exit(0)
+
+
+def _leave(code: int) -> None:
+    """Ends this process without its exit handlers: what they need may be broken."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(code)

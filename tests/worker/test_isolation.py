@@ -1,0 +1,119 @@
+"""What a process is like after its isolation, seen from inside of it and from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offload.worker.isolation import limit_library_threads
+
+CHILD = """
+import json, os, random, resource, signal, sys
+from offload.worker.isolation import isolate, seed_anew
+
+report, kept, output = map(int, sys.argv[1:4])
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGUSR1, lambda *_: None)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+signal.set_wakeup_fd(writer)
+random.seed(1)
+isolate(keep=[report, kept], output=output, start_method="forkserver")
+seed_anew()
+print("printed", flush=True)
+os.system("echo from a program")
+facts = {
+    "session": os.getsid(0) == os.getpid() == os.getpgid(0),
+    "descriptors": sorted(int(name) for name in os.listdir("/proc/self/fd")),
+    "stdin": sys.stdin.read(),
+    "wakeup": signal.set_wakeup_fd(-1),
+    "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())],
+    "signals": {
+        int(number): int(handler)
+        for number in signal.valid_signals()
+        if isinstance(handler := signal.getsignal(number), int)
+    },
+    "core": resource.getrlimit(resource.RLIMIT_CORE),
+    "oom": int(open("/proc/self/oom_score_adj").read()),
+    "dice": random.random(),
+}
+os.write(report, json.dumps(facts).encode())
+sys.stdout.close()
+"""
+
+
+@pytest.fixture(scope="module")
+def isolated() -> dict[str, Any]:
+    """What such a process says of itself, and under "output" what it printed."""
+    ends = {name: os.pipe() for name in ("report", "kept", "output")}
+    passed = [ends[name][1] for name in ("report", "kept", "output")]
+    stray, _ = stray_pipe = os.pipe()
+    try:
+        subprocess.run(
+            [sys.executable, "-c", CHILD, *map(str, passed)],
+            pass_fds=(*passed, stray),
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=True,
+        )
+    finally:
+        for descriptor in (*passed, *stray_pipe):
+            os.close(descriptor)
+    said = {}
+    for name, (reader, _) in ends.items():
+        with open(reader, "rb") as file:
+            said[name] = file.read()
+    return {**json.loads(said["report"]), "output": said["output"].decode(), "passed": passed}
+
+
+def test_it_leads_a_session_of_its_own(isolated: dict[str, Any]) -> None:
+    assert isolated["session"]
+
+
+def test_it_has_no_descriptor_but_its_own(isolated: dict[str, Any]) -> None:
+    listing = 1
+    assert len(isolated["descriptors"]) == 3 + len(isolated["passed"]) + listing
+    assert {0, 1, 2, *isolated["passed"]} <= set(isolated["descriptors"])
+
+
+def test_it_reads_nothing_and_prints_into_its_pipe(isolated: dict[str, Any]) -> None:
+    assert isolated["stdin"] == ""
+    assert isolated["output"] == "printed\nfrom a program\n"
+
+
+def test_it_takes_signals_as_any_program_does(isolated: dict[str, Any]) -> None:
+    handlers = isolated["signals"]
+    kept = {int(signal.SIGPIPE), int(signal.SIGXFSZ)}
+    assert {number for number, handler in handlers.items() if handler == signal.SIG_IGN} == set(map(str, kept))
+    assert len(handlers) == len(signal.valid_signals())
+    assert (isolated["wakeup"], isolated["blocked"]) == (-1, [])
+
+
+def test_the_kernel_takes_it_first_and_it_leaves_no_core(isolated: dict[str, Any]) -> None:
+    assert isolated["oom"] > int(Path("/proc/self/oom_score_adj").read_text())
+    assert isolated["core"] == [0, 0]
+
+
+def test_it_throws_dice_of_its_own(isolated: dict[str, Any]) -> None:
+    import random
+
+    assert isolated["dice"] != random.Random(1).random()
+
+
+def test_numeric_libraries_are_told_their_threads_unless_the_user_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "")
+    limit_library_threads(0)
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+    limit_library_threads(2)
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["OPENBLAS_NUM_THREADS"]) == ("7", "2")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
