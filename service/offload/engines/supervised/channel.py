@@ -1,0 +1,155 @@
+"""The service's end of a worker's channel: frames in and out on the event loop.
+
+Lives here: cutting the stream into frames without joining or copying what is large.  A large body is received straight
+into a buffer of its own size.  What no worker of ours would send ends the channel with an error.  A `WorkerProcess`
+owns one, and passes on what it hears of frames and of the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final, Protocol, cast
+
+from offload.core.job import Job
+from offload.errors import FrameError
+from offload.worker.frames import HEADER_BYTES, Header, check_from_worker, pack_job, unpack
+
+_BUFFER_BYTES: Final = 64 * 1024
+_EMPTY: Final = memoryview(b"")
+
+
+class ChannelEvents(Protocol):
+    def frame(self, header: Header, meta: bytes, body: bytes | bytearray) -> None: ...
+    def channel_closed(self, error: FrameError | None) -> None: ...
+
+
+class WorkerChannel(asyncio.BufferedProtocol):
+    """One worker's stream.  Writing is not held up here: a lane has few jobs in flight, and the queue is bounded."""
+
+    def __init__(self, events: ChannelEvents) -> None:
+        self._events = events
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray(_BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._end = 0
+        self._large: _LargeFrame | None = None
+        self._error: FrameError | None = None
+
+    def write(self, frame: bytes) -> None:
+        """Sends a whole frame.  To a worker that is gone it is lost without an error; its death is told elsewhere."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frame)
+
+    def write_jobs(self, jobs: Iterable[Job]) -> None:
+        """Sends a JOB frame for each, small ones in one write, the body of a large one without joining it."""
+        small: list[bytes | bytearray | memoryview] = []
+        for job in jobs:
+            small += (job_header(job), job.meta)
+            if job.size_bytes < _BUFFER_BYTES:
+                small.append(job.body)
+            elif self._transport is not None:
+                self.write(b"".join(small))
+                small.clear()
+                self._transport.write(job.body)
+        if small:
+            self.write(b"".join(small))
+
+    def close(self) -> None:
+        """Drops the connection at once; may be called twice."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # asyncio.BufferedProtocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one, but does not say so
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        if self._large is not None:
+            return self._large.free()
+        return self._view[self._end :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._large is not None:
+            if self._large.received(nbytes):
+                large, self._large = self._large, None
+                self._events.frame(large.header, large.meta(), large.body())
+            return
+        self._end += nbytes
+        try:
+            self._cut()
+        except FrameError as error:
+            self._error = error
+            self.close()
+
+    def eof_received(self) -> bool:
+        return False  # the transport closes itself, and tells by connection_lost
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._events.channel_closed(self._error)
+
+    def _cut(self) -> None:
+        start = 0
+        while self._end - start >= HEADER_BYTES:
+            header = unpack(self._buffer, start)
+            check_from_worker(header)
+            body_at = start + HEADER_BYTES + header.meta_bytes
+            end = body_at + header.body_bytes
+            if end - start > _BUFFER_BYTES:
+                self._large = _LargeFrame(header, self._view[start + HEADER_BYTES : self._end])
+                self._end = 0
+                return
+            if end > self._end:
+                break
+            meta = bytes(self._view[start + HEADER_BYTES : body_at])
+            self._events.frame(header, meta, bytes(self._view[body_at:end]))
+            start = end
+        rest = self._end - start
+        if start and rest:
+            self._view[:rest] = self._view[start : self._end]
+        self._end = rest
+
+
+def job_header(job: Job) -> bytes:
+    return pack_job(
+        number=job.number,
+        task_index=job.limits.index,
+        attempt=job.attempt,
+        meta_bytes=len(job.meta),
+        body_bytes=len(job.body),
+    )
+
+
+class _LargeFrame:
+    """A frame that does not fit the buffer: received into its own two."""
+
+    def __init__(self, header: Header, received: memoryview) -> None:
+        self.header = header
+        self._meta = bytearray(header.meta_bytes)
+        self._body = bytearray(header.body_bytes)
+        self._open = [memoryview(self._meta), memoryview(self._body)]
+        while len(received):
+            part = self.free()
+            count = min(len(part), len(received))
+            part[:count] = received[:count]
+            received = received[count:]
+            self.received(count)
+
+    def free(self) -> memoryview:
+        """Where the next bytes go."""
+        while self._open and not len(self._open[0]):
+            self._open.pop(0)
+        return self._open[0] if self._open else _EMPTY
+
+    def received(self, count: int) -> bool:
+        """That many more bytes are there; True when the frame is whole."""
+        self._open[0] = self._open[0][count:]
+        return not len(self.free())
+
+    def meta(self) -> bytes:
+        return bytes(self._meta)
+
+    def body(self) -> bytearray:
+        return self._body

@@ -1,0 +1,297 @@
+"""The supervised engine: lanes, and what they share.
+
+Lives here: the lanes and the watch, the brake on failing start-ups, spares, retirement, and the translation of what
+lanes see into the events of `engines.base`.  Who runs next is not decided here.  `service` makes one; `dispatch` drives
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Final
+
+from offload.core.death import Death
+from offload.core.job import Job, Outcome, Reason, SlotId
+from offload.engines.base import Capabilities, EngineEvents
+from offload.engines.supervised.brake import Brake
+from offload.engines.supervised.killing import kill_group, kill_tree
+from offload.engines.supervised.lane import STOP_CAUSES, EndCause, Lane, LaneParts, WorkerEnd, WorkerState, running_s
+from offload.engines.supervised.launcher import Launcher
+from offload.engines.supervised.process import WorkerEnds
+from offload.engines.supervised.watch import Watch, Watched
+from offload.metrics.layout import MetricsMemory
+from offload.metrics.snapshot import PoolFacts, WorkerFacts
+from offload.settings import Settings
+from offload.worker.spec import LoadSpec, WorkerSpec
+
+logger: Final = logging.getLogger("offload.engine")
+
+
+class SupervisedEngine:
+    """Implements `Engine`.  Slot ids are lane numbers; with spares there are more lanes than slots at any time."""
+
+    name: Final = "supervised"
+    capabilities: Final = Capabilities(
+        stops_running_jobs=True,
+        names_deaths=True,
+        limits_memory=True,
+        knows_what_had_begun=True,
+        unpickles_results=False,
+    )
+
+    def __init__(
+        self, *, settings: Settings, workers: int, launcher: Launcher, load: LoadSpec, metrics: MetricsMemory
+    ) -> None:
+        self._settings = settings
+        self._workers = workers
+        self._launcher = launcher
+        self._load = load
+        self._metrics = metrics
+        self._brake = Brake()
+        self._restarts: Counter[EndCause] = Counter()
+        self._lanes: list[Lane] = []
+        self._active: set[int] = set()
+        self._pauses: dict[int, asyncio.TimerHandle] = {}
+        self._hunts: set[asyncio.Task[None]] = set()
+        self._all_dead = asyncio.Event()
+        self._is_closing = False
+        self._is_open = False
+
+    # Engine
+
+    async def open(self, events: EngineEvents) -> None:
+        """Starts all workers; they are ready when they say so."""
+        self._events = events
+        self._reaper = ThreadPoolExecutor(1, thread_name_prefix="offload-reaper")
+        self._watch = Watch(self._watched, self)
+        self._is_open = True
+        parts = LaneParts(
+            launcher=self._launcher,
+            make_spec=self._make_spec,
+            kill_tree=self._kill_tree,
+            start_timeout_s=self._settings.start_timeout,
+        )
+        for number in range(self._workers + self._settings.spares):
+            self._lanes.append(Lane(number, self._metrics.worker_row(number), parts, self))
+        for lane in self._lanes[: self._workers]:
+            self._active.add(lane.number)
+            events.slot_added(SlotId(lane.number))
+        for lane in self._lanes:
+            lane.start()
+
+    def start(self, slot: SlotId, job: Job) -> None:
+        self._lanes[slot].give(job)
+        if job.limits.memory_bytes is not None:
+            self._watch.look_closely()
+
+    def stop(self, slot: SlotId, job: Job, why: Reason) -> None:
+        lane = self._lanes[slot]
+        if lane.job is job:
+            cause = STOP_CAUSES[why]
+            lane.kill(cause, dump=cause is EndCause.TIMEOUT)
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether a slot may be given jobs ahead.  Not where they cannot be taken back, and not to workers that are to
+        run so many jobs and no more."""
+        return hasattr(os, "eventfd") and not self._settings.max_jobs_per_worker
+
+    def withdraw(self, slot: SlotId, job: Job) -> bool:
+        return self._lanes[slot].take_back(job)
+
+    async def close(self, grace_s: float) -> None:
+        """Idle workers leave, all others are killed; whatever is left after `grace_s` is killed too."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._is_closing = True
+        for pause in self._pauses.values():
+            pause.cancel()
+        for lane in self._lanes:
+            if lane.state is WorkerState.IDLE:
+                lane.retire()
+            else:
+                lane.kill(EndCause.CANCEL)
+        self._note_dead()
+        try:
+            await asyncio.wait_for(self._all_dead.wait(), grace_s)
+        except TimeoutError:
+            self._launcher.kill_forkserver()  # stopped, it would hold up a start for ever
+            for lane in self._lanes:
+                lane.kill(EndCause.RETIRE)
+            with suppress(TimeoutError):  # what is not dead by then (a process in the kernel's hands) is the guard's
+                await asyncio.wait_for(self._all_dead.wait(), grace_s)
+        if self._hunts:
+            await asyncio.wait(self._hunts, timeout=grace_s)
+        for hunt in self._hunts:
+            hunt.cancel()
+        await self._watch.close()
+        await asyncio.to_thread(self._reaper.shutdown)
+
+    # What `/stats` shows
+
+    def worker_facts(self) -> list[WorkerFacts]:
+        """The lanes that take jobs now; spares are not among them."""
+        return [self._facts(lane) for lane in self._lanes if lane.number in self._active]
+
+    def pool_facts(self) -> PoolFacts:
+        spares = sum(lane.state is WorkerState.IDLE for lane in self._lanes if lane.number not in self._active)
+        return PoolFacts(
+            engine=self.name,
+            size=self._workers,
+            spares=spares,
+            start_method=self._launcher.start_method,
+            capabilities=self.capabilities.as_dict(),
+            error=self._brake.error,
+            restarts={cause.value: self._restarts[cause] for cause in EndCause},
+        )
+
+    # LaneEvents
+
+    def lane_ready(self, lane: Lane) -> None:
+        self._brake.succeeded()
+        if lane.number in self._active:
+            self._events.ready(SlotId(lane.number), lane.generation)
+        else:
+            self._stand_in_for_missing()
+
+    def lane_lost(self, lane: Lane) -> None:
+        if lane.number in self._active:
+            death = Death(note="it was ended while it was idle")
+            self._events.died(SlotId(lane.number), lane.generation, death, begun=0)
+
+    def lane_answered(self, lane: Lane, job: Job, outcome: Outcome) -> None:
+        is_leaving = lane.state is WorkerState.RETIRING
+        if not is_leaving and self._must_retire(lane):
+            is_leaving = True
+            lane.retire()
+        self._events.finished(SlotId(lane.number), lane.generation, job.number, outcome, is_leaving=is_leaving)
+
+    def lane_ended(self, lane: Lane, end: WorkerEnd) -> None:
+        if self._is_closing:
+            self._note_dead()
+            return
+        self._restarts[end.cause] += 1
+        if not end.was_ready:
+            self._start_failed(lane, end)
+        elif end.cause is EndCause.CRASH:
+            fields = {"lane": lane.number, "death": str(end.death), "begun": end.begun}
+            logger.warning("worker crashed", extra={"fields": fields})
+        if lane.number in self._active:
+            self._events.died(SlotId(lane.number), lane.generation, end.death, begun=end.begun)
+            self._stand_in_for_missing()
+        self._restart(lane, 0.0 if end.was_ready else self._brake.pause_s())
+        self._clear_up(end.pid)
+
+    # Sightings
+
+    def stopped(self, watched: Watched) -> None:
+        lane = self._lane_of(watched)
+        if watched.pid == self._launcher.forkserver_pid:
+            logger.warning("forkserver was stopped from outside", extra={"fields": {"pid": watched.pid}})
+            self._launcher.kill_forkserver()
+        elif lane is not None and lane.must_answer():
+            logger.warning("worker was stopped from outside", extra={"fields": {"lane": lane.number, "pid": lane.pid}})
+            lane.kill(EndCause.CRASH, note="it was stopped by a signal from outside")
+
+    def over_memory(self, watched: Watched, number: int) -> None:
+        lane = self._lane_of(watched)
+        if lane is not None and lane.job is not None and lane.job.number == number:
+            self._events.exceeded_memory(lane.job, peak_bytes=watched.peak_bytes)
+
+    # Inside
+
+    def _watched(self) -> list[Watched]:
+        records = [watched for lane in self._lanes if (watched := lane.watched) is not None]
+        if self._launcher.forkserver_pid is not None:
+            records.append(Watched(pid=self._launcher.forkserver_pid))
+        return records
+
+    def _lane_of(self, watched: Watched) -> Lane | None:
+        return next((lane for lane in self._lanes if lane.watched is watched), None)
+
+    def _make_spec(self, number: int, ends: WorkerEnds) -> WorkerSpec:
+        return WorkerSpec(
+            load=self._load,
+            lane=number,
+            start_method=self._launcher.start_method,
+            channel=ends.channel,
+            output=ends.output,
+            tokens=ends.tokens,
+            metrics=self._metrics,
+            is_debug=self._settings.debug,
+        )
+
+    def _must_retire(self, lane: Lane) -> bool:
+        max_jobs, max_rss = self._settings.max_jobs_per_worker, self._settings.max_rss_per_worker
+        if max_jobs and lane.jobs_of_worker >= max_jobs:
+            return True
+        return bool(max_rss) and lane.watched is not None and lane.watched.rss_bytes > max_rss
+
+    def _start_failed(self, lane: Lane, end: WorkerEnd) -> None:
+        self._brake.failed(end.error)
+        fields = {"lane": lane.number, "error": end.error, "pause_s": self._brake.pause_s()}
+        logger.warning("worker failed to start", extra={"fields": fields})
+        if self._brake.is_on:
+            self._events.failing_to_start()
+
+    def _restart(self, lane: Lane, pause_s: float) -> None:
+        if not pause_s:
+            lane.start()
+            return
+
+        def start() -> None:
+            del self._pauses[lane.number]
+            lane.start()
+
+        self._pauses[lane.number] = asyncio.get_running_loop().call_later(pause_s, start)
+
+    def _stand_in_for_missing(self) -> None:
+        """A warm spare takes the place of a lane that has no worker; that lane becomes the spare."""
+        missing = [n for n in self._active if self._lanes[n].state in (WorkerState.DEAD, WorkerState.STARTING)]
+        spares = [lane for lane in self._lanes if lane.number not in self._active and lane.state is WorkerState.IDLE]
+        for number, spare in zip(missing, spares, strict=False):
+            self._active.remove(number)
+            self._events.slot_removed(SlotId(number))
+            self._active.add(spare.number)
+            self._events.slot_added(SlotId(spare.number))
+            self._events.ready(SlotId(spare.number), spare.generation)
+
+    def _kill_tree(self, pid: int, start_ticks: int) -> None:
+        self._reaper.submit(kill_tree, pid, start_ticks).add_done_callback(_tell_failure)
+
+    def _clear_up(self, pid: int | None) -> None:
+        """Ends what a worker left behind; after `kill_tree` that is nothing, unless it died by itself just before."""
+        if pid is not None:
+            self._reaper.submit(kill_group, pid).add_done_callback(_tell_failure)
+        hunt = asyncio.create_task(self._launcher.hunt_strays())
+        self._hunts.add(hunt)
+        hunt.add_done_callback(self._hunts.discard)
+
+    def _note_dead(self) -> None:
+        if all(lane.state is WorkerState.DEAD for lane in self._lanes):
+            self._all_dead.set()
+
+    def _facts(self, lane: Lane) -> WorkerFacts:
+        return WorkerFacts(
+            lane=lane.number,
+            pid=lane.pid,
+            state=lane.state,
+            task=None if lane.job is None else lane.job.limits.name,
+            job=None if lane.job is None else lane.job.id,
+            running_s=running_s(lane.job),
+            rss_bytes=0 if lane.watched is None else lane.watched.rss_bytes,
+            started_at=lane.started_at,
+            restarts=lane.restarts,
+        )
+
+
+def _tell_failure(done: Future[None]) -> None:
+    error = done.exception()
+    if error is not None:
+        logger.error("a worker could not be killed", exc_info=error)

@@ -1,0 +1,86 @@
+"""Ending a worker with everything that it started.
+
+Lives here: the one way in which processes of ours are killed.  It decides nothing, blocks for milliseconds and
+therefore runs in a thread or in the guard process.  A tree is frozen before it is killed: a stopped process cannot
+fork, so when a scan finds nobody new the tree is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Final
+
+from offload.engines.supervised.proctree import ProcessInfo, all_processes, descendants, has_mark
+
+# A fork bomb may win a few rounds against the scan; each round freezes all that the last one left running.
+_MAX_ROUNDS: Final = 20
+
+Victims = Callable[[dict[int, ProcessInfo]], set[int]]
+
+
+def kill_tree(pid: int, start_ticks: int) -> None:
+    """SIGKILL for the process that led its group, for all of its descendants, and for the group.
+
+    `start_ticks` (see `ProcessInfo`) tells it from another that may have got its id since.
+    """
+
+    def tree(processes: dict[int, ProcessInfo]) -> set[int]:
+        info = processes.get(pid)
+        return {pid} | descendants({pid}, processes) if info is not None and info.start_ticks == start_ticks else set()
+
+    kill_all(tree)
+    kill_group(pid)
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL for what is left of the process group that `pid` led.
+
+    As long as the group has a member, no new process gets its id (fork(2)).
+    """
+    _signal_group(pid, signal.SIGKILL)
+
+
+def kill_strays(mark: bytes, *, known: set[int], keep: set[int]) -> None:
+    """SIGKILL for marked processes that belong to no worker any more.
+
+    `known`: living processes of ours; they and their descendants are spared.  `keep`: spared, but not their children.
+    """
+
+    def strays(processes: dict[int, ProcessInfo]) -> set[int]:
+        ours = known | keep | descendants(known, processes)
+        return {pid for pid in processes if pid not in ours and has_mark(pid, mark)}
+
+    kill_all(strays)
+
+
+def kill_all(victims: Victims) -> None:
+    """Freezes what `victims` picks from a scan of all processes, until nobody new is picked; then kills it."""
+    frozen: set[int] = set()
+    for _ in range(_MAX_ROUNDS):
+        processes = all_processes()
+        new = {pid for pid in victims(processes) - frozen if pid in processes and not processes[pid].is_dead}
+        if not new:
+            break
+        for pid in new:
+            send_signal(pid, signal.SIGSTOP)
+        frozen |= new
+    for pid in frozen:
+        send_signal(pid, signal.SIGKILL)
+
+
+def send_signal(pid: int, number: int) -> None:
+    """A signal to one process; nothing happens if it is gone, or has become another user's."""
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        # Nobody of that group is left; macOS says EPERM where only ended ones are left.
+        return

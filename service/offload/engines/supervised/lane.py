@@ -1,0 +1,375 @@
+"""The service's side of one worker: the jobs that it was given, and the life that outlives it.
+
+Lives here: one lane, which starts a worker, hands it jobs, ends it, sees it die and starts the next.  It decides
+nothing about jobs: what it sees it tells the engine, which owns it.
+
+      DEAD ──start──► STARTING ──READY──► IDLE ◄──job / answer──► BUSY
+        ▲                │                 │                       │
+        └───the end──────┴────── KILLING or RETIRING ◄─────────────┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final, Protocol
+
+from offload.core.death import Death
+from offload.core.job import Job, Outcome, Reason
+from offload.engines.supervised.launcher import Launcher
+from offload.engines.supervised.naming import name_death
+from offload.engines.supervised.process import WorkerEnds, WorkerProcess
+from offload.engines.supervised.watch import Watched
+from offload.errors import FrameError, IllegalStep, StartError
+from offload.metrics.layout import WorkerRow
+from offload.worker.frames import PENDING_OUTPUT, STATUSES, Header, Kind
+from offload.worker.spec import WorkerSpec
+
+logger: Final = logging.getLogger("offload.engine")
+
+# What a stack dump may take before the kill: faulthandler writes it in well under a millisecond on an idle machine.
+_DUMP_S: Final = 0.005
+# A worker whose channel has ended can answer nothing any more; this long it may still end by itself and be named.
+_SILENT_S: Final = 0.1
+# A retired worker has nothing to do but leave; exit handlers of the user's libraries may take a while.
+_RETIRE_S: Final = 5.0
+
+
+class WorkerState(StrEnum):
+    DEAD = "dead"
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    KILLING = "killing"
+    RETIRING = "retiring"
+
+
+_STEPS: Final[Mapping[WorkerState, frozenset[WorkerState]]] = {
+    WorkerState.DEAD: frozenset({WorkerState.STARTING}),
+    WorkerState.STARTING: frozenset({WorkerState.IDLE, WorkerState.KILLING, WorkerState.DEAD}),
+    WorkerState.IDLE: frozenset({WorkerState.BUSY, WorkerState.KILLING, WorkerState.RETIRING, WorkerState.DEAD}),
+    WorkerState.BUSY: frozenset({WorkerState.IDLE, WorkerState.KILLING, WorkerState.RETIRING, WorkerState.DEAD}),
+    WorkerState.KILLING: frozenset({WorkerState.DEAD}),
+    WorkerState.RETIRING: frozenset({WorkerState.KILLING, WorkerState.DEAD}),
+}
+
+
+class EndCause(StrEnum):
+    """Why a worker ended; the keys of `/stats`'s `pool.restarts`."""
+
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    CANCEL = "cancel"
+    MEMORY = "memory"
+    RETIRE = "retire"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerEnd:
+    """How a worker ended; `pid` is None if it never was one.
+
+    `was_ready`: it had come as far as taking jobs.  `begun`: how many of the jobs that it had, in their order, it may
+    have begun.
+    """
+
+    pid: int | None
+    death: Death
+    cause: EndCause
+    was_ready: bool
+    begun: int
+    error: str
+
+
+class LaneEvents(Protocol):
+    """What the engine is told.  `lane_lost`: an idle lane is none any more; `lane_ended` follows."""
+
+    def lane_ready(self, lane: Lane) -> None: ...
+    def lane_lost(self, lane: Lane) -> None: ...
+    def lane_answered(self, lane: Lane, job: Job, outcome: Outcome) -> None: ...
+    def lane_ended(self, lane: Lane, end: WorkerEnd) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneParts:
+    """What all lanes of an engine share.
+
+    `kill_tree` ends a process with its descendants and returns at once.  `start_timeout_s`: a worker that is not ready
+    by then is a failed start.
+    """
+
+    launcher: Launcher
+    make_spec: Callable[[int, WorkerEnds], WorkerSpec]
+    kill_tree: Callable[[int, int], None]
+    start_timeout_s: float
+
+
+class Lane:
+    def __init__(self, number: int, row: WorkerRow, parts: LaneParts, events: LaneEvents) -> None:
+        self.number = number
+        self.row = row
+        self.generation = 0
+        self.restarts = 0
+        self.started_at: str | None = None
+        self.jobs_of_worker = 0
+        self.watched: Watched | None = None
+        self._jobs: deque[Job] = deque()
+        self._state = WorkerState.DEAD
+        self._parts = parts
+        self._events = events
+        self._worker: WorkerProcess | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._cause = EndCause.CRASH
+        self._note = ""
+        self._error = ""
+        self._was_ready = False
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.number} {self._state} generation={self.generation} pid={self.pid}>"
+
+    @property
+    def state(self) -> WorkerState:
+        return self._state
+
+    @property
+    def job(self) -> Job | None:
+        """The one that runs; others may wait behind it."""
+        return self._jobs[0] if self._jobs else None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._worker is None else self._worker.pid
+
+    # Orders
+
+    def start(self) -> None:
+        """Starts a worker."""
+        self._step(WorkerState.STARTING)
+        self.generation += 1
+        self.jobs_of_worker = 0
+        self.started_at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        self._cause, self._note, self._error, self._was_ready = EndCause.CRASH, "", "", False
+        self._timer = asyncio.get_running_loop().call_later(self._parts.start_timeout_s, self._on_start_timeout)
+        self._starting = asyncio.create_task(self._start())
+        self._starting.add_done_callback(self._on_started)
+
+    def give(self, job: Job) -> None:
+        """Hands the job to the worker, which runs it after those that it has."""
+        assert self._worker is not None and self.watched is not None
+        if not self._jobs:
+            self._step(WorkerState.BUSY)
+        elif self._state not in (WorkerState.BUSY, WorkerState.KILLING):
+            raise IllegalStep(thing=f"lane {self.number}", state=self._state, event="give one more job")
+        self._jobs.append(job)
+        self._look_at_first()
+        # A busy worker that we kill for what it did is still busy to the core; its end gives back what had not begun.
+        if self._state is WorkerState.BUSY:
+            self._worker.send_job(job, is_idle=len(self._jobs) == 1)
+
+    def take_back(self, job: Job) -> bool:
+        """Takes the newest job back.  False if it has begun."""
+        if self._worker is None or self._jobs[-1] is not job or not self._worker.take_back(job):
+            return False
+        self._jobs.pop()
+        return True
+
+    def kill(self, cause: EndCause, *, note: str = "", dump: bool = False) -> None:
+        """Ends the worker with everything that it started; with `dump`, its Python stacks go to the log before."""
+        if self._state in (WorkerState.DEAD, WorkerState.KILLING):
+            return
+        was_idle = self._state is WorkerState.IDLE
+        self._step(WorkerState.KILLING)
+        self._cause, self._note = cause, note
+        if was_idle:
+            self._events.lane_lost(self)
+        if self._worker is None:
+            return  # it is still being made, and killed as soon as it is
+        if dump:
+            self._worker.dump_stacks()
+            self._set_timer(_DUMP_S, self._kill_now)
+        else:
+            self._kill_now()
+
+    def retire(self) -> None:
+        """Lets the worker leave by itself, after the jobs that it has."""
+        self._step(WorkerState.RETIRING)
+        self._cause = EndCause.RETIRE
+        assert self._worker is not None
+        self._worker.send_retire()
+        self._expect_to_leave()
+
+    def must_answer(self) -> bool:
+        """Whether the worker, if it were stopped now, would hold up a job that it has not begun."""
+        if self._state is WorkerState.BUSY:
+            return not self._has_begun()
+        return self._state in (WorkerState.STARTING, WorkerState.IDLE)
+
+    # WorkerEvents
+
+    def frame(self, header: Header, meta: bytes, body: bytes | bytearray) -> None:
+        if self._jobs and header.kind == Kind.DONE and self._state is not WorkerState.KILLING:
+            self._answered(header, meta, body)
+        elif self._state is WorkerState.STARTING and header.kind == Kind.READY:
+            self._step(WorkerState.IDLE)
+            self._clear_timer()
+            self._was_ready = True
+            self._events.lane_ready(self)
+        elif self._state is WorkerState.STARTING and header.kind == Kind.START_FAILED:
+            self._error = bytes(body).decode("utf-8", "replace")
+        elif header.kind == Kind.SKIPPED and self._worker is not None and self._worker.skip_was_read():
+            return
+        elif self._state in (WorkerState.IDLE, WorkerState.BUSY):
+            self.kill(EndCause.CRASH, note="it wrote garbage to its channel")
+
+    def channel_closed(self, error: FrameError | None) -> None:
+        """It can answer no more.  Most often its end follows at once and says more than we can."""
+        if error is not None:
+            self.kill(EndCause.CRASH, note="it wrote garbage to its channel")
+        elif self._state not in (WorkerState.KILLING, WorkerState.RETIRING):
+            self._set_timer(_SILENT_S, lambda: self.kill(EndCause.CRASH, note="it closed its channel"))
+
+    def worker_ended(self, exit_code: int | None) -> None:
+        worker, self._worker = self._worker, None
+        assert worker is not None
+        self._parts.launcher.forget(worker.pid)
+        self._end(name_death(exit_code, note=self._note), worker.pid)
+
+    # Steps
+
+    async def _start(self) -> None:
+        try:
+            worker = await WorkerProcess.start(
+                self._parts.launcher, lambda ends: self._parts.make_spec(self.number, ends), self
+            )
+        except StartError as error:
+            self._error = str(error)
+            self._end(Death(note=str(error)), None)
+            return
+        self._worker = worker
+        self.watched = Watched(pid=worker.pid, must_answer=self.must_answer)
+        await worker.connect()
+        if self._state is WorkerState.KILLING:
+            self._kill_now()
+
+    def _on_started(self, starting: asyncio.Task[None]) -> None:
+        self._starting = None
+        error = None if starting.cancelled() else starting.exception()
+        if error is None:
+            return
+        logger.error("a worker could not be started", exc_info=error, extra={"fields": {"lane": self.number}})
+        self._error = "a fault of the service itself, see its log"
+        if self._worker is None:
+            self._end(Death(note=self._error), None)
+        else:
+            self.kill(EndCause.CRASH, note=self._error)
+
+    def _answered(self, header: Header, meta: bytes, body: bytes | bytearray) -> None:
+        job = self._jobs[0]
+        if job.number != header.number or self._worker is None or self.watched is None:
+            self.kill(EndCause.CRASH, note="it wrote garbage to its channel")
+            return
+        if header.flag & PENDING_OUTPUT:
+            self._worker.output.read_pending()
+        has_printed = self._worker.output.end_of_job()
+        self.watched.end()
+        self._jobs.popleft()
+        self.jobs_of_worker += 1
+        if self._jobs:
+            self._look_at_first()
+        elif self._state is WorkerState.RETIRING:
+            self._expect_to_leave()
+        else:
+            self._step(WorkerState.IDLE)
+        outcome = Outcome(
+            reason=STATUSES[header.flag & ~PENDING_OUTPUT],
+            body=body,
+            media_type=meta.decode("latin-1"),
+            run_s=header.run_ns / 1e9,
+            has_printed=has_printed,
+        )
+        self._events.lane_answered(self, job, outcome)
+
+    def _look_at_first(self) -> None:
+        """The output and the memory that are seen from now on are the first job's.
+
+        With others behind it the worker may be at the next before we have heard of it, so nobody can tell whose line
+        it was; a task that is seen to print is given alone from then on.
+        """
+        assert self._worker is not None and self.watched is not None
+        first = self._jobs[0]
+        self._worker.output.belongs_to(first if len(self._jobs) == 1 else None)
+        if first.limits.memory_bytes is not None and self.watched.limit_bytes is None:
+            self.watched.begin(first.number, first.limits.memory_bytes)
+
+    def _has_begun(self) -> bool:
+        begun = self.row.current_job
+        first = next(iter(tuple(self._jobs)), None)  # the watch's thread asks too, while the loop may take the last out
+        return first is not None and first.number == begun
+
+    def _expect_to_leave(self) -> None:
+        if not self._jobs:
+            self._set_timer(_RETIRE_S, lambda: self.kill(EndCause.RETIRE))
+
+    def _on_start_timeout(self) -> None:
+        self._error = f"it was not ready within {self._parts.start_timeout_s:g} s"
+        if self._worker is None:
+            self._parts.launcher.kill_forkserver()  # what holds up the start can only be the forkserver
+        self.kill(EndCause.CRASH, dump=True)
+
+    def _kill_now(self) -> None:
+        self._clear_timer()
+        if self._worker is None or self._worker.has_ended:
+            return
+        self._worker.signal(signal.SIGSTOP)  # frees the CPU now; the rest takes a scan of all processes
+        self._parts.kill_tree(self._worker.pid, self._worker.start_ticks)
+
+    def _end(self, death: Death, pid: int | None) -> None:
+        number_begun = self.row.died(time.monotonic_ns())
+        begun = next((place for place, job in enumerate(self._jobs, 1) if job.number == number_begun), 0)
+        self._clear_timer()
+        self.watched = None
+        self._jobs.clear()
+        self.restarts += 1
+        self._step(WorkerState.DEAD)
+        if not self._error:
+            self._error = f"it {death}"
+        end = WorkerEnd(
+            pid=pid, death=death, cause=self._cause, was_ready=self._was_ready, begun=begun, error=self._error
+        )
+        self._events.lane_ended(self, end)
+
+    def _set_timer(self, delay_s: float, callback: Callable[[], None]) -> None:
+        self._clear_timer()
+        self._timer = asyncio.get_running_loop().call_later(delay_s, callback)
+
+    def _clear_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _step(self, to: WorkerState) -> None:
+        if to not in _STEPS[self._state]:
+            raise IllegalStep(thing=f"lane {self.number}", state=self._state, event=to)
+        self._state = to
+
+
+def running_s(job: Job | None) -> float | None:
+    """How long a job has run so far, seconds."""
+    return None if job is None or job.started_at is None else time.monotonic() - job.started_at
+
+
+STOP_CAUSES: Final[Mapping[Reason, EndCause]] = {
+    Reason.JOB_TIMEOUT: EndCause.TIMEOUT,
+    Reason.DEADLINE_EXCEEDED: EndCause.TIMEOUT,
+    Reason.CANCELLED: EndCause.CANCEL,
+    Reason.DISCONNECTED: EndCause.CANCEL,
+    Reason.STOPPED: EndCause.CANCEL,
+    Reason.MEMORY_LIMIT: EndCause.MEMORY,
+}

@@ -1,0 +1,124 @@
+"""What a worker prints, on its way to the log.
+
+Lives here: the service's end of the pipe that is a worker's stdout and stderr.  It is always emptied, so that printing
+never holds a task up; what comes faster than a log can be read is counted and dropped.  A `WorkerProcess` owns
+one; the lane says whose job is printing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from typing import Final
+
+from offload.core.job import Job
+
+logger: Final = logging.getLogger("offload.output")
+
+_READ_BYTES: Final = 64 * 1024
+_MAX_LINE_BYTES: Final = 4096
+# A human reads a few lines a second and a log collector some thousand of them; beyond that it is noise.
+_LINES_PER_S: Final = 500
+_BURST_LINES: Final = 1000
+# What one look at the end of a job or worker reads at most: a pipe holds 64 KiB, unless somebody enlarged it.
+_MAX_READS: Final = 16
+
+
+class OutputReader:
+    """Reads one pipe, line by line.  Made on the loop's thread; owns the descriptor."""
+
+    def __init__(self, descriptor: int, *, lane: int, pid: int) -> None:
+        self._descriptor = descriptor
+        self._fields: dict[str, object] = {"lane": lane, "pid": pid}
+        self._job: Job | None = None
+        self._rest = b""
+        self._allowance = float(_BURST_LINES)
+        self._allowed_at = time.monotonic()
+        self._dropped = 0
+        self._has_read = False
+        os.set_blocking(descriptor, False)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(descriptor, self._read_once)
+
+    def belongs_to(self, job: Job | None) -> None:
+        """What is read from now on was printed by this job; None where nobody can tell by which."""
+        self._job = job
+
+    def read_pending(self) -> None:
+        """Reads what is in the pipe now."""
+        for _ in range(_MAX_READS):
+            if not self._read_once():
+                return
+
+    def end_of_job(self) -> bool:
+        """A line without its end is a line.  Returns whether anything was printed since the end of the last job."""
+        has_read, self._has_read = self._has_read, False
+        if self._rest:
+            self._log(self._rest)
+            self._rest = b""
+        if self._dropped:
+            self._tell_dropped()
+        return has_read
+
+    def close(self) -> None:
+        """Reads what is left and closes the pipe.  May be called twice."""
+        if self._descriptor < 0:
+            return
+        self.read_pending()
+        self.end_of_job()
+        self._loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _read_once(self) -> bool:
+        """One read; False when there was nothing."""
+        try:
+            data = os.read(self._descriptor, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.remove_reader(self._descriptor)
+            return False
+        self._take(data)
+        return True
+
+    def _take(self, data: bytes) -> None:
+        self._has_read = True
+        lines = data.count(b"\n")
+        if not self._may_log(lines):
+            self._dropped += lines + bool(self._rest)
+            self._rest = b""
+            return
+        *whole, rest = (self._rest + data).split(b"\n")
+        for line in whole:
+            self._log(line)
+        self._rest = rest[:_MAX_LINE_BYTES]
+
+    def _may_log(self, lines: int) -> bool:
+        now = time.monotonic()
+        self._allowance = min(_BURST_LINES, self._allowance + (now - self._allowed_at) * _LINES_PER_S)
+        self._allowed_at = now
+        if lines > self._allowance:
+            return False
+        self._allowance -= lines
+        if self._dropped:
+            self._tell_dropped()
+        return True
+
+    def _log(self, line: bytes) -> None:
+        if not line:
+            return
+        text = line[:_MAX_LINE_BYTES].decode("utf-8", "backslashreplace")
+        logger.info("task printed", extra={"fields": {**self._whose(), "line": text}})
+
+    def _tell_dropped(self) -> None:
+        fields = {**self._whose(), "lines": self._dropped, "limit_per_s": _LINES_PER_S}
+        self._dropped = 0
+        logger.warning("task printed too much, lines were dropped", extra={"fields": fields})
+
+    def _whose(self) -> dict[str, object]:
+        if self._job is None:
+            return self._fields
+        return {"job_id": self._job.id, "task": self._job.limits.name, **self._fields, **self._job.labels}

@@ -1,0 +1,297 @@
+"""One worker process as the service holds it: from its start to the certain knowledge of its end.
+
+Lives here: the process with its channel, its output and its process descriptor, and the order in which its end is
+told: first what it still had to say, then that it is gone, exactly once.  What all that means for jobs is the lane's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from typing import Final, Protocol
+
+from offload.core.job import Job
+from offload.engines.supervised.channel import WorkerChannel
+from offload.engines.supervised.forkserver import UNKNOWN_EXIT_CODE
+from offload.engines.supervised.launcher import Launcher
+from offload.engines.supervised.output import OutputReader
+from offload.engines.supervised.proctree import read
+from offload.errors import FrameError, StartError
+from offload.worker.entry import run_worker
+from offload.worker.frames import Header, pack_retire, pack_skip
+from offload.worker.isolation import DUMP_SIGNAL
+from offload.worker.spec import WorkerSpec
+
+# How long the exit code may lag behind the end: the forkserver has to be woken, to wait for it and to write.
+_EXIT_CODE_WAIT_S: Final = 1.0
+_EXIT_CODE_POLL_S: Final = 0.001
+# How long, after the end, the channel may still be held open by a descendant that has not been killed yet.
+_CHANNEL_WAIT_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerEnds:
+    """The worker's ends of what connects it with the service; see `worker.spec.WorkerSpec`."""
+
+    channel: socket.socket
+    output: connection.Connection
+    tokens: connection.Connection | None
+
+
+MakeSpec = Callable[[WorkerEnds], WorkerSpec]
+
+
+class WorkerEvents(Protocol):
+    """What the lane is told.  `worker_ended` comes last, once."""
+
+    def frame(self, header: Header, meta: bytes, body: bytes | bytearray) -> None: ...
+    def channel_closed(self, error: FrameError | None) -> None: ...
+    def worker_ended(self, exit_code: int | None) -> None: ...
+
+
+class WorkerProcess:
+    """Made by `start`, then to be connected.  All other methods return at once."""
+
+    def __init__(
+        self,
+        *,
+        process: BaseProcess,
+        descriptor: int | None,
+        sock: socket.socket,
+        tokens: connection.Connection | None,
+        output: OutputReader,
+        events: WorkerEvents,
+    ) -> None:
+        assert process.pid is not None
+        self.pid = process.pid
+        info = read(process.pid)
+        self.start_ticks = 0 if info is None else info.start_ticks
+        self.output = output
+        self.channel = WorkerChannel(self)
+        self._process = process
+        self._socket = sock
+        self._rest: socket.socket | None = None
+        self._tokens = tokens
+        self._unsent: list[Job] = []
+        self._unread_skips = 0
+        self._must_retire = False
+        self._events = events
+        self._loop = asyncio.get_running_loop()
+        self._has_ended = False
+        self._is_channel_open = True
+        self._polls_left = round(_EXIT_CODE_WAIT_S / _EXIT_CODE_POLL_S)
+        self._exit_code: int | None = None
+        self._wait: asyncio.TimerHandle | None = None
+        self._descriptor = descriptor
+        self._is_told = False
+
+    @classmethod
+    async def start(cls, launcher: Launcher, make_spec: MakeSpec, events: WorkerEvents) -> WorkerProcess:
+        """A new process; nothing is heard of it until `connect`.  Raises StartError."""
+        with ExitStack() as ours, ExitStack() as theirs:
+            try:
+                sock, channel = socket.socketpair()
+                ours.enter_context(sock)
+                theirs.enter_context(channel)
+                reader, writer = os.pipe()
+                ours.callback(os.close, reader)
+                output = theirs.enter_context(connection.Connection(writer, readable=False))
+                tokens = _make_tokens()
+                if tokens is not None:
+                    ours.enter_context(tokens)
+                spec = make_spec(WorkerEnds(channel=channel, output=output, tokens=tokens))
+                process, descriptor = await _start_process(launcher, spec)
+            except OSError as error:  # no more descriptors, most likely
+                raise StartError(str(error)) from error
+            ours.pop_all()
+        assert process.pid is not None
+        return cls(
+            process=process,
+            descriptor=descriptor,
+            sock=sock,
+            tokens=tokens,
+            output=OutputReader(reader, lane=spec.lane, pid=process.pid),
+            events=events,
+        )
+
+    async def connect(self) -> None:
+        """From here on its frames and its end are told."""
+        self._socket.setblocking(False)
+        self._rest = self._socket.dup()
+        await self._loop.create_unix_connection(lambda: self.channel, sock=self._socket)
+        if self._descriptor is None:
+            self._on_end()  # it has ended already, and been waited for
+        else:
+            self._loop.add_reader(self._descriptor, self._on_end)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._has_ended
+
+    def signal(self, number: int) -> None:
+        """By descriptor where the system has them: an id may be another process's by now, a descriptor never."""
+        if self._has_ended or self._descriptor is None:
+            return
+        try:
+            if hasattr(signal, "pidfd_send_signal"):
+                signal.pidfd_send_signal(self._descriptor, number)
+            else:
+                os.kill(self.pid, number)
+        except ProcessLookupError:
+            return
+
+    def send_job(self, job: Job, *, is_idle: bool) -> None:
+        """Gives it one more job: at once if it is idle, else with all others of this turn of the loop.
+
+        Waking a process costs more than all else on the way; several frames in one write wake it once.
+        """
+        self._unsent.append(job)
+        if is_idle:
+            self._send_all()
+        elif len(self._unsent) == 1:
+            self._loop.call_soon(self._send_all)
+
+    def take_back(self, job: Job) -> bool:
+        """Takes the newest job back, if it has not begun; see `worker.inbox`."""
+        if self._unsent and self._unsent[-1] is job:
+            self._unsent.pop()
+            return True
+        if self._tokens is None:
+            return False
+        try:
+            os.eventfd_read(self._tokens.fileno())
+        except BlockingIOError:
+            return False
+        self.channel.write(pack_skip(job.number))
+        self._unread_skips += 1
+        return True
+
+    def skip_was_read(self) -> bool:
+        """The worker says that it knows of a job that was taken back.  False: there is none that it can mean."""
+        if not self._unread_skips:
+            return False
+        self._unread_skips -= 1
+        self._send_all()
+        return True
+
+    def send_retire(self) -> None:
+        """Lets it leave after the jobs that it was given."""
+        self._must_retire = True
+        self._send_all()
+
+    def dump_stacks(self) -> None:
+        """Asks for the Python stacks of all its threads; they come out of its output."""
+        self.signal(DUMP_SIGNAL)
+
+    # ChannelEvents
+
+    def frame(self, header: Header, meta: bytes, body: bytes | bytearray) -> None:
+        self._events.frame(header, meta, body)
+
+    def channel_closed(self, error: FrameError | None) -> None:
+        self._is_channel_open = False
+        self._read_rest(is_garbage=error is not None)
+        if not self._has_ended:
+            self._events.channel_closed(error)
+        elif self._polls_left == 0:
+            self._tell_end()
+
+    def _read_rest(self, *, is_garbage: bool) -> None:
+        """What the worker had sent before it died, if writing to it failed first and closed the connection: answers
+        that were given are not lost."""
+        rest, self._rest = self._rest, None
+        if rest is None:
+            return
+        with rest, suppress(OSError):
+            while not is_garbage and (count := rest.recv_into(self.channel.get_buffer(-1))):
+                self.channel.buffer_updated(count)
+
+    def _send_all(self) -> None:
+        """The tokens first: the worker must find one for each frame that it reads.  Nothing before it has read of all
+        jobs that were taken back, see `worker.inbox`."""
+        if self._unread_skips or self._is_told:
+            return
+        jobs, self._unsent = self._unsent, []
+        if jobs:
+            if self._tokens is not None:
+                os.eventfd_write(self._tokens.fileno(), len(jobs))
+            self.channel.write_jobs(jobs)
+        if self._must_retire:
+            self._must_retire = False
+            self.channel.write(pack_retire())
+
+    # The end
+
+    def _on_end(self) -> None:
+        """The process has ended.  Its last words may still be in the channel, its exit code still on the way."""
+        self._has_ended = True
+        if self._descriptor is not None:
+            self._loop.remove_reader(self._descriptor)
+            if hasattr(os, "pidfd_open"):
+                os.close(self._descriptor)
+            self._descriptor = None
+        self._poll_exit_code()
+
+    def _poll_exit_code(self) -> None:
+        self._exit_code = self._process.exitcode
+        self._polls_left -= 1
+        if self._exit_code is None and self._polls_left > 0:
+            self._wait = self._loop.call_later(_EXIT_CODE_POLL_S, self._poll_exit_code)
+            return
+        self._polls_left = 0
+        if self._is_channel_open:
+            self._wait = self._loop.call_later(_CHANNEL_WAIT_S, self._tell_end)
+        else:
+            self._tell_end()
+
+    def _tell_end(self) -> None:
+        if self._is_told:
+            return
+        self._is_told = True
+        self._read_rest(is_garbage=False)
+        if self._wait is not None:
+            self._wait.cancel()
+        self.channel.close()
+        self.output.close()
+        if self._tokens is not None:
+            self._tokens.close()
+        if self._exit_code is not None:
+            self._process.close()
+        self._events.worker_ended(None if self._exit_code == UNKNOWN_EXIT_CODE else self._exit_code)
+
+
+async def _start_process(launcher: Launcher, spec: WorkerSpec) -> tuple[BaseProcess, int | None]:
+    """The process, with its descriptor as of `_open_process`."""
+    process = await launcher.start(run_worker, spec, name=f"offload-worker-{spec.lane}")
+    try:
+        return process, _open_process(process)
+    except OSError:
+        process.kill()
+        if process.pid is not None:
+            launcher.forget(process.pid)
+        raise
+
+
+def _make_tokens() -> connection.Connection | None:
+    """An eventfd, in a wrapping that travels to the child."""
+    if not hasattr(os, "eventfd"):
+        return None
+    return connection.Connection(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE))
+
+
+def _open_process(process: BaseProcess) -> int | None:
+    """A descriptor that becomes readable when the process ends; None if it has ended and is gone."""
+    assert process.pid is not None
+    if not hasattr(os, "pidfd_open"):
+        return process.sentinel
+    try:
+        return os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return None

@@ -1,0 +1,100 @@
+"""What `/proc` says about processes: who descends from whom, who is stopped, how much memory they hold.
+
+Lives here: reading only; `killing` acts on it.  A scan of all processes takes milliseconds, so none of this belongs on
+the event loop.  Linux; where there is no `/proc` nothing is found and callers fall back to process groups.
+
+Source: proc_pid_stat(5), proc_pid_statm(5).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Final
+
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessInfo:
+    """One process at one moment.  `start_ticks` since boot tells a process from a later one with the same id.
+
+    `state` is a letter: R, S, D, Z (ended, not waited for), T (stopped), t (traced), X.
+    """
+
+    pid: int
+    parent: int
+    state: str
+    start_ticks: int
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.state == "T"
+
+    @property
+    def is_dead(self) -> bool:
+        return self.state in "ZXx"
+
+
+def read(pid: int) -> ProcessInfo | None:
+    """One process; None if there is none of that id."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            data = file.read()
+    except OSError:
+        return None
+    # The second field is the command in parentheses, and may itself hold spaces and parentheses.
+    fields = data[data.rindex(b")") + 2 :].split()
+    return ProcessInfo(pid, int(fields[1]), fields[0].decode("ascii"), int(fields[19]))
+
+
+def all_processes() -> dict[int, ProcessInfo]:
+    """Every process that can be seen, by id."""
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return {}
+    found = (read(int(name)) for name in names if name.isdigit())
+    return {info.pid: info for info in found if info is not None}
+
+
+def descendants(roots: set[int], processes: dict[int, ProcessInfo]) -> set[int]:
+    """All that descend from `roots`, without the roots themselves."""
+    children: dict[int, list[int]] = {}
+    for info in processes.values():
+        children.setdefault(info.parent, []).append(info.pid)
+    found: set[int] = set()
+    open_ends = list(roots)
+    while open_ends:
+        for pid in children.get(open_ends.pop(), ()):
+            if pid not in found and pid not in roots:
+                found.add(pid)
+                open_ends.append(pid)
+    return found
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory, bytes; 0 if the process is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE_BYTES
+    except (OSError, IndexError):
+        return 0
+
+
+def last_pid() -> bytes:
+    """Changes whenever a process or thread is made anywhere: as long as it stays, no scan finds anything new."""
+    try:
+        with open("/proc/loadavg", "rb") as file:
+            return file.read().split()[-1]
+    except OSError:
+        return b""
+
+
+def has_mark(pid: int, mark: bytes) -> bool:
+    """Whether the process was started with `mark` ("NAME=value") in its environment, or forked from one that was."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return mark in file.read().split(b"\0")
+    except OSError:
+        return False

@@ -1,0 +1,40 @@
+"""The brake on failing start-ups: off at first, growing pauses, and gone with the first success."""
+
+from __future__ import annotations
+
+from offload.engines.supervised.brake import Brake
+
+
+def test_two_failures_in_a_row_cost_nothing() -> None:
+    brake = Brake()
+    pauses = []
+    for _ in range(2):
+        brake.failed("no")
+        pauses.append(brake.pause_s())
+    assert pauses == [0.0, 0.0]
+    assert not brake.is_on
+
+
+def test_from_the_third_on_pauses_grow_to_a_limit() -> None:
+    brake = Brake()
+    pauses = []
+    for _ in range(40):
+        brake.failed("no")
+        pauses.append(brake.pause_s())
+    braked = pauses[2:]
+    assert braked[:4] == [0.25, 0.5, 1.0, 2.0]
+    assert braked == sorted(braked)
+    assert braked[-1] == 15.0
+    assert brake.is_on
+
+
+def test_it_remembers_the_last_reason_until_a_worker_is_ready() -> None:
+    brake = Brake()
+    for error in ("first", "second", "third"):
+        brake.failed(error)
+    assert brake.error == "third"
+    brake.succeeded()
+    assert not brake.error
+    assert (brake.is_on, brake.pause_s()) == (False, 0.0)
+    brake.failed("again")
+    assert brake.pause_s() == 0.0
