@@ -1,0 +1,247 @@
+"""Between callers, the deciding core and an engine, on the event loop.
+
+Lives here: the futures of waiting callers, the one timer for all deadlines, and the carrying out of the core's
+commands.  It decides nothing.  `web` submits through it; an engine reports to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from offload.core.admission import Refusal
+from offload.core.commands import Command, Settled, Start
+from offload.core.death import Death
+from offload.core.job import DEFAULT_URGENCY, NO_LABELS, Job, JobId, JobState, Outcome, Reason, SlotId, TaskLimits
+from offload.core.scheduler import Scheduler
+from offload.dispatch.ids import JobIds
+from offload.engines.base import Engine
+from offload.metrics.recorder import Recorder
+from offload.worker.frames import JobMeta
+
+logger: Final = logging.getLogger("offload.jobs")
+
+# Ends that an operator wants to see without asking.
+_WARNINGS: Final = frozenset({JobState.TIMED_OUT, JobState.CRASHED})
+
+
+@dataclass(slots=True, kw_only=True)
+class JobRequest:
+    """What a caller wants run.
+
+    `budget_s` is the time that the caller gives it from now to the answer, seconds, None for no limit of the caller's.
+    The strings are as they stood in the request's head, empty where there was none.
+    """
+
+    limits: TaskLimits
+    body: bytes | bytearray | memoryview = b""
+    budget_s: float | None = None
+    urgency: int = DEFAULT_URGENCY
+    query: str = ""
+    content_type: str = ""
+    accept: str = ""
+    request_id: str = ""
+    traceparent: str = ""
+
+
+class Dispatcher:
+    """One event loop's way to run jobs.  Implements `EngineEvents`; all is to be called on the loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        scheduler: Scheduler,
+        engine: Engine,
+        recorder: Recorder,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._scheduler = scheduler
+        self._engine = engine
+        self._recorder = recorder
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._ids = JobIds()
+        self._numbers = 0
+        self._waiting: dict[Job, asyncio.Future[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._became_empty = asyncio.Event()
+
+    # Callers
+
+    def refusal(self, *, size_bytes: int = 0, budget_s: float | None = None) -> Refusal | None:
+        """Why a job sent now would be refused; None if it would be taken."""
+        return self._scheduler.refusal(self._clock(), size_bytes=size_bytes, budget_s=budget_s)
+
+    @property
+    def is_draining(self) -> bool:
+        return self._scheduler.is_draining
+
+    def new_job(self, request: JobRequest) -> Job:
+        """Gives a request its name and number; nothing runs yet."""
+        now = self._clock()
+        job_id = self._ids.next()
+        self._numbers += 1
+        meta = JobMeta(
+            job_id, request.query, request.content_type, request.accept, request.request_id, request.traceparent
+        )
+        return Job(
+            id=job_id,
+            number=self._numbers,
+            limits=request.limits,
+            submitted_at=now,
+            body=request.body,
+            meta=orjson.dumps(tuple(meta)),  # orjson knows plain tuples only
+            deadline=None if request.budget_s is None else now + request.budget_s,
+            urgency=request.urgency,
+            labels=_labels(request) if request.request_id or request.traceparent else NO_LABELS,
+        )
+
+    async def run(self, job: Job) -> None:
+        """Returns when the job has its outcome (`job.outcome`), a refusal being one.
+
+        Cancelling the caller's task ends the job, as if the caller had hung up, and its work with it.
+        """
+        waiter = self._loop.create_future()
+        self._waiting[job] = waiter
+        self._recorder.submitted(job.limits.index)
+        self._carry_out(self._scheduler.submit(job, self._clock()))
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            self.cancel(job, Reason.DISCONNECTED)
+            raise
+
+    def refuse(self, request: JobRequest, refusal: Refusal) -> Job:
+        """The job of a caller who is refused before its body was read: settled, and counted as any other."""
+        job = self.new_job(request)
+        self._recorder.submitted(job.limits.index)
+        self._carry_out(self._scheduler.refuse(job, refusal, self._clock()))
+        return job
+
+    def find(self, job_id: JobId) -> Job | None:
+        """A job that has not ended."""
+        return self._scheduler.find(job_id)
+
+    def cancel(self, job: Job, why: Reason = Reason.CANCELLED) -> None:
+        """Ends the job and its work; nothing happens if it has ended."""
+        self._carry_out(self._scheduler.cancel(job, why, self._clock()))
+
+    # Stopping
+
+    async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
+        """Takes nothing new, lets what is there finish within `timeout_s` or until `hurry`, and stops the rest."""
+        self._scheduler.begin_drain(self._clock() + timeout_s)
+        if not self._scheduler.is_empty:
+            self._became_empty.clear()
+            waits = [asyncio.create_task(event.wait()) for event in (self._became_empty, hurry)]
+            try:
+                await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+        self.stop_all()
+
+    def stop_all(self) -> None:
+        """Ends every job that is left, with an answer."""
+        self._carry_out(self._scheduler.stop_all(self._clock()))
+
+    def close(self) -> None:
+        """Stops what is left and the timer; nothing is taken any more."""
+        self._scheduler.begin_drain(self._clock())
+        self.stop_all()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # The engine's events
+
+    def slot_added(self, slot: SlotId) -> None:
+        self._scheduler.slot_added(slot)
+
+    def slot_removed(self, slot: SlotId) -> None:
+        self._scheduler.slot_removed(slot)
+
+    def ready(self, slot: SlotId, generation: int) -> None:
+        self._carry_out(self._scheduler.ready(slot, generation, self._clock()))
+
+    def finished(
+        self, slot: SlotId, generation: int, number: int, outcome: Outcome, *, is_leaving: bool = False
+    ) -> None:
+        now = self._clock()
+        self._carry_out(self._scheduler.finished(slot, generation, number, outcome, is_leaving=is_leaving, now=now))
+
+    def died(self, slot: SlotId, generation: int, death: Death, *, begun: int) -> None:
+        self._carry_out(self._scheduler.died(slot, generation, death, begun=begun, now=self._clock()))
+
+    def exceeded_memory(self, job: Job, *, peak_bytes: int) -> None:
+        self._carry_out(self._scheduler.exceed_memory(job, peak_bytes=peak_bytes, now=self._clock()))
+
+    def failing_to_start(self) -> None:
+        self._carry_out(self._scheduler.failing_to_start(self._clock()))
+
+    # Carrying out
+
+    def _carry_out(self, commands: list[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Settled):
+                self._tell(command.job)
+            elif isinstance(command, Start):
+                self._engine.start(command.slot, command.job)
+            else:
+                self._engine.stop(command.slot, command.job, command.why)
+        self._arm_timer()
+
+    def _tell(self, job: Job) -> None:
+        self._recorder.settled(job)
+        waiter = self._waiting.pop(job, None)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        if job.state in _WARNINGS:
+            _log_end(job)
+        if self._scheduler.is_empty:
+            self._became_empty.set()
+
+    def _arm_timer(self) -> None:
+        instant = self._scheduler.next_instant()
+        if instant is None or instant >= self._timer_at:
+            return  # nothing is due, or the timer goes off before it is, and will look again
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = instant
+        self._timer = self._loop.call_later(max(0.0, instant - self._clock()), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_at = float("inf")
+        self._carry_out(self._scheduler.expire(self._clock()))
+
+
+def _labels(request: JobRequest) -> dict[str, str]:
+    """What the caller will look for in the log."""
+    labels = {"request_id": request.request_id, "traceparent": request.traceparent}
+    return {name: value for name, value in labels.items() if value}
+
+
+def _log_end(job: Job) -> None:
+    outcome = job.outcome
+    if outcome is None:
+        return
+    fields: dict[str, object] = {
+        "job_id": job.id,
+        "task": job.limits.name,
+        "reason": outcome.reason,
+        "lane": job.slot,
+        "attempt": job.attempt,
+        "wait_s": round(job.queue_s(), 6),
+        "run_s": job.run_s(),
+        **job.labels,
+    }
+    facts = {name: value for name, value in outcome.facts.items() if name not in fields}
+    logger.warning("job %s", job.state.value.replace("_", " "), extra={"fields": fields | facts})
