@@ -1,0 +1,110 @@
+"""What every request gets beside its own answer.
+
+Lives here: one wrapper around each handler, which turns what the handler raises into a problem document, echoes the
+request's id, ends the connection where it cannot go on, and writes the line of the access log.  It takes the place of
+aiohttp's middlewares, which would cost every job more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from offload.core.job import Job
+from offload.web.access_log import AccessLog, Entry, JobFacts
+from offload.web.headers import REQUEST_ID, SERVER, request_id
+from offload.web.parts import PartsOf
+from offload.web.problems import CLIENT_CLOSED, CallerGone, Problem
+
+logger: Final = logging.getLogger("offload.web")
+
+
+class Exchange:
+    """One request on its way to its answer: what a handler is given, and what it leaves for the log."""
+
+    __slots__ = ("began_at", "job", "request", "request_id")
+
+    def __init__(self, request: web.Request) -> None:
+        self.began_at = time.perf_counter()
+        self.request = request
+        self.request_id = request_id(request.headers.get(REQUEST_ID))
+        self.job: Job | None = None
+
+
+Handler = Callable[[Exchange], Awaitable[web.Response]]
+RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Exchanges:
+    """Makes aiohttp's handlers from ours.  While the service drains, connections end with their next answer."""
+
+    def __init__(self, parts: PartsOf, access_log: AccessLog) -> None:
+        self._parts = parts
+        self._access_log = access_log
+
+    def handler(self, handle: Handler, *, is_logged: bool = True) -> RequestHandler:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            exchange = Exchange(request)
+            try:
+                response = await handle(exchange)
+            except Problem as problem:
+                response = problem.response()
+            except CallerGone:
+                response = web.Response(status=CLIENT_CLOSED)
+            except asyncio.CancelledError:
+                self._log(exchange, CLIENT_CLOSED, 0)
+                raise
+            except Exception as error:
+                response = self._bug(exchange, error)
+            self._finish(exchange, response)
+            if is_logged:
+                self._log(exchange, response.status, response.content_length or 0)
+            return response
+
+        return answer
+
+    def _finish(self, exchange: Exchange, response: web.Response) -> None:
+        response.headers[hdrs.SERVER] = SERVER  # aiohttp's own tells its version and Python's
+        if exchange.request_id:
+            response.headers[REQUEST_ID] = exchange.request_id
+        # A body that nobody read stands between this answer and the next request.
+        if self._parts.now.dispatcher.is_draining or not exchange.request.content.is_eof():
+            response.force_close()
+
+    def _log(self, exchange: Exchange, status: int, body_bytes: int) -> None:
+        if not self._parts.now.has_access_log:
+            return
+        request, job = exchange.request, exchange.job
+        self._access_log.add(
+            Entry(
+                request.method,
+                request.rel_url.raw_path,
+                status,
+                body_bytes,
+                time.perf_counter() - exchange.began_at,
+                exchange.request_id,
+                request.remote,
+                None if job is None else JobFacts.of(job),
+            )
+        )
+
+    def _bug(self, exchange: Exchange, error: Exception) -> web.Response:
+        fields = {"method": exchange.request.method, "path": exchange.request.rel_url.raw_path}
+        if exchange.job is not None:
+            fields["job_id"] = exchange.job.id
+        logger.error("a request could not be handled", exc_info=error, extra={"fields": fields})
+        return internal_problem(error, is_debug=self._parts.now.is_debug).response()
+
+
+def internal_problem(error: BaseException | None, *, is_debug: bool) -> Problem:
+    """What a caller is told of a bug of ours: that it is one, and no more unless `is_debug`."""
+    detail = "This is a fault of the service, not of the request. Its log has more; the request may be tried again."
+    if is_debug and error is not None:
+        return Problem("internal-error", detail, traceback="".join(traceback.format_exception(error)))
+    return Problem("internal-error", detail)

@@ -1,0 +1,146 @@
+"""`POST /jobs/{task}` and `DELETE /jobs/{task}/{id}`.
+
+Lives here: the order in which a request is judged on its way to becoming a job, and the job document.  The body is
+bytes here and stays so: it goes to the dispatcher as it came, and what comes back is sent as it is.  `app` adds the
+handlers to the routes.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+import orjson
+from aiohttp import hdrs, web
+
+from offload.core.job import DEFAULT_URGENCY, Job, JobId
+from offload.dispatch.dispatcher import JobRequest
+from offload.tasks.catalogue import TaskInfo
+from offload.web import headers as head
+from offload.web.body import check_size, read_body
+from offload.web.disconnects import DisconnectWatch
+from offload.web.exchange import Exchange
+from offload.web.links import JOB, Links
+from offload.web.outcomes import outcome_problem, outcome_response
+from offload.web.parts import PartsOf
+from offload.web.problems import Problem, printable
+from offload.web.tasks import find_task
+
+_MS_PER_S: Final = 1e3
+_JSON: Final = "application/json"
+_NPY: Final = "application/x-npy"
+_NDJSON: Final = "application/x-ndjson"
+
+
+class JobHandlers:
+    def __init__(self, parts: PartsOf, *, watch: DisconnectWatch, links: Links) -> None:
+        self._parts = parts
+        self._watch = watch
+        self._links = links
+
+    async def run(self, exchange: Exchange) -> web.Response:
+        """Runs one job and answers with its result.
+
+        Everything that the head can be refused for is looked at before the body is read, overload included.
+        """
+        parts, request = self._parts.now, exchange.request
+        dispatcher = parts.dispatcher
+        announced_bytes = request.content_length or 0
+        job_request = self._judge_head(exchange, announced_bytes)
+        refusal = dispatcher.refusal(size_bytes=announced_bytes, budget_s=job_request.budget_s)
+        if refusal is not None:
+            exchange.job = job = dispatcher.refuse(job_request, refusal)
+            return outcome_response(job)
+        job_request.body = await read_body(request, limit_bytes=parts.max_body_bytes, timeout_s=parts.body_timeout_s)
+        exchange.job = job = dispatcher.new_job(job_request)
+        self._watch.watch(job, request)
+        try:
+            await dispatcher.run(job)
+        finally:
+            self._watch.forget(job)
+        return outcome_response(job)
+
+    async def cancel(self, exchange: Exchange) -> web.Response:
+        """Ends a job that waits or runs, and answers with its document."""
+        match, dispatcher = exchange.request.match_info, self._parts.now.dispatcher
+        job = dispatcher.find(JobId(match["id"]))
+        if job is None or job.limits.name != match["task"]:
+            raise Problem(
+                "unknown-job",
+                f"There is no job {printable(match['id'])!r} of task {printable(match['task'])!r} that waits or runs. "
+                "It may have ended: a job whose caller waits for it cannot be found after its end.",
+            )
+        exchange.job = job
+        dispatcher.cancel(job)
+        return web.Response(body=orjson.dumps(job_document(job, self._links)), content_type=_JSON)
+
+    def _judge_head(self, exchange: Exchange, announced_bytes: int) -> JobRequest:
+        parts, request = self._parts.now, exchange.request
+        headers = request.headers
+        task = find_task(parts.catalogue, request.match_info["task"])
+        content_type = headers.get(hdrs.CONTENT_TYPE, "")
+        _judge_content(task, content_type, head.all_of(headers, hdrs.CONTENT_ENCODING))
+        check_size(announced_bytes, parts.max_body_bytes)
+        has_budget = head.REQUEST_TIMEOUT in headers
+        priority = head.all_of(headers, head.PRIORITY)
+        return JobRequest(
+            limits=task.limits,
+            budget_s=head.request_timeout_s(headers.getall(head.REQUEST_TIMEOUT)) if has_budget else None,
+            urgency=head.urgency(priority) if priority else DEFAULT_URGENCY,
+            query=head.transportable(request.rel_url.raw_query_string),
+            content_type=head.transportable(content_type),
+            accept=head.transportable(head.all_of(headers, hdrs.ACCEPT)),
+            request_id=exchange.request_id,
+            traceparent=head.traceparent(headers.get(head.TRACEPARENT)),
+        )
+
+
+def _judge_content(task: TaskInfo, content_type: str, content_encoding: str) -> None:
+    """Refuses bodies that cannot be this task's arguments.  A raw body may be anything, and JSON may be called anything
+    (`curl -d` calls it a form)."""
+    if content_encoding and content_encoding.strip().lower() != "identity":
+        raise Problem(
+            "unsupported-media-type",
+            f"The body is encoded as {printable(content_encoding)!r}. Send it as it is, without Content-Encoding.",
+            headers={hdrs.ACCEPT_ENCODING: "identity"},
+            supported=["identity"],
+        )
+    if not content_type or content_type == _JSON or task.body == "bytes":
+        return
+    media_type = head.media_type(content_type)
+    supported = [_JSON, _NPY] if task.body == "npy-or-json" else [_JSON]
+    if media_type == _NDJSON or (media_type == _NPY and _NPY not in supported):
+        raise Problem(
+            "unsupported-media-type",
+            f"Task {task.limits.name!r} takes no {media_type}. Send {' or '.join(supported)}.",
+            supported=supported,
+        )
+
+
+def job_document(job: Job, links: Links) -> dict[str, object]:
+    """The job as the interface shows it.  Its instants are monotonic; the wall clock is taken from the present."""
+    monotonic_to_wall_s = time.time() - time.monotonic()
+    run_s = job.run_s()
+    return {
+        "id": job.id,
+        "task": job.limits.name,
+        "state": job.state.value,
+        "attempt": job.attempt,
+        "created_at": _timestamp(job.submitted_at, monotonic_to_wall_s),
+        "started_at": _timestamp(job.started_at, monotonic_to_wall_s),
+        "finished_at": _timestamp(job.finished_at, monotonic_to_wall_s),
+        "progress": None,
+        "timing_ms": {
+            "queue": round(job.queue_s() * _MS_PER_S, 3),
+            "run": None if run_s is None else round(run_s * _MS_PER_S, 3),
+        },
+        "error": outcome_problem(job) if job.is_settled else None,
+        "links": {"self": links.path(JOB, task=job.limits.name, id=job.id)},
+    }
+
+
+def _timestamp(instant: float | None, to_wall_s: float) -> str | None:
+    if instant is None:
+        return None
+    return datetime.fromtimestamp(instant + to_wall_s, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,147 @@
+"""What is refused by its head alone: no job is made of it, and no body is read for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.fake_engine import FakeEngine, result
+from tests.support.web_service import web_service
+
+
+async def test_an_unknown_task_is_told_with_the_names_that_are_near() -> None:
+    async with web_service() as service:
+        answer = await service.post("primse", data=b"{}")
+        assert (answer.status, answer.slug) == (404, "unknown-task")
+        assert answer.json()["known"] == ["primes"]
+        assert "primes" in answer.json()["detail"]
+        assert service.counts.submitted == 0
+
+
+@pytest.mark.parametrize("name", ["%ff%fe", "%00", "%F0%9F%92%A9", "a" * 5000, "..%2f..%2fetc"])
+async def test_any_name_of_a_task_can_be_asked_for(name: str) -> None:
+    async with web_service() as service, service.raw() as connection:
+        connection.send(f"POST /jobs/{name} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
+        answer = await connection.answer()
+        assert (answer.status, answer.slug) == (404, "unknown-task")
+        assert len(answer.body) < 1000
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/jobs/primes", "POST"),
+        ("PUT", "/jobs/primes/1", "DELETE"),
+        ("POST", "/tasks", "GET, HEAD"),
+        ("DELETE", "/stats", "GET, HEAD"),
+        ("POST", "/health/live", "GET, HEAD"),
+        ("PATCH", "/", "GET, HEAD"),
+    ],
+)
+async def test_a_method_that_a_path_does_not_take_is_told_with_those_that_it_does(
+    method: str, path: str, allowed: str
+) -> None:
+    async with web_service() as service:
+        answer = await service.request(method, path)
+        assert (answer.status, answer.slug) == (405, "method-not-allowed")
+        assert answer.headers["Allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/nope", "/jobs", "/jobs/", "/tasks/", "/jobs/a/b/c", "//", "/health", "/%ff"])
+async def test_a_path_that_leads_nowhere_is_a_problem_too(path: str) -> None:
+    async with web_service() as service, service.raw() as connection:
+        connection.send(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+        answer = await connection.answer()
+        assert (answer.status, answer.slug) == (404, "not-found")
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "0", "0.0", "1e3", "inf", "nan", "", "1,5", "9" * 400, "1\x85", "١"])
+async def test_a_budget_that_cannot_be_read_is_refused(value: str) -> None:
+    async with web_service() as service, service.raw() as connection:
+        head = f"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nRequest-Timeout: {value}\r\nContent-Length: 0\r\n\r\n"
+        connection.send(head.encode())
+        answer = await connection.answer()
+        assert (answer.status, answer.slug) == (400, "invalid-header")
+        assert answer.json()["header"] == "Request-Timeout"
+        assert service.counts.submitted == 0
+
+
+async def test_two_budgets_are_one_too_many() -> None:
+    async with web_service() as service:
+        answer = await service.post("primes", headers=[("Request-Timeout", "1"), ("Request-Timeout", "100")])
+        assert (answer.status, answer.slug) == (400, "invalid-header")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "GZIP", "nonsense"])
+async def test_a_compressed_body_is_refused_and_not_inflated(encoding: str) -> None:
+    async with web_service() as service, service.raw() as connection:
+        connection.send(
+            b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
+            b"Content-Encoding: %b\r\n\r\n\x1f\x8b\x08\x00" % encoding.encode()
+        )
+        answer = await connection.answer()
+        assert (answer.status, answer.slug) == (415, "unsupported-media-type")
+        assert answer.json()["supported"] == ["identity"]
+        assert answer.headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    ("task", "media_type", "supported"),
+    [
+        ("primes", "application/x-ndjson", ["application/json"]),
+        ("primes", "application/x-npy", ["application/json"]),
+        ("primes", "Application/X-NPY; a=b", ["application/json"]),
+        ("solve", "application/x-ndjson", ["application/json", "application/x-npy"]),
+    ],
+)
+async def test_a_media_type_that_cannot_be_this_tasks_arguments_is_refused(
+    task: str, media_type: str, supported: list[str]
+) -> None:
+    async with web_service() as service:
+        answer = await service.post(task, data=b"x", headers={"Content-Type": media_type})
+        assert (answer.status, answer.slug) == (415, "unsupported-media-type")
+        assert answer.json()["supported"] == supported
+        assert service.counts.submitted == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "media_type"),
+    [
+        ("primes", "application/x-www-form-urlencoded"),
+        ("primes", "text/plain; charset=latin-1"),
+        ("primes", "nonsense"),
+        ("solve", "application/x-npy"),
+        ("resize", "application/x-npy"),
+        ("resize", "application/x-ndjson"),
+        ("resize", "image/png"),
+    ],
+)
+async def test_json_may_be_called_anything_and_a_raw_body_may_be_anything(task: str, media_type: str) -> None:
+    async with web_service(engine=FakeEngine(answer=lambda job: result())) as service:
+        answer = await service.post(task, data=b"x", headers={"Content-Type": media_type})
+        assert answer.status == 200
+
+
+async def test_head_values_that_are_no_utf_8_do_no_harm() -> None:
+    async with web_service(engine=FakeEngine(answer=lambda job: result())) as service, service.raw() as connection:
+        connection.send(
+            b"POST /jobs/primes?b=%ff HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
+            b"Content-Type: text/\xff\r\nAccept: \xfe\r\nX-Request-ID: \xfd\r\n"
+            b"traceparent: \xfc\r\nPriority: \xfb\r\n\r\n"
+        )
+        answer = await connection.answer()
+        assert answer.status == 200
+        assert "X-Request-ID" not in answer.headers
+
+
+async def test_preferences_and_priorities_that_nobody_understands_are_ignored() -> None:
+    async with web_service(engine=FakeEngine(answer=lambda job: result())) as service:
+        headers = {"Prefer": "respond-async=maybe; ,,", "Priority": "u=99"}
+        answer = await service.post("primes", headers=headers)
+        assert answer.status == 200
+        assert (await service.engine.next_started()).urgency == 3
+
+
+async def test_problems_echo_the_requests_id() -> None:
+    async with web_service() as service:
+        answer = await service.post("nope", headers={"X-Request-ID": "r-17"})
+        assert answer.headers["X-Request-ID"] == "r-17"
