@@ -1,0 +1,69 @@
+"""`offload serve TARGET…`: from the command line to a running service.
+
+Lives here: the verb's flags, made from the table of settings, and what its failures look like: a sentence each on
+stderr, never a traceback for a mistake of the user's.  How the service is built is `service`'s business.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from offload.cli.logs import log_output
+from offload.cli.sources import CONFIG_FLAG, CONFIG_VARIABLE, load_settings
+from offload.errors import SettingsError, UserError
+from offload.settings import Setting, table
+
+_EXIT_FAILED: Final = 1
+_EXIT_USAGE: Final = 2
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Serves until a signal ends it.  Returns the exit code: 0 after a drain, 2 for settings, 1 for the rest."""
+    options = vars(_parser().parse_intermixed_args(arguments))
+    targets: list[str] = options.pop("targets")
+    config: str | None = options.pop("config", None)
+    try:
+        settings = load_settings(options, os.environ, config)
+        # Late: it pulls in the whole service, which nobody should wait for who only mistyped a flag.
+        from offload import service
+
+        with log_output(settings.log_level):
+            return service.run(targets, settings)
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"offload: {line}", file=sys.stderr)
+        return _EXIT_USAGE if isinstance(error, SettingsError) else _EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="offload serve",
+        usage="offload serve TARGET [TARGET ...] [options]",
+        description="Serve the tasks of Python files and modules over HTTP.",
+        epilog=f"Every option can also be set as a variable (--queue-limit is OFFLOAD_QUEUE_LIMIT) or in a TOML file "
+        f"({CONFIG_FLAG} or {CONFIG_VARIABLE}; queue-limit = 50). The command line wins, then the variables.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32),
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("targets", metavar="TARGET", nargs="+", help="a file (tasks.py) or a module (package.tasks)")
+    parser.add_argument(CONFIG_FLAG, metavar="PATH", help="TOML file with settings.")
+    for setting in table():
+        _add_flag(parser, setting)
+    return parser
+
+
+def _add_flag(parser: argparse.ArgumentParser, setting: Setting) -> None:
+    """Values stay texts: `load_settings` reads them, so that all faults are told together."""
+    values = setting.values
+    default = f"default: {values.show(setting.default)}"
+    if values.placeholder:
+        text = f"{setting.help} ({values.range}; {default})".replace("%", "%%")
+        parser.add_argument(setting.flag, metavar=values.placeholder, help=text)
+    else:
+        text = f"{setting.help} ({default})".replace("%", "%%")
+        parser.add_argument(setting.flag, action=argparse.BooleanOptionalAction, help=text)

@@ -1,0 +1,260 @@
+"""The composition root: builds everything and nests its life times.
+
+Lives here: `Service`, all that runs behind the HTTP interface; `run`, which serves it from the command line until a
+signal; `create_app`, which gives it to an application of somebody else's.  The only module that knows all others; it
+holds no policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from offload import __version__
+from offload.core.queue import JobQueue
+from offload.core.scheduler import Scheduler
+from offload.dispatch.dispatcher import Dispatcher
+from offload.dispatch.ticker import Ticker
+from offload.engines.supervised.cpus import usable_cpus
+from offload.engines.supervised.describe import describe
+from offload.engines.supervised.engine import SupervisedEngine
+from offload.engines.supervised.launcher import Launcher
+from offload.metrics.layout import MetricsMemory
+from offload.metrics.loop_lag import LoopLag
+from offload.metrics.rates import Rates
+from offload.metrics.recorder import Recorder
+from offload.metrics.snapshot import Facts, Instruments, QueueFacts, ServiceFacts, snapshot
+from offload.settings import Settings
+from offload.tasks.catalogue import Catalogue
+from offload.tasks.loading import parse_target
+from offload.worker.spec import LoadSpec
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from offload.web.parts import WebParts
+
+logger: Final = logging.getLogger("offload.service")
+
+# Connections that the kernel holds while the loop is busy; Linux cuts it to net.core.somaxconn.
+_BACKLOG: Final = 1024
+# What idle workers get to leave by themselves when the service ends; jobs have had the drain before.
+_CLOSE_S: Final = 2.0
+
+
+class Service:
+    """All that runs behind the HTTP interface, between `open` and `close`.
+
+    Making one raises UserError for what cannot be a target.
+    """
+
+    def __init__(self, targets: Iterable[str | Callable[..., Any]], settings: Settings) -> None:
+        self.settings = settings
+        self._workers = settings.workers or usable_cpus()
+        self._load = LoadSpec(
+            targets=tuple(parse_target(target) for target in targets), library_threads=settings.threads_per_worker
+        )
+        self._launcher = Launcher(settings.start_method, self._load)
+        self._started_at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        self._born_at = time.monotonic()
+        self._hurry = asyncio.Event()
+        self._stack = AsyncExitStack()
+        self.dispatcher: Dispatcher
+        self.catalogue: Catalogue
+
+    def warm_up(self) -> None:
+        """Gets going what takes time, before the event loop runs; without it, `open` does."""
+        self._launcher.warm_up()
+
+    async def open(self) -> None:
+        """Loads the tasks and starts the workers.  Raises UserError for targets that cannot be served."""
+        self._launcher.warm_up()
+        self._launcher.open()
+        data = await describe(self._launcher, self._load, timeout_s=self.settings.start_timeout)
+        self.catalogue = Catalogue.from_json(data, default_timeout_s=self.settings.timeout)
+        await self._build()
+
+    async def close(self) -> None:
+        """Stops what still runs, with an answer, and ends all processes.  May be called twice, and without `open`."""
+        await self._stack.aclose()
+        await self._launcher.close()
+
+    async def drain(self) -> None:
+        """Takes nothing new and lets what is there finish, within the drain timeout or until `hurry`."""
+        await self.dispatcher.drain(self.settings.drain_timeout, self._hurry)
+
+    def hurry(self) -> None:
+        """Ends a drain at once; what still runs is stopped with an answer."""
+        self._hurry.set()
+
+    def web_parts(self) -> WebParts:
+        """What the HTTP interface is made from."""
+        from offload.web.parts import WebParts
+
+        settings = self.settings
+        return WebParts(
+            dispatcher=self.dispatcher,
+            catalogue=self.catalogue,
+            stats_source=self.stats,
+            version=__version__,
+            max_body_bytes=settings.max_body,
+            body_timeout_s=settings.body_timeout,
+            root_path=settings.root_path,
+            has_access_log=settings.access_log,
+            is_debug=settings.debug,
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """The document of `/stats`."""
+        return snapshot(self._instruments, self._facts(), time.monotonic())
+
+    async def _build(self) -> None:
+        stack, settings, names = self._stack, self.settings, list(self.catalogue)
+        now = time.monotonic()
+        memory = MetricsMemory(tasks=len(names), lanes=self._workers + settings.spares)
+        recorder = Recorder(memory, names)
+        lag, rates = LoopLag(now), Rates(now)
+        self._instruments = Instruments(memory=memory, recorder=recorder, rates=rates, loop_lag=lag)
+        self._queue = JobQueue(limit=settings.queue_limit, limit_bytes=settings.queue_bytes)
+        self._engine = SupervisedEngine(
+            settings=settings, workers=self._workers, launcher=self._launcher, load=self._load, metrics=memory
+        )
+        withdraw = self._engine.withdraw if self._engine.takes_several else None
+        self._scheduler = Scheduler(queue=self._queue, withdraw=withdraw)
+        self.dispatcher = Dispatcher(scheduler=self._scheduler, engine=self._engine, recorder=recorder)
+        stack.push_async_callback(self._engine.close, _CLOSE_S)
+        stack.callback(self.dispatcher.close)
+        await self._engine.open(self.dispatcher)
+        ticker = Ticker(record_lag=lag.record, tick=lambda now: rates.tick(now, recorder.totals.ended))
+        stack.callback(ticker.close)
+        ticker.start()
+
+    def _facts(self) -> Facts:
+        queued, running = [0] * len(self.catalogue), [0] * len(self.catalogue)
+        for job in self._scheduler.unsettled():
+            (queued if job.started_at is None else running)[job.limits.index] += 1
+        return Facts(
+            service=ServiceFacts(
+                name="offload",
+                version=__version__,
+                pid=os.getpid(),
+                state=self._state(),
+                started_at=self._started_at,
+                uptime_s=time.monotonic() - self._born_at,
+            ),
+            queued_by_task=queued,
+            running_by_task=running,
+            workers=self._engine.worker_facts(),
+            pool=self._engine.pool_facts(),
+            queue=QueueFacts(
+                limit=self._queue.limit,
+                bytes=self._queue.size_bytes,
+                limit_bytes=self._queue.limit_bytes,
+                expected_wait_ms=self._scheduler.expected_wait_s() * 1e3,
+            ),
+        )
+
+    def _state(self) -> str:
+        """`draining`, `ready`, or why a job sent now would be refused."""
+        if self.dispatcher.is_draining:
+            return "draining"
+        refusal = self.dispatcher.refusal()
+        return "ready" if refusal is None else refusal.reason.value
+
+
+def create_app(
+    tasks: str | Callable[..., Any] | Sequence[str | Callable[..., Any]], settings: Settings | None = None
+) -> web.Application:
+    """The service as an `aiohttp.web.Application`, to run or to mount in another one (`add_subapp`).
+
+    `tasks`: functions with `@task`, files, module names, or several of them.  The workers start with the application
+    and end with it; its own shutdown drains.  Raises TargetError at once for what cannot be a target, and when the
+    application starts for what cannot be loaded.
+    """
+    from offload.web.app import build_app
+    from offload.web.parts import PARTS
+
+    several = [tasks] if isinstance(tasks, str) or callable(tasks) else tasks
+    service = Service(several, settings or Settings())
+    app = build_app()
+
+    async def life(app: web.Application) -> AsyncIterator[None]:
+        try:
+            await service.open()
+            app[PARTS] = service.web_parts()
+            yield
+        finally:
+            await service.close()
+
+    async def shut_down(_: web.Application) -> None:
+        await service.drain()
+
+    app.cleanup_ctx.append(life)
+    app.on_shutdown.append(shut_down)
+    return app
+
+
+def run(targets: Sequence[str], settings: Settings) -> int:
+    """Serves until SIGTERM or SIGINT, then drains.  Returns the exit code; raises UserError for the user's mistakes."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        service = Service(targets, settings)
+        service.warm_up()  # before aiohttp is imported: that and what the workers load go on side by side
+        try:
+            runner.run(_serve(service))
+        except asyncio.CancelledError:
+            logger.info("stopped before it served")
+    return 0
+
+
+async def _serve(service: Service) -> None:
+    from aiohttp import web
+
+    from offload.web.app import build_app
+    from offload.web.listening import bound_sockets, close_all, shown_address, unlink
+    from offload.web.serve import make_runner
+
+    settings = service.settings
+    main = asyncio.current_task()
+    assert main is not None
+    _on_stop_signals(main.cancel)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(service.close)
+        sockets = bound_sockets(settings.host, settings.port, settings.uds)
+        stack.callback(close_all, sockets)
+        await service.open()
+        runner = make_runner(build_app(service.web_parts()), is_debug=settings.debug)
+        stack.push_async_callback(runner.cleanup)
+        await runner.setup()
+        for sock in sockets:
+            stack.callback(unlink, sock)
+            await web.SockSite(runner, sock, backlog=_BACKLOG).start()
+            fields = {"address": shown_address(sock), "tasks": ", ".join(service.catalogue)}
+            logger.info("serving", extra={"fields": fields})
+        stop = asyncio.Event()
+        _on_stop_signals(lambda: service.hurry() if stop.is_set() else stop.set())
+        await stop.wait()
+        logger.info("draining", extra={"fields": {"timeout_s": settings.drain_timeout}})
+        await service.drain()  # while it still listens: who comes now is told so
+    logger.info("stopped")
+
+
+def _on_stop_signals(callback: Callable[[], object]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, callback)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's event loop where it is installed, asyncio's where not."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

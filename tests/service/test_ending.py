@@ -1,0 +1,137 @@
+"""Work that somebody ends is really over: the CPU is free, the lane is back, and everybody is told once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.support.service import RunningService, alive, assert_books_balance, eventually, serving
+
+TASKS = Path(__file__).parent.parent / "faults" / "fault_tasks.py"
+
+
+async def running(service: RunningService, task: str) -> dict[str, Any]:
+    """Waits until the task runs; its worker's row in `/stats`."""
+
+    async def find() -> dict[str, Any] | None:
+        return next((worker for worker in (await service.stats())["workers"] if worker["task"] == task), None)
+
+    row: dict[str, Any] = await eventually(f"{task} runs", find)
+    return row
+
+
+async def is_free_again(service: RunningService, worker: dict[str, Any]) -> dict[str, Any]:
+    """Waits until the worker and its work are gone and its lane is back; the `/stats` of that moment."""
+
+    async def is_gone() -> bool:
+        return not alive({worker["pid"]})
+
+    await eventually("the work is over", is_gone)
+    stats = await service.ready()
+    assert [row["lane"] for row in stats["workers"]] == [worker["lane"]]
+    assert [row["pid"] for row in stats["workers"]] != [worker["pid"]]
+    return stats
+
+
+async def test_the_callers_budget_ends_the_work() -> None:
+    async with serving(TASKS, "--workers", "1") as service:
+        await service.ready()
+        call = asyncio.create_task(service.job("steady", {"ms": 20_000}, **{"Request-Timeout": "0.3"}))
+        worker = await running(service, "steady")
+        answer = await call
+        assert (answer.status, answer.slug, answer.json()["stage"]) == (504, "deadline-exceeded", "running")
+        stats = await is_free_again(service, worker)
+        assert stats["jobs"]["timed_out"] == 1
+        assert stats["pool"]["restarts"]["timeout"] == 1
+
+
+async def test_a_caller_that_hangs_up_ends_the_work() -> None:
+    async with serving(TASKS, "--workers", "1") as service:
+        await service.ready()
+        call = asyncio.create_task(service.job("steady", {"ms": 20_000}))
+        worker = await running(service, "steady")
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        stats = await is_free_again(service, worker)
+        assert stats["jobs"]["cancelled"] == 1
+        assert stats["pool"]["restarts"]["cancel"] == 1
+
+
+async def test_delete_ends_the_work_and_tells_its_caller() -> None:
+    async with serving(TASKS, "--workers", "1") as service:
+        await service.ready()
+        call = asyncio.create_task(service.job("steady", {"ms": 20_000}))
+        worker = await running(service, "steady")
+        async with service.http.delete(f"/jobs/steady/{worker['job']}") as response:
+            document = await response.json()
+            assert (response.status, document["state"], document["id"]) == (200, "cancelled", worker["job"])
+        answer = await call
+        assert (answer.status, answer.slug, answer.headers["Job-Id"]) == (409, "cancelled", worker["job"])
+        await is_free_again(service, worker)
+        async with service.http.delete(f"/jobs/steady/{worker['job']}") as response:
+            assert response.status == 404
+
+
+async def test_a_waiting_job_is_taken_out_and_the_running_one_goes_on() -> None:
+    async with serving(TASKS, "--workers", "1") as service:
+        await service.ready()
+        first = asyncio.create_task(service.job("steady", {"ms": 1200}))
+        worker = await running(service, "steady")
+        second = asyncio.create_task(service.job("steady", {"ms": 1}))
+        third = await service.job("steady", {"ms": 1}, **{"Request-Timeout": "0.1"})
+        # Refused at once where its wait is known to be too long, else ended in the queue.
+        assert third.status in (503, 504)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        answer = await first
+        assert (answer.status, answer.json()) == (200, worker["pid"])
+        stats = await service.ready()
+        assert stats["pool"]["restarts"] == dict.fromkeys(stats["pool"]["restarts"], 0)
+
+
+async def test_a_result_that_comes_together_with_its_timeout_is_one_outcome() -> None:
+    """Each job's budget is about its run time: some win, some lose, each is answered once and counted once."""
+    total, callers = 400, 4
+    async with serving(TASKS, "--workers", "2") as service:
+        await service.ready()
+        numbers = iter(range(total))
+        slugs: Counter[str] = Counter()
+
+        async def call() -> None:
+            for number in numbers:
+                budget_s = 0.002 + 0.016 * (number % 50) / 50
+                answer = await service.job("steady", {"ms": 4}, **{"Request-Timeout": f"{budget_s:.5f}"})
+                slugs["succeeded" if answer.status == 200 else answer.slug] += 1
+
+        await asyncio.gather(*(call() for _ in range(callers)))
+        stats = await service.ready()
+        assert_books_balance(stats)
+        assert slugs.total() == stats["jobs"]["submitted"] == total
+        assert set(slugs) <= {"succeeded", "deadline-exceeded", "overloaded"}
+        assert slugs["succeeded"] == stats["jobs"]["succeeded"]
+        assert slugs["deadline-exceeded"] == stats["jobs"]["timed_out"]
+        assert slugs["overloaded"] == stats["jobs"]["rejected"]
+        assert min(slugs["succeeded"], slugs["deadline-exceeded"]) > 0
+        assert stats["pool"]["restarts"]["crash"] == 0
+
+
+async def test_callers_that_hang_up_while_their_answer_comes_leave_nothing() -> None:
+    async with serving(TASKS, "--workers", "2") as service:
+        await service.ready()
+
+        async def impatient(number: int) -> None:
+            with contextlib.suppress(TimeoutError, aiohttp.ClientError):
+                async with asyncio.timeout(0.0005 * (number % 16)):
+                    await service.job("steady", {"ms": 2})
+
+        for start in range(0, 160, 8):
+            await asyncio.gather(*(impatient(number) for number in range(start, start + 8)))
+        stats = await service.ready()
+        assert_books_balance(stats)
+        assert stats["pool"]["restarts"]["crash"] == 0
+        assert (await service.job("fine")).status == 200

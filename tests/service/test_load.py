@@ -1,0 +1,127 @@
+"""What callers do to the service: slow ones, many, large numbers, deep nesting; others are served meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from tests.support.raw_http import raw_connection
+from tests.support.service import RunningService, assert_books_balance, eventually, serving
+
+TASKS = Path(__file__).parent.parent / "faults" / "fault_tasks.py"
+
+SLOW_CLIENTS = 500
+CALLERS = 64
+
+
+def descriptors(service: RunningService) -> int:
+    return len(os.listdir(f"/proc/{service.pid}/fd"))
+
+
+async def test_five_hundred_slow_clients_harm_nobody_and_leave_nothing() -> None:
+    """Half of them dribble a head, half a body."""
+    async with serving(TASKS, "--workers", "1") as service:
+        await service.ready()
+        before, port = descriptors(service), int(service.base.rpartition(":")[2])
+        async with AsyncExitStack() as stack:
+            slow = [await stack.enter_async_context(raw_connection("127.0.0.1", port)) for _ in range(SLOW_CLIENTS)]
+            for connection in slow[::2]:
+                connection.send(b"POST /jobs/fi")
+            for connection in slow[1::2]:
+                connection.send(b"POST /jobs/fine HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{")
+
+            async def all_are_there() -> bool:
+                return descriptors(service) >= before + SLOW_CLIENTS
+
+            await eventually("all are connected", all_are_there)
+            assert [(await service.job("fine", {"x": x})).json() for x in range(20)] == list(range(20))
+            stats = await service.stats()
+            assert (stats["jobs"]["submitted"], stats["queue"]["bytes"]) == (20, 0)
+
+        async def is_as_before() -> bool:
+            return descriptors(service) <= before
+
+        await eventually("their connections are gone", is_as_before)
+        assert (await service.ready())["jobs"]["submitted"] == 20
+
+
+async def test_with_every_worker_busy_and_many_waiting_health_and_stats_answer() -> None:
+    async with serving(TASKS, "--workers", "2") as service:
+        await service.ready()
+        calls = [asyncio.create_task(service.job("steady", {"ms": 40})) for _ in range(CALLERS)]
+
+        async def are_waiting() -> bool:
+            jobs = (await service.stats())["jobs"]
+            return bool(jobs["running"] == 2 and jobs["queued"] > CALLERS // 4)
+
+        await eventually("they wait", are_waiting)
+        looks = 0
+        while not all(call.done() for call in calls):
+            async with service.http.get("/health/live") as response:
+                assert response.status == 200
+            async with service.http.get("/health/ready") as response:
+                assert response.status == 200
+            assert_books_balance(await service.stats())
+            looks += 1
+        assert looks > 1
+        assert {(await call).status for call in calls} == {200}
+
+
+async def test_whole_numbers_arrive_whole() -> None:
+    async with serving(TASKS, "--workers", "1") as service:
+        await service.ready()
+        for digits in (400, 5_000, 100_000):
+            number = b"-" + b"7" * digits
+            answer = await service.post("fine", data=b'{"x": %s}' % number)
+            assert (answer.status, answer.body) == (200, number)
+
+
+NO_OBJECT = {
+    "nested objects": b'{"x":' * 100_000,
+    "nested brackets": b"[" * 100_000,
+    "closed brackets": b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "cut off": b"{",
+    "wrong UTF-8": b'{"x": "\xff"}',
+    "no object": b"[1]",
+}
+
+
+async def test_what_is_no_json_object_is_told_and_the_worker_lives() -> None:
+    async with serving(TASKS, "--workers", "1") as service:
+        pid = (await service.ready())["workers"][0]["pid"]
+        for body in NO_OBJECT.values():
+            answer = await service.post("fine", data=body)
+            assert (answer.status, answer.slug) == (400, "invalid-json")
+            assert "position" in answer.json()
+        stats = await service.ready()
+        assert (stats["workers"][0]["pid"], stats["jobs"]["failed"]) == (pid, len(NO_OBJECT))
+
+
+async def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
+    async with serving(TASKS, "--workers", "1", "--queue-limit", "4") as service:
+        await service.ready()
+        answers = await asyncio.gather(*(service.job("steady", {"ms": 100}) for _ in range(12)))
+        refused = [answer for answer in answers if answer.status != 200]
+        assert 0 < len(refused) <= 12 - 1 - 4
+        assert {(answer.status, answer.slug) for answer in refused} == {(503, "overloaded")}
+        assert min(int(answer.headers["Retry-After"]) for answer in refused) >= 1
+        stats = await service.ready()
+        assert (stats["jobs"]["rejected"], stats["rejections"]["overloaded"]) == (len(refused), len(refused))
+
+
+async def test_large_bodies_go_both_ways_while_others_are_served() -> None:
+    text = b"x" * 8_000_000
+    async with serving(TASKS, "--workers", "2") as service:
+        await service.ready()
+
+        async def echo() -> bytes:
+            from io import BytesIO
+
+            return (await service.post("echo", data=BytesIO(b'{"text": "%s"}' % text))).body
+
+        large = [asyncio.create_task(echo()) for _ in range(4)]
+        assert [(await service.job("fine", {"x": x})).json() for x in range(20)] == list(range(20))
+        assert {await one == b'"%s"' % text for one in large} == {True}
+        await service.ready()

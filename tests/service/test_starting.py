@@ -1,0 +1,266 @@
+"""What a start that fails looks like to whoever typed it: a sentence, an exit code, and nothing left behind."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.support.service import RunningService, serving
+
+METHODS = ["forkserver", "spawn", "fork"]
+BOUND_S = 60
+
+GOOD = "from offload import task\n\n@task\ndef double(x: int) -> int:\n    return 2 * x\n"
+
+# What stands in the file → what is told of it.
+BROKEN = {
+    "syntax error": ("def broken(:\n", "syntax error in tasks.py line 1"),
+    "import error": ("import nothing_of_this_name\n", "line 1: ModuleNotFoundError"),
+    "an exception": ("\nraise ValueError('no model here')\n", "line 2: ValueError: no model here"),
+    "no tasks": ("x = 1\n", "there is no task in it"),
+    "empty": ("", "there is no task in it"),
+    "async": ("from offload import task\n@task\nasync def f(): ...\n", "'f'"),
+    "duplicate": (GOOD + GOOD.replace("2 * x", "x + x"), None),
+    "sys.exit": ("import sys\nsys.exit(0)\n", "it ended the program while it was imported"),
+    "os._exit": ("import os\nos._exit(0)\n", "ended while it loaded them"),
+    "SIGKILL": ("import os\nos.kill(os.getpid(), 9)\n", "while it loaded them"),
+    "null bytes": ("\0\0", "null bytes"),
+}
+
+
+def serve(*arguments: str | Path, env: dict[str, str] | None = None) -> tuple[int, str]:
+    """Runs the command to its end; its exit code and what it said."""
+    command = [sys.executable, "-m", "offload", "serve", *map(str, arguments)]
+    if "--port" not in arguments:
+        command += ["--port", "0"]
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+        env={**os.environ, **(env or {})},
+    )
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+def told(*arguments: str | Path) -> str:
+    """The sentence with which a start fails."""
+    code, text = serve(*arguments)
+    lines = text.splitlines()
+    assert (code, len(lines)) == (1, 1), text
+    assert lines[0].startswith("offload: ")
+    return lines[0].removeprefix("offload: ")
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Path:
+    file = tmp_path / "tasks.py"
+    file.write_text(GOOD)
+    return file
+
+
+@pytest.mark.parametrize("name", [name for name in BROKEN if name != "duplicate"])
+def test_a_file_that_cannot_be_served_is_told_in_a_sentence(tasks: Path, name: str) -> None:
+    source, expected = BROKEN[name]
+    tasks.write_text(source)
+    sentence = told(tasks)
+    assert expected is not None
+    assert expected in sentence
+
+
+@pytest.mark.parametrize("start_method", ["spawn", "fork"])
+@pytest.mark.parametrize("name", ["an exception", "sys.exit"])
+def test_with_any_start_method(tasks: Path, name: str, start_method: str) -> None:
+    source, expected = BROKEN[name]
+    tasks.write_text(source)
+    assert expected is not None
+    assert expected in told(tasks, "--start-method", start_method)
+
+
+@pytest.mark.parametrize("name", ["os._exit", "SIGKILL"])
+def test_a_module_that_ends_the_process_ends_its_own_only(tasks: Path, name: str) -> None:
+    """Not with `fork`, which loads the tasks into the service itself."""
+    tasks.write_text(BROKEN[name][0])
+    assert "while it loaded them" in told(tasks, "--start-method", "spawn")
+
+
+@pytest.mark.parametrize("start_method", ["forkserver", "spawn"])
+def test_a_module_that_never_ends_is_given_up(tasks: Path, start_method: str) -> None:
+    tasks.write_text("import time\ntime.sleep(1000)\n")
+    sentence = told(tasks, "--start-method", start_method, "--start-timeout", "0.5")
+    assert sentence == "the tasks were not loaded within 0.5 s; see --start-timeout"
+
+
+def test_two_tasks_of_one_name_are_told_with_their_places(tasks: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.py"
+    other.write_text("\n\n" + GOOD)
+    sentence = told(tasks, other)
+    assert "two tasks are called 'double'" in sentence
+    assert "tasks.py:3" in sentence
+    assert "other.py:5" in sentence
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("missing.py", "no such file"),
+        ("missing_module", "there is no module of this name"),
+        ("not a name", "no such file"),
+        (".", "this is a directory"),
+    ],
+)
+def test_a_target_that_is_not_there_is_told(target: str, expected: str) -> None:
+    assert expected in told(target)
+
+
+def test_all_wrong_settings_are_told_together_before_anything_starts(tasks: Path) -> None:
+    code, text = serve(tasks, "--workers", "-1", "--timeout", "never", "--port", "70000", env={"OFFLOAD_SPARES": "x"})
+    assert code == 2
+    assert len(text.splitlines()) == 4
+    assert all(line.startswith("offload: ") for line in text.splitlines())
+
+
+@pytest.mark.parametrize("start_method", METHODS)
+async def test_a_module_that_prints_while_it_is_imported_harms_nobody(tasks: Path, start_method: str) -> None:
+    tasks.write_text("import os, sys\nprint('loud')\nsys.stderr.write('louder')\nos.write(1, b'x' * 5000)\n" + GOOD)
+    async with serving(tasks, "--workers", "1", "--start-method", start_method) as service:
+        await service.ready()
+        assert (await service.job("double", {"x": 4})).json() == 8
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_can_be_stopped_before_it_serves(tasks: Path, number: signal.Signals) -> None:
+    tasks.write_text("import time, sys\nprint('loading', file=sys.stderr, flush=True)\ntime.sleep(1000)\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "offload", "serve", str(tasks), "--port", "0"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "loading\n"
+        wait_for_handler(process.pid, number)
+        process.send_signal(number)
+        assert process.wait(BOUND_S) == 0
+        assert "Traceback" not in process.stderr.read()
+
+
+def wait_for_handler(pid: int, number: int) -> None:
+    """Until the process catches the signal."""
+    end = time.monotonic() + BOUND_S
+    while True:
+        with open(f"/proc/{pid}/status") as file:
+            mask = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt:"))
+        # Python itself catches SIGINT from its first moment on; SIGTERM is caught together with it.
+        if mask & 1 << (signal.SIGTERM - 1) and mask & 1 << (number - 1):
+            return
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+# Addresses
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock.getsockname()[1]
+
+
+def test_a_port_in_use_is_told(tasks: Path, taken_port: int) -> None:
+    sentence = told(tasks, "--port", str(taken_port))
+    assert sentence.startswith(f"cannot listen on 127.0.0.1:{taken_port}: it is in use")
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
+def test_an_address_that_is_not_ours_is_told(tasks: Path, host: str) -> None:
+    assert told(tasks, "--host", host).startswith(f"cannot listen on {host}")
+
+
+def test_a_unix_socket_in_use_is_told_and_left_alone(tasks: Path, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+        sock.listen()
+        assert "another service listens on it" in told(tasks, "--uds", path)
+        assert path.is_socket()
+
+
+def test_a_file_where_the_unix_socket_should_be_is_told_and_kept(tasks: Path, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    path.write_text("precious")
+    assert "there is a file which is no socket" in told(tasks, "--uds", path)
+    assert path.read_text() == "precious"
+
+
+def test_a_unix_socket_in_no_directory_is_told(tasks: Path, tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "socket"
+    assert told(tasks, "--uds", path) == f"cannot listen on {path}: No such file or directory"
+
+
+async def test_a_unix_socket_that_a_killed_service_left_is_replaced(tasks: Path, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    async with serving(tasks, "--workers", "1", "--port", "0", "--uds", path) as service:
+        await service.ready()
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as client,
+            client.post("http://offload/jobs/double", json={"x": 3}) as response,
+        ):
+            assert await response.json() == 6
+    assert not path.exists()
+
+
+def test_a_start_that_fails_takes_its_unix_socket_away(tasks: Path, tmp_path: Path) -> None:
+    tasks.write_text("x = 1\n")
+    told(tasks, "--uds", tmp_path / "socket")
+    assert not (tmp_path / "socket").exists()
+
+
+# Event loops
+
+
+def loops_of(service: RunningService) -> str:
+    """The service's event loop, by what it has loaded."""
+    return "uvloop" if "/uvloop/" in Path(f"/proc/{service.pid}/maps").read_text() else "asyncio"
+
+
+async def test_it_runs_on_uvloop_where_that_is_installed(tasks: Path) -> None:
+    pytest.importorskip("uvloop")
+    async with serving(tasks, "--workers", "1") as service:
+        assert loops_of(service) == "uvloop"
+
+
+async def test_it_runs_on_asyncios_loop_where_uvloop_is_missing(tmp_path: Path) -> None:
+    """Everything that hangs on the loop: channels, large frames, output, timers, signals, deaths."""
+    (tmp_path / "uvloop.py").write_text("raise ImportError('not installed')\n")
+    fault_tasks = Path(__file__).parent.parent / "faults" / "fault_tasks.py"
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    async with serving(fault_tasks, "--workers", "2", env={"PYTHONPATH": path}) as service:
+        await service.ready()
+        assert loops_of(service) == "asyncio"
+        assert (await service.job("fine", {"x": 3})).json() == 3
+        large = b'"%s"' % (b"x" * 3_000_000)
+        assert (await service.post("echo", data=io.BytesIO(b'{"text": %s}' % large))).body == large
+        assert (await service.job("noise")).json() == "done"
+        expected = {
+            "segfault": "worker-crashed",
+            "endless": "job-timeout",
+            "hog": "memory-limit",
+            "garbage_on_channel": "worker-crashed",
+            "die_while_sending": "worker-crashed",
+            "close_everything": "worker-crashed",
+        }
+        for task, slug in expected.items():
+            assert (await service.job(task)).slug == slug
+        await service.ready()

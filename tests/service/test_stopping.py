@@ -1,0 +1,82 @@
+"""How the service stops: at once not ready, what was accepted is finished, exit code 0."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.service import RunningService, eventually, serving
+
+TASKS = Path(__file__).parent.parent / "faults" / "fault_tasks.py"
+
+
+async def running(service: RunningService, count: int) -> None:
+    async def do_run() -> bool:
+        return bool((await service.stats())["jobs"]["running"] == count)
+
+    await eventually(f"{count} jobs run", do_run)
+
+
+async def drains(service: RunningService) -> None:
+    async def is_draining() -> bool:
+        return bool((await service.stats())["service"]["state"] == "draining")
+
+    await eventually("it drains", is_draining)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_running_and_queued_jobs_finish_and_new_ones_are_refused(number: signal.Signals) -> None:
+    async with serving(TASKS, "--workers", "1") as service:
+        await service.ready()
+        jobs = [asyncio.create_task(service.job("steady", {"ms": 1000})) for _ in range(2)]
+        await running(service, 1)
+        service.process.send_signal(number)
+        await drains(service)
+        refused = await service.job("fine")
+        assert (refused.status, refused.slug) == (503, "draining")
+        assert int(refused.headers["Retry-After"]) >= 1
+        async with service.http.get("/health/ready") as response:
+            assert response.status == 503
+        assert [answer.status for answer in await asyncio.gather(*jobs)] == [200, 200]
+        assert await service.process.wait() == 0
+
+
+async def test_what_is_not_done_in_time_is_stopped_with_an_answer() -> None:
+    async with serving(TASKS, "--workers", "1", "--drain-timeout", "0.3") as service:
+        await service.ready()
+        jobs = [asyncio.create_task(service.job("wait_for_signal")) for _ in range(2)]
+        await running(service, 1)
+        service.process.terminate()
+        answers = await asyncio.gather(*jobs)
+        assert [(answer.status, answer.slug) for answer in answers] == [(503, "draining")] * 2
+        assert await service.process.wait() == 0
+
+
+async def test_a_second_signal_hurries_it() -> None:
+    async with serving(TASKS, "--workers", "1", "--drain-timeout", "1000") as service:
+        await service.ready()
+        job = asyncio.create_task(service.job("wait_for_signal"))
+        await running(service, 1)
+        service.process.terminate()
+        await drains(service)
+        service.process.terminate()
+        answer = await job
+        assert (answer.status, answer.slug) == (503, "draining")
+        assert await service.process.wait() == 0
+
+
+async def test_it_listens_on_a_unix_socket_too(tmp_path: Path) -> None:
+    import aiohttp
+
+    path = tmp_path / "offload.sock"
+    async with serving(TASKS, "--workers", "1", "--port", "0", "--uds", path) as service:
+        await service.ready()
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as client,
+            client.post("http://offload/jobs/fine", json={"x": 3}) as response,
+        ):
+            assert await response.json() == 3
+    assert not path.exists()

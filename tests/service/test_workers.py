@@ -1,0 +1,217 @@
+"""What becomes of workers: spares, retirement, their surroundings, and what they print."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import resource
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.support.service import RunningService, eventually, serving
+
+TASKS = Path(__file__).parent.parent / "faults" / "fault_tasks.py"
+
+
+async def kill_busy(service: RunningService) -> None:
+    job = asyncio.create_task(service.job("wait_for_signal"))
+
+    async def find() -> int | None:
+        workers = (await service.stats())["workers"]
+        return next((worker["pid"] for worker in workers if worker["task"]), None)
+
+    os.kill(await eventually("it runs", find), signal.SIGKILL)
+    assert (await job).slug == "worker-crashed"
+
+
+async def test_a_spare_stands_in_for_a_dead_worker() -> None:
+    """The spare is no worker until it is needed; then the dead worker's lane becomes the spare."""
+    async with serving(TASKS, "--workers", "1", "--spares", "1") as service:
+        await service.ready()
+
+        async def is_warm() -> bool:
+            return bool((await service.stats())["pool"]["spares"] == 1)
+
+        async def lanes() -> list[int]:
+            return [worker["lane"] for worker in (await service.ready())["workers"]]
+
+        await eventually("the spare is warm", is_warm)
+        (first,) = await lanes()  # whichever was ready first
+        await kill_busy(service)
+        assert await lanes() == [1 - first]
+        await eventually("the spare is warm again", is_warm)
+
+
+@pytest.mark.parametrize("start_method", ["forkserver", "spawn", "fork"])
+async def test_retiring_workers_lose_no_job(start_method: str) -> None:
+    async with serving(
+        TASKS, "--workers", "2", "--max-jobs-per-worker", "3", "--start-method", start_method
+    ) as service:
+        await service.ready()
+        answers = await asyncio.gather(*(service.job("where") for _ in range(30)))
+        assert {answer.status for answer in answers} == {200}
+        assert max(Counter(answer.json()["pid"] for answer in answers).values()) <= 3
+        stats = await service.ready()
+        assert stats["pool"]["restarts"]["retire"] >= 8
+        assert stats["pool"]["restarts"]["crash"] == 0
+
+
+async def test_a_worker_that_has_grown_is_replaced() -> None:
+    async with serving(TASKS, "--workers", "1", "--max-rss-per-worker", "1MiB") as service:
+        before = (await service.ready())["workers"][0]["pid"]
+
+        async def is_replaced() -> bool:
+            answer = await service.job("where")
+            return bool(answer.json()["pid"] != before)
+
+        await eventually("another worker", is_replaced)
+        assert (await service.ready())["pool"]["restarts"]["crash"] == 0
+
+
+async def test_what_a_task_prints_is_in_the_log_with_its_job() -> None:
+    async with serving(TASKS, "--workers", "1") as service:
+        await service.ready()
+        answers = [await service.job("prints", {"text": f"hello {number}"}) for number in range(3)]
+
+        async def lines() -> list[str]:
+            return [line for line in service.log if "by write" in line or "hello" in line]
+
+        async def all_lines() -> bool:
+            return len(await lines()) == 6
+
+        await eventually("all lines are in the log", all_lines)
+        for number, answer in enumerate(answers):
+            own = [line for line in await lines() if answer.headers["Job-Id"] in line]
+            assert len(own) == 2
+            assert f"hello {number}" in own[0]
+
+
+async def test_a_printed_line_cannot_forge_a_log_line() -> None:
+    async with serving(TASKS, "--workers", "1") as service:
+        await service.ready()
+        await service.job("prints", {"text": "x\r2026-01-01T00:00:00.000Z ERROR forged \x1b[31m"})
+
+        async def found() -> str | None:
+            return next((line for line in service.log if "forged" in line), None)
+
+        line = await eventually("the line", found)
+        assert "\x1b" not in line and "\r" not in line
+        assert "task printed" in line
+
+
+async def test_a_flood_of_prints_is_dropped_and_counted() -> None:
+    async with serving(TASKS, "--workers", "1") as service:
+        await service.ready()
+        assert (await service.job("noise")).json() == "done"
+
+        async def is_told() -> bool:
+            return any("lines were dropped" in line for line in service.log)
+
+        await eventually("the log says that lines were dropped", is_told)
+        assert sum("xxxxxxxxxx" in line for line in service.log) < 10_000
+
+
+async def test_the_stacks_of_a_stuck_worker_are_in_the_log() -> None:
+    async with serving(TASKS, "--workers", "1") as service:
+        await service.ready()
+        answer = await service.job("endless_in_c")
+        assert answer.slug == "job-timeout"
+
+        async def is_dumped() -> bool:
+            return any("in endless_in_c" in line and answer.headers["Job-Id"] in line for line in service.log)
+
+        await eventually("its Python stack", is_dumped)
+
+
+@pytest.mark.parametrize(
+    ("start_method", "flags", "expected"),
+    [
+        ("forkserver", (), "1"),
+        ("spawn", (), "1"),
+        ("fork", (), "1"),
+        ("forkserver", ("--threads-per-worker", "3"), "3"),
+    ],
+)
+async def test_numeric_libraries_get_their_threads(start_method: str, flags: tuple[str, ...], expected: str) -> None:
+    async with serving(TASKS, "--workers", "1", "--start-method", start_method, *flags) as service:
+        await service.ready()
+        assert (await service.job("environment", {"name": "OMP_NUM_THREADS"})).json() == expected
+
+
+async def test_what_the_user_set_for_numeric_libraries_stands() -> None:
+    async with serving(TASKS, "--workers", "1", env={"OMP_NUM_THREADS": "7"}) as service:
+        await service.ready()
+        assert (await service.job("environment", {"name": "OMP_NUM_THREADS"})).json() == "7"
+
+
+async def test_workers_are_taken_before_the_service_when_memory_runs_out() -> None:
+    async with serving(TASKS, "--workers", "1") as service:
+        stats = await service.ready()
+        score = Path(f"/proc/{stats['workers'][0]['pid']}/oom_score_adj").read_text()
+        own = Path(f"/proc/{service.pid}/oom_score_adj").read_text()
+        assert int(score) > int(own)
+        assert "Max core file size        0" in Path(f"/proc/{stats['workers'][0]['pid']}/limits").read_text()
+
+
+async def test_what_the_caller_calls_its_request_is_in_every_log_line_of_the_job() -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    headers = {"X-Request-ID": "order-17", "traceparent": trace}
+    async with serving(TASKS, "--workers", "1") as service:
+        await service.ready()
+        answer = await service.post("prints", json={"text": "hello"}, headers=headers)
+        crash = await service.post("leave", json={}, headers=headers)
+        ids = {answer.headers["Job-Id"], crash.headers["Job-Id"]}
+
+        async def lines() -> list[str] | None:
+            found = [line for line in service.log if any(job in line for job in ids)]
+            # Two printed lines and a request; a crash and a request.
+            return found if len(found) == 5 else None
+
+        for line in await eventually("all lines of both jobs", lines):
+            assert "request_id=order-17" in line and f"traceparent={trace}" in line, line
+
+
+async def test_without_descriptors_for_a_new_worker_it_waits_until_there_are_some() -> None:
+    """A start that the system refuses is a failed start: told, braked, and tried again."""
+    async with serving(TASKS, "--workers", "1") as service:
+        pid = (await service.ready())["workers"][0]["pid"]
+        soft, hard = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (4, hard))
+        os.kill(pid, signal.SIGKILL)
+
+        async def is_told() -> bool:
+            return any("worker failed to start" in line and "Too many open files" in line for line in service.log)
+
+        await eventually("the log says why", is_told)
+        resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        await service.ready()
+        assert (await service.job("fine")).status == 200
+
+
+async def test_what_short_jobs_print_in_one_worker_is_never_logged_as_another_jobs() -> None:
+    """Jobs that wait in the worker behind another: a line has its own job's id, or at the very first none."""
+    async with serving(TASKS, "--workers", "1") as service:
+        await service.ready()
+
+        async def caller(first: int) -> dict[str, str]:
+            ids = {}
+            for number in range(first, first + 20):
+                answer = await service.job("prints", {"text": f"number-{number}-"})
+                ids[f"number-{number}-"] = answer.headers["Job-Id"]
+            return ids
+
+        own = {text: job for ids in await asyncio.gather(*map(caller, range(0, 320, 20))) for text, job in ids.items()}
+
+        async def all_lines() -> list[str] | None:
+            lines = [line for line in service.log if "number-" in line]
+            return lines if len(lines) == len(own) else None
+
+        lines = await eventually("a line of each job", all_lines)
+        texts = [re.findall(r"number-\d+-", line)[0] for line in lines]
+        wrong = [line for line, text in zip(lines, texts, strict=True) if "job_id=" in line and own[text] not in line]
+        assert wrong == []
+        assert sum("job_id=" in line for line in lines) > len(lines) / 2
