@@ -1,0 +1,304 @@
+"""Tasks that do to themselves whatever a task can do."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+
+import offload
+from offload import task
+
+
+@task
+def fine(x: int = 1) -> int:
+    return x
+
+
+@task
+def echo(text: str) -> str:
+    return text
+
+
+@task(timeout=30)
+def steady(ms: int) -> int:
+    """Some honest work."""
+    end = time.process_time() + ms / 1000
+    while time.process_time() < end:
+        pass
+    return os.getpid()
+
+
+@task
+def where() -> dict[str, object]:
+    job = offload.current_job()
+    assert job is not None
+    return {"pid": os.getpid(), "lane": job.lane, "id": job.id}
+
+
+@task
+def segfault() -> None:
+    ctypes.string_at(0)
+
+
+@task
+def abort() -> None:
+    os.abort()
+
+
+@task
+def kill_self() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def leave(code: int = 0) -> None:
+    os._exit(code)
+
+
+@task
+def system_exit() -> None:
+    sys.exit(3)
+
+
+@task
+def close_everything() -> None:
+    os.closerange(0, 4096)
+
+
+@task(timeout=1)
+def stop_self() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+@task(timeout=1)
+def endless() -> None:
+    while True:
+        pass
+
+
+@task(timeout=1)
+def endless_in_c() -> None:
+    """Holds the GIL: `ctypes.PyDLL` does not let go of it."""
+    ctypes.PyDLL(None).sleep(1000)
+
+
+@task(timeout=1)
+def deaf() -> None:
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_IGN)
+    while True:
+        pass
+
+
+@task(timeout=1)
+def swallow() -> None:
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            continue
+
+
+@task
+def grandchild_holds_channel(mode: str) -> int:
+    """A grandchild inherits every descriptor, the channel's among them; then its parent dies, or succeeds."""
+    if os.fork() == 0:
+        time.sleep(1000)
+        os._exit(0)
+    if mode == "die":
+        os._exit(7)
+    return os.getpid()
+
+
+@task(timeout=1)
+def grandchild_leaves_group() -> None:
+    """A double fork into a session of its own, burning a core, while its origin runs into its limit."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            while True:
+                pass
+        os._exit(0)
+    while True:
+        pass
+
+
+@task
+def grandchild_left_behind_by_crash() -> None:
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(1000)
+        os._exit(0)
+    os._exit(9)
+
+
+@task
+def die_while_sending() -> bytes:
+    def die() -> None:
+        # The result does not fit the socket's buffer: it is on its way for longer than this.
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    size = 400_000_000
+    threading.Timer(0.05, die).start()
+    return bytes(size)
+
+
+@task
+def garbage_on_channel() -> None:
+    for descriptor in range(3, 64):
+        try:
+            if os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
+                os.write(descriptor, b"\xffgarbage" * 100)
+        except OSError:
+            continue
+    time.sleep(5)
+
+
+@task
+def noise() -> str:
+    line = "x" * 99
+    for _ in range(100_000):
+        print(line)
+    os.write(2, b"without an end")
+    return "done"
+
+
+@task(memory="200MB")
+def hog() -> int:
+    data = bytearray()
+    while len(data) < 4_000_000_000:
+        data += b"x" * 1_000_000
+        time.sleep(0.001)
+    return len(data)
+
+
+@task(memory="200MB")
+def hog_in_child() -> None:
+    if os.fork() == 0:
+        data = bytearray(b"x" * 600_000_000)
+        time.sleep(1000)
+        os._exit(len(data))
+    time.sleep(1000)
+
+
+class Unprintable(Exception):
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __str__(self) -> str:
+        raise ValueError("no")
+
+    __repr__ = __str__
+
+
+@task
+def unprintable() -> None:
+    raise Unprintable
+
+
+@task
+def raises(message: str = "no") -> None:
+    raise KeyError(message)
+
+
+@task
+def unserialisable() -> object:
+    return object()
+
+
+@task
+def recursion() -> None:
+    recursion()
+
+
+@task
+def stack_overflow() -> None:
+    """Recursion in C until the stack ends, a small one: newer Pythons count such calls, and stop at some thousand."""
+    sys.setrecursionlimit(10**9)
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    threading.stack_size(64 << 10)
+    thread = threading.Thread(target=repr, args=(nested,))
+    thread.start()
+    thread.join()
+
+
+@task
+def child_returns() -> int:
+    """Both sides of the fork return; the child's answer must not be heard."""
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+    return 0 if pid else 1
+
+
+@task
+def set_session() -> str:
+    os.setsid()
+    return "new"
+
+
+@task(timeout=1)
+def child_sets_session() -> None:
+    if os.fork() == 0:
+        os.setsid()
+        while True:
+            pass
+    while True:
+        pass
+
+
+@task(timeout=20)
+def wait_for_signal(retries: int = 0) -> None:
+    """For those who kill it from outside."""
+    time.sleep(15)
+
+
+@task(retries=2)
+def dies_twice(path: str) -> int:
+    """Dies at the first two attempts; a file counts them."""
+    with open(path, "a") as file:
+        file.write("x")
+    attempts = os.path.getsize(path)
+    if attempts < 3:
+        os._exit(1)
+    job = offload.current_job()
+    assert job is not None
+    return job.attempt
+
+
+@task
+def prints(text: str) -> None:
+    print(text)
+    os.write(1, b"by write\n")
+
+
+@task
+def environment(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+@task
+def own_pool() -> list[int]:
+    """A task that uses multiprocessing itself."""
+    import multiprocessing
+
+    with multiprocessing.get_context("forkserver").Pool(2) as pool:
+        return pool.map(abs, [-1, -2, 3])
+
+
+@task
+def mark(path: str, number: int, ms: int = 0) -> int:
+    """Leaves a trace of having begun: one line, in one write."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, b"%d\n" % number)
+    os.close(descriptor)
+    if ms:
+        time.sleep(ms / 1000)
+    return number

@@ -1,0 +1,100 @@
+"""Jobs that wait in a worker behind another: however the worker ends, each is begun once, and answered once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.support.service import Answer, RunningService, serving
+
+TASKS = Path(__file__).with_name("fault_tasks.py")
+JOBS = 3000
+CALLERS = 48
+
+
+async def flood(service: RunningService, trace: Path, long_ones: frozenset[int]) -> dict[int, Answer]:
+    """All jobs, from many callers; those in `long_ones` take long, which nobody can know before."""
+    numbers = iter(range(JOBS))
+    answers: dict[int, Answer] = {}
+
+    async def caller() -> None:
+        for number in numbers:
+            arguments = {"path": str(trace), "number": number, "ms": 300 if number in long_ones else 0}
+            answers[number] = await service.job("mark", arguments)
+
+    await asyncio.gather(*(caller() for _ in range(CALLERS)))
+    return answers
+
+
+async def kill_at_random(service: RunningService, done: asyncio.Event) -> None:
+    dice = random.Random(11)
+    while not done.is_set():
+        pids = [worker["pid"] for worker in (await service.stats())["workers"] if worker["pid"]]
+        if pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(dice.choice(pids), signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), 0.1)
+
+
+def begun(trace: Path) -> Counter[int]:
+    return Counter(int(line) for line in trace.read_text().splitlines())
+
+
+@pytest.mark.parametrize("start_method", ["forkserver", "fork"])
+async def test_every_job_behind_a_killed_one_is_begun_once_elsewhere(tmp_path: Path, start_method: str) -> None:
+    trace = tmp_path / "trace"
+    async with serving(TASKS, "--workers", "2", "--start-method", start_method) as service:
+        await service.ready()
+        done = asyncio.Event()
+        killer = asyncio.create_task(kill_at_random(service, done))
+        answers = await flood(service, trace, frozenset())
+        done.set()
+        await killer
+        stats = await service.ready()
+    assert len(answers) == JOBS
+    assert set(begun(trace).values()) == {1}
+    succeeded = {number for number, answer in answers.items() if answer.status == 200}
+    crashed = {number for number, answer in answers.items() if answer.status != 200}
+    assert {answers[number].slug for number in crashed} <= {"worker-crashed"}
+    # A kill costs the job that ran, none of those that waited behind it.
+    assert len(crashed) <= stats["pool"]["restarts"]["crash"]
+    assert succeeded <= set(begun(trace))
+
+
+async def test_jobs_behind_one_that_turns_out_long_are_begun_once(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    async with serving(TASKS, "--workers", "2") as service:
+        await service.ready()
+        answers = await flood(service, trace, frozenset(range(500, JOBS, 250)))
+        await service.ready()
+    assert {answer.status for answer in answers.values()} == {200}
+    assert begun(trace) == Counter(range(JOBS))
+
+
+async def test_callers_who_leave_cost_no_other_job(tmp_path: Path) -> None:
+    """Jobs that wait behind others are cancelled all the time: nobody else notices, no worker dies for it."""
+    trace = tmp_path / "trace"
+    async with serving(TASKS, "--workers", "2") as service:
+        await service.ready()
+        dice = random.Random(3)
+
+        async def leaver(number: int) -> None:
+            job = asyncio.create_task(service.job("mark", {"path": str(trace), "number": JOBS + number}))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(job, dice.random() * 0.01)
+
+        flooding = asyncio.create_task(flood(service, trace, frozenset()))
+        for number in range(300):
+            await leaver(number)
+        answers = await flooding
+        await service.ready()
+    assert {answer.status for answer in answers.values()} == {200}
+    assert set(begun(trace).values()) == {1}
