@@ -1,0 +1,137 @@
+"""A real nginx with the repository's own site file.
+
+`nginx(…)` runs one in a directory of its own, with nothing of the site changed but where it listens and what it asks,
+and ends it.  It listens on a Unix socket: no other process can take its place on a port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import pytest
+
+from tests.deploy.files import NGINX_SITE
+from tests.support.raw_http import RawConnection
+
+BOUND_S: Final = 30.0
+
+# Where nginx is to be there, its absence must not look like success.
+REQUIRE_NGINX: Final = "REQUIRE_NGINX"
+
+_MAIN: Final = """\
+daemon off;
+worker_processes 1;
+pid {home}/nginx.pid;
+error_log stderr;
+{user}
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {home}/bodies;
+    proxy_temp_path {home}/results;
+    fastcgi_temp_path {home}/unused;
+    scgi_temp_path {home}/unused;
+    uwsgi_temp_path {home}/unused;
+    include {home}/site.conf;
+}}
+"""
+
+
+def nginx_program() -> str:
+    """The program's path.  Skips the test where there is none, or fails it where `REQUIRE_NGINX` is set."""
+    # Debian has it where only root looks.
+    program = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+    if program is None:
+        reason = "nginx is not installed: deploy/nginx/offload.conf is NOT tested (apt install nginx-light)"
+        if os.environ.get(REQUIRE_NGINX):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return program
+
+
+class Proxy:
+    """A running nginx; `log` is what it has to say."""
+
+    def __init__(self, home: Path) -> None:
+        self.socket = home / "front.sock"
+        self._log = home / "error.log"
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def client(self) -> aiohttp.ClientSession:
+        """A client that knows nothing but nginx."""
+        return aiohttp.ClientSession(
+            "http://compute.example.com",
+            connector=aiohttp.UnixConnector(str(self.socket)),
+            timeout=aiohttp.ClientTimeout(total=BOUND_S),
+        )
+
+    @contextlib.asynccontextmanager
+    async def raw(self) -> AsyncIterator[RawConnection]:
+        """A connection that speaks in bytes."""
+        reader, writer = await asyncio.open_unix_connection(self.socket)
+        try:
+            yield RawConnection(reader, writer)
+        finally:
+            writer.transport.abort()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def nginx(upstream: str, *, changes: Mapping[str, str] | None = None) -> AsyncIterator[Proxy]:
+    """Runs nginx in front of `upstream` ("127.0.0.1:8080", "unix:/path").  `changes`: further text to replace."""
+    program = nginx_program()
+    # Not below pytest's directory: the path of a Unix socket has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="offload-nginx-") as directory:
+        home = Path(directory)
+        proxy = Proxy(home)
+        (home / "site.conf").write_text(_rendered(upstream, proxy.socket, changes or {}))
+        # nginx's workers would be somebody else, who may not use the sockets that tests make.
+        (home / "nginx.conf").write_text(_MAIN.format(home=home, user="" if os.geteuid() else "user root;"))
+        with (home / "error.log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                program, "-e", "stderr", "-p", home, "-c", home / "nginx.conf", stderr=log, start_new_session=True
+            )
+        try:
+            await _wait_until_it_listens(process, proxy)
+            yield proxy
+        except BaseException:
+            print(proxy.log)
+            raise
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            async with asyncio.timeout(BOUND_S):
+                await process.wait()
+
+
+def _rendered(upstream: str, front: Path, changes: Mapping[str, str]) -> str:
+    site = NGINX_SITE.read_text()
+    edits = {"server 127.0.0.1:8080;": f"server {upstream};", "listen 80;": f"listen unix:{front};", **changes}
+    for old, new in edits.items():
+        assert old in site, old
+        site = site.replace(old, new)
+    return re.sub(r"^\s*listen \[::\]:80;\n", "", site, flags=re.MULTILINE)
+
+
+async def _wait_until_it_listens(process: asyncio.subprocess.Process, proxy: Proxy) -> None:
+    async with asyncio.timeout(BOUND_S):
+        while process.returncode is None:
+            with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+                _, writer = await asyncio.open_unix_connection(proxy.socket)
+                writer.transport.abort()
+                return
+            await asyncio.sleep(0.01)
+    raise AssertionError(f"nginx did not start:\n{proxy.log}")
