@@ -1,0 +1,187 @@
+"""The processes of a benchmark: the servers that are measured, and the load on them.
+
+Lives here: starting them, each in a process group of its own, and making sure that none is left.  The scenarios enter
+`running` for a server and `start_load` for a load; both end what they began when they are left, by an error too.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import IO, Any, Final
+
+import orjson
+
+from offload.bench import cpu
+from offload.bench.load import HOST, LAST_ANSWERS_S, LoadPlan, LoadResult
+from offload.errors import OffloadError
+
+_READY_S: Final = 30.0
+_STOP_S: Final = 15.0
+_LEAVE_S: Final = 2.0  # for processes that end by themselves once the server has
+_ANSWER_S: Final = 30.0
+_START_LOAD_S: Final = 30.0
+_POLL_S: Final = 0.01
+_SHOWN_LOG_BYTES: Final = 2_000
+
+NOOP_BODY: Final = '{"x": 1}'
+
+
+class BenchError(OffloadError):
+    """The benchmark cannot go on; the text says in a sentence why."""
+
+
+class Server:
+    """A running server: where it listens, which processes it has, what its `/stats` says."""
+
+    def __init__(self, name: str, port: int, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+        self.name = name
+        self.port = port
+        self.pid = process.pid
+        self._process = process
+        self._log = log
+        self._connection = http.client.HTTPConnection(HOST, port, timeout=_ANSWER_S)
+
+    def cpu_s(self) -> float:
+        """CPU time of all its processes so far, seconds."""
+        return cpu.cpu_s(self.pid)
+
+    def request(self, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
+        """Status and body.  Raises BenchError when there is no answer."""
+        try:
+            self._connection.request(method, path, body)
+            response = self._connection.getresponse()
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()  # the next request opens it again
+            raise BenchError(f"{self.name} did not answer {method} {path}: {error!r}") from error
+
+    def stats(self) -> dict[str, Any]:
+        status, body = self.request("GET", "/stats")
+        if status != http.HTTPStatus.OK:
+            raise BenchError(f"/stats of {self.name} answered {status}")
+        document: dict[str, Any] = orjson.loads(body)
+        return document
+
+    def wait_until(self, what: str, condition: Callable[[], bool], *, poll_s: float = _POLL_S) -> None:
+        """Raises BenchError, with the end of the server's log, when that takes too long or the server ends."""
+        end = time.monotonic() + _READY_S
+        while not condition():
+            if self._process.poll() is not None:
+                raise BenchError(f"{self.name} has ended by itself; its log ends with:\n{self._log_end()}")
+            if time.monotonic() > end:
+                raise BenchError(f"{self.name} is not {what} after {_READY_S} s; its log ends with:\n{self._log_end()}")
+            time.sleep(poll_s)
+
+    def runs_jobs(self) -> bool:
+        """Whether a job is answered."""
+        try:
+            status, _ = self.request("POST", "/jobs/noop", NOOP_BODY)
+        except BenchError:
+            return False
+        return status == http.HTTPStatus.OK
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL to what is left after a while.  Nothing of it runs afterwards."""
+        self._connection.close()
+        family = cpu.tree(self.pid)
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_S)
+        end = time.monotonic() + _LEAVE_S
+        while self._process.poll() is not None and any(map(cpu.is_running, family)) and time.monotonic() < end:
+            time.sleep(_POLL_S)
+        _kill(family)
+        self._process.wait()
+
+    def _log_end(self) -> str:
+        self._log.seek(max(self._log.seek(0, os.SEEK_END) - _SHOWN_LOG_BYTES, 0))
+        return self._log.read().decode("utf-8", "replace").strip()
+
+
+@contextmanager
+def running(name: str, *, workers: int) -> Iterator[Server]:
+    """The system of that name (see `systems`), when it answers jobs; it is gone afterwards."""
+    port = _free_port()
+    with tempfile.TemporaryFile() as log:
+        process = _start("offload.bench.systems", name, str(port), str(workers), stdout=log, stderr=log)
+        server = Server(name, port, process, log)
+        try:
+            server.wait_until("ready", server.runs_jobs)
+            yield server
+        finally:
+            server.stop()
+
+
+class RunningLoad:
+    """A load generator at work."""
+
+    def __init__(self, plan: LoadPlan, process: subprocess.Popen[bytes]) -> None:
+        self._plan = plan
+        self._process = process
+
+    def result(self) -> LoadResult:
+        """Waits for its end."""
+        try:
+            output, errors = self._process.communicate(
+                timeout=self._plan.seconds + LAST_ANSWERS_S + _START_LOAD_S,
+            )
+        except subprocess.TimeoutExpired:
+            raise BenchError("the load generator does not end") from None
+        if self._process.returncode:
+            raise BenchError(f"the load generator has failed: {errors.decode('utf-8', 'replace').strip()}")
+        return LoadResult.from_json(output)
+
+
+@contextmanager
+def start_load(plan: LoadPlan) -> Iterator[RunningLoad]:
+    """The load begins as soon as all of its connections stand."""
+    process = _start(
+        "offload.bench.load", orjson.dumps(asdict(plan)).decode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with process:  # closes the pipes, and waits
+        try:
+            yield RunningLoad(plan, process)
+        finally:
+            process.kill()
+
+
+def load(plan: LoadPlan) -> LoadResult:
+    """The whole load, from beginning to end."""
+    with start_load(plan) as running_load:
+        return running_load.result()
+
+
+def _start(module: str, *arguments: str, stdout: int | IO[bytes], stderr: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    """A group of its own, so that Ctrl-C reaches the benchmark alone.  No session of its own: where the kernel groups
+    processes by session to share out the CPU (sched(7), autogrouping), all systems and loads stand in one."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        process_group=0,
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind((HOST, 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def _kill(family: list[cpu.Process]) -> None:
+    for process in family:
+        if cpu.is_running(process):
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)

@@ -1,0 +1,115 @@
+"""The scenario `recover`: how long the service is weaker after it lost workers, or after it stopped a job.
+
+Lives here: killing workers of a server that the benchmark has started itself, setting jobs on it that never end, and
+watching `/stats` and `/proc` for the consequences.  Each look costs the service something and happens once in about a
+millisecond, which is how exact the figures are.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any, Final
+
+from offload.bench import cpu, report
+from offload.bench.children import NOOP_BODY, BenchError, Server, running, start_load
+from offload.bench.figures import Percentiles
+from offload.bench.load import LoadPlan
+from offload.bench.options import Options, say
+from offload.bench.report import Report
+from offload.bench.tasks import HANG_LIMIT_S
+
+_WORKERS: Final = 2
+_TIMES: Final = 20
+_CALLERS: Final = 32
+_LOAD_S: Final = 60.0  # a bound: the load is ended when the kills are over
+_POLL_S: Final = 0.001
+_MS_PER_S: Final = 1e3
+
+
+def run(options: Options) -> Report:
+    """Kills and time limits, 20 each, on an idle service and on one under load."""
+    latencies: dict[str, Percentiles] = {}
+    with running("offload", workers=_WORKERS) as server:
+        say(f"recover: {_TIMES} times all workers killed, idle")
+        latencies["all workers killed while idle → all back"] = _kill_often(server)
+        say(f"recover: {_TIMES} times all workers killed, under load")
+        callers = LoadPlan(port=server.port, path="/jobs/noop", body=NOOP_BODY, connections=_CALLERS, seconds=_LOAD_S)
+        with start_load(callers):
+            server.wait_until("busy", lambda: server.stats()["jobs"]["running"] > 0)
+            latencies[f"all workers killed under {_CALLERS} callers → all back"] = _kill_often(server)
+        say(f"recover: {_TIMES} jobs that do not end")
+        latencies.update(_time_out_often(server))
+    rows = [[what, *report.percentile_cells(latency)] for what, latency in latencies.items()]
+    return Report(
+        title="Time to recover",
+        paragraphs=[
+            f"{_WORKERS} workers. Time limits: a job that burns a core, limited to {HANG_LIMIT_S * _MS_PER_S:.0f} ms; "
+            "counted from the limit, and looked at one after the other, so that each is at least the one before.",
+            report.table(("what", *report.PERCENTILE_HEAD), rows),
+        ],
+        data={what: asdict(latency) for what, latency in latencies.items()},
+    )
+
+
+def _kill_often(server: Server) -> Percentiles:
+    return Percentiles.of(_kill_all(server) for _ in range(_TIMES))
+
+
+def _kill_all(server: Server) -> float:
+    """Milliseconds from the first SIGKILL until as many other workers are at work."""
+    killed = {process.pid for process in _workers(server)}
+    began_s = time.perf_counter()
+    for pid in killed:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    server.wait_until("at full strength", lambda: _is_whole(server.stats(), without=killed), poll_s=_POLL_S)
+    return _ms_since(began_s)
+
+
+def _time_out_often(server: Server) -> dict[str, Percentiles]:
+    times = [_time_out(server) for _ in range(_TIMES)]
+    names = ("time limit → 504 answered", "time limit → CPU freed", "time limit → lane back")
+    return {name: Percentiles.of(column) for name, column in zip(names, zip(*times, strict=True), strict=True)}
+
+
+def _time_out(server: Server) -> tuple[float, float, float]:
+    """Milliseconds from the limit until the caller has its answer, the work has ended, every lane takes jobs."""
+    workers = _workers(server)
+    limit_s = time.perf_counter() + HANG_LIMIT_S
+    status, body = server.request("POST", "/jobs/hang", "{}")
+    answered_ms = _ms_since(limit_s)
+    if status != HTTPStatus.GATEWAY_TIMEOUT:
+        raise BenchError(f"a job over its time limit was answered with {status}: {body.decode('utf-8', 'replace')}")
+    server.wait_until("rid of the job", lambda: not all(map(cpu.is_running, workers)), poll_s=_POLL_S)
+    freed_ms = _ms_since(limit_s)
+    stopped = {worker.pid for worker in workers if not cpu.is_running(worker)}
+    server.wait_until("at full strength", lambda: _is_whole(server.stats(), without=stopped), poll_s=_POLL_S)
+    return answered_ms, freed_ms, _ms_since(limit_s)
+
+
+def _workers(server: Server) -> Sequence[cpu.Process]:
+    """The workers, when all of them are at work.  Only those that are processes of this very server's."""
+    server.wait_until("at full strength", lambda: _is_whole(server.stats(), without=set()), poll_s=_POLL_S)
+    pids = {worker["pid"] for worker in server.stats()["workers"]}
+    workers = [process for process in cpu.tree(server.pid) if process.pid in pids]
+    if len(workers) != _WORKERS:
+        raise BenchError(f"/stats names workers {sorted(pids)} that are no processes of {server.name}")
+    return workers
+
+
+def _is_whole(stats: dict[str, Any], *, without: set[int]) -> bool:
+    """Whether every lane has a worker that takes jobs, and none of them is one of `without`."""
+    workers = stats["workers"]
+    return len(workers) == _WORKERS and all(
+        worker["state"] in ("idle", "busy") and worker["pid"] not in without for worker in workers
+    )
+
+
+def _ms_since(instant_s: float) -> float:
+    return (time.perf_counter() - instant_s) * _MS_PER_S

@@ -1,0 +1,108 @@
+"""The load generator: what it reads, what it counts, and that it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+
+import pytest
+
+from offload.bench.load import HOST, Load, LoadPlan, read_answer
+
+Responder = Callable[[asyncio.StreamWriter], Awaitable[bool]]
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+OVERLOADED = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length:0\r\n\r\n"
+
+
+@asynccontextmanager
+async def answering(*answers: bytes) -> AsyncIterator[int]:
+    """A server that gives these answers by turns, and hangs up instead of an empty one; yields its port."""
+    turns = count()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                answer = answers[next(turns) % len(answers)]
+                if not answer:
+                    break
+                writer.write(answer)
+        except (asyncio.IncompleteReadError, ConnectionResetError):
+            pass  # the generator has hung up
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, HOST, 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def test_a_whole_answer_has_its_status_and_length() -> None:
+    assert read_answer(OK) == (200, len(OK))
+    assert read_answer(OVERLOADED) == (503, len(OVERLOADED))
+
+
+@pytest.mark.parametrize("end", range(len(OK)))
+def test_an_answer_is_incomplete_until_its_last_byte(end: int) -> None:
+    assert read_answer(OK[:end]) is None
+
+
+@pytest.mark.parametrize("data", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
+def test_an_answer_whose_length_is_unknown_is_an_error(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"Content-Length|invalid literal"):
+        read_answer(data)
+
+
+def test_a_plan_with_a_body_posts_it() -> None:
+    request = LoadPlan(port=8080, path="/jobs/noop", body='{"x": "é"}').request()
+    assert request.startswith(b"POST /jobs/noop HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n")
+    assert b"\r\nContent-Length: 11\r\n" in request
+    assert request.endswith('\r\n\r\n{"x": "é"}'.encode())
+
+
+def test_a_plan_without_a_body_gets() -> None:
+    assert LoadPlan(port=8080, path="/stats").request().startswith(b"GET /stats HTTP/1.1\r\n")
+
+
+async def test_it_stops_at_the_number_of_requests_and_counts_each_status() -> None:
+    async with answering(OK, OK, OVERLOADED) as port:
+        result = await Load(LoadPlan(port=port, path="/", connections=4, seconds=60, max_requests=30)).run()
+    assert result.statuses == {"200": 20, "503": 10}
+    assert result.failures == {"503": 10}
+    assert result.latency.count == result.answers == 30
+    assert 0 < result.latency.p50_ms <= result.latency.p99_ms <= result.latency.max_ms
+
+
+async def test_it_stops_when_the_time_is_over() -> None:
+    async with answering(OK) as port:
+        result = await Load(LoadPlan(port=port, path="/", connections=2, seconds=0.05)).run()
+    assert result.failures == {}
+    assert result.answers > 0
+
+
+async def test_callers_may_pause_between_requests() -> None:
+    async with answering(OK) as port:
+        result = await Load(LoadPlan(port=port, path="/", connections=1, max_requests=3, pause_s=0.001)).run()
+    assert result.statuses == {"200": 3}
+
+
+async def test_a_request_whose_connection_ends_is_lost() -> None:
+    async with answering(OK, b"") as port:
+        result = await Load(LoadPlan(port=port, path="/", connections=1, seconds=60)).run()
+    assert result.failures == {"lost": 1}
+    assert result.answers == 1
+
+
+async def test_an_answer_that_cannot_be_read_is_lost() -> None:
+    async with answering(b"HTTP/1.1 200 OK\r\n\r\n") as port:
+        result = await Load(LoadPlan(port=port, path="/", connections=2, seconds=60)).run()
+    assert result.failures == {"lost": 2}
+
+
+async def test_a_server_that_is_not_there_is_an_error() -> None:
+    async with answering(OK) as port:
+        pass
+    with pytest.raises(OSError, match="Connect"):
+        await Load(LoadPlan(port=port, path="/")).run()
