@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from offload import __version__
-from offload.core.queue import JobQueue
+from offload.core.admission import AdmissionLimits
 from offload.core.scheduler import Scheduler
 from offload.dispatch.dispatcher import Dispatcher
 from offload.dispatch.ticker import Ticker
@@ -96,6 +96,8 @@ class Service:
 
     def web_parts(self) -> WebParts:
         """What the HTTP interface is made from."""
+        from multidict import istr
+
         from offload.web.parts import WebParts
 
         settings = self.settings
@@ -107,6 +109,7 @@ class Service:
             max_body_bytes=settings.max_body,
             body_timeout_s=settings.body_timeout,
             root_path=settings.root_path,
+            client_header=istr(settings.client_header) if settings.client_header else None,
             has_access_log=settings.access_log,
             is_debug=settings.debug,
         )
@@ -122,12 +125,18 @@ class Service:
         recorder = Recorder(memory, names)
         lag, rates = LoopLag(now), Rates(now)
         self._instruments = Instruments(memory=memory, recorder=recorder, rates=rates, loop_lag=lag)
-        self._queue = JobQueue(limit=settings.queue_limit, limit_bytes=settings.queue_bytes)
         self._engine = SupervisedEngine(
             settings=settings, workers=self._workers, launcher=self._launcher, load=self._load, metrics=memory
         )
         withdraw = self._engine.withdraw if self._engine.takes_several else None
-        self._scheduler = Scheduler(queue=self._queue, withdraw=withdraw)
+        limits = AdmissionLimits(
+            queue_limit=settings.queue_limit,
+            queue_bytes=settings.queue_bytes,
+            max_queued_per_client=settings.max_queued_per_client,
+            max_running_per_client=settings.max_running_per_client,
+            quarantine_after=settings.quarantine_after,
+        )
+        self._scheduler = Scheduler(limits=limits, withdraw=withdraw)
         self.dispatcher = Dispatcher(scheduler=self._scheduler, engine=self._engine, recorder=recorder)
         stack.push_async_callback(self._engine.close, _CLOSE_S)
         stack.callback(self.dispatcher.close)
@@ -137,9 +146,10 @@ class Service:
         ticker.start()
 
     def _facts(self) -> Facts:
-        queued, running = [0] * len(self.catalogue), [0] * len(self.catalogue)
-        for job in self._scheduler.unsettled():
-            (queued if job.started_at is None else running)[job.limits.index] += 1
+        scheduler, now = self._scheduler, time.monotonic()
+        queue = scheduler.queue
+        queued, running = scheduler.queued_by_task(), scheduler.running_by_task()
+        waiting = queue.lengths_by_client().values()
         return Facts(
             service=ServiceFacts(
                 name="offload",
@@ -147,17 +157,23 @@ class Service:
                 pid=os.getpid(),
                 state=self._state(),
                 started_at=self._started_at,
-                uptime_s=time.monotonic() - self._born_at,
+                uptime_s=now - self._born_at,
             ),
-            queued_by_task=queued,
-            running_by_task=running,
+            queued_by_task=[queued[index] for index in range(len(self.catalogue))],
+            running_by_task=[running[index] for index in range(len(self.catalogue))],
             workers=self._engine.worker_facts(),
             pool=self._engine.pool_facts(),
             queue=QueueFacts(
-                limit=self._queue.limit,
-                bytes=self._queue.size_bytes,
-                limit_bytes=self._queue.limit_bytes,
-                expected_wait_ms=self._scheduler.expected_wait_s() * 1e3,
+                limit=queue.limit,
+                bytes=queue.size_bytes,
+                limit_bytes=queue.limit_bytes,
+                arriving_bytes=scheduler.traffic.arriving_bytes,
+                leaving_bytes=scheduler.traffic.leaving_bytes,
+                expected_wait_ms=scheduler.expected_wait_s(now) * 1e3,
+                by_urgency=queue.lengths(),
+                clients=len(waiting),
+                most_of_a_client=max(waiting, default=0),
+                quarantined=scheduler.quarantine.size(now),
             ),
         )
 

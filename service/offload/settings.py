@@ -155,8 +155,40 @@ class Settings:
         default=256 * MIB,
         metadata=_row(
             Size(1, 1024 * GIB),
-            "Memory that the bodies of waiting jobs may take; a single larger job may wait alone.",
+            "Memory for bodies that arrive or wait, and results that leave; a single larger one may be there alone.",
             "Eight of the largest bodies, which fits any machine that runs them.",
+        ),
+    )
+    max_queued_per_client: int = field(
+        default=0,
+        metadata=_row(
+            Count(0, 1_000_000, zero="no limit"),
+            "Jobs of one caller that may wait; further ones are refused with 429.",
+            "Behind a proxy everybody may be one address, see --client-header.",
+        ),
+    )
+    max_running_per_client: int = field(
+        default=0,
+        metadata=_row(
+            Count(0, 1024, zero="no limit"),
+            "Jobs of one caller that may run at once; further ones wait.",
+            "A single caller should have the whole machine while nobody else wants it.",
+        ),
+    )
+    client_header: str = field(
+        default="",
+        metadata=_row(
+            Text("empty, or a header's name", r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)?", 100, placeholder="NAME"),
+            "Header whose last entry names the caller, instead of the address; only behind a proxy that sets it.",
+            "Anybody can send a header.",
+        ),
+    )
+    quarantine_after: int = field(
+        default=3,
+        metadata=_row(
+            Count(0, 1000, zero="never"),
+            "A job of which so many attempts in a row have each killed their worker is refused for ten minutes.",
+            "Two may be chance; the third in a row is a pattern.",
         ),
     )
     max_body: int = field(

@@ -18,6 +18,7 @@ from offload.core.job import Job, Outcome, Reason, SlotId
 from tests.core.fake_worker import ANSWER_LATE_S, Run, State, Worker
 from tests.core.habits import BRAKE_FROM, BRAKE_PAUSE_S, DOUBTS, DRAGS_BY, Habits, Surroundings
 
+POISON: Final = b"poison"  # the body of a job that kills every worker that begins it
 DEATHS: Final = (Death(signal="SIGSEGV"), Death(exit_code=0), Death())
 
 
@@ -58,7 +59,7 @@ class FakeEngine:
         assert not worker.is_leaving, f"{job!r} was started on slot {slot}, which is leaving"
         assert job not in self._at_work, f"{job!r} was started on slot {slot}, and is elsewhere"
         if worker.runs:
-            worker.check_room(job, self._scheduler.admission.run_times)
+            worker.check_room(job, self._scheduler.run_times)
             self.counts["prefetched"] += 1
         self._at_work.add(job)
         run = worker.give(job, now)
@@ -95,7 +96,7 @@ class FakeEngine:
         if habits.drags and self._chance() < habits.drags:
             run_s *= DRAGS_BY
         over_in_s = run.begins_at - now + run_s
-        fate = bisect_right(self._fates, self._chance())
+        fate = CRASH if run.job.body == POISON else bisect_right(self._fates, self._chance())
         if fate == ANSWER:
             run.ends_at = run.begins_at + run_s
             self._simulation.at(over_in_s + self._chance() * ANSWER_LATE_S, self._hear, worker, run)

@@ -12,10 +12,10 @@ from collections import deque
 from enum import Enum, auto
 from typing import Final
 
-from offload.core.admission import RunTimes
 from offload.core.deadlines import TICK_S
 from offload.core.job import Job, SlotId
 from offload.core.prefetch import MAX_AHEAD_S, MAX_IN_SLOT, PATIENCE_S
+from offload.core.run_times import RunTimes
 from offload.core.slot import SlotState
 
 # How late the driver's timer may fire, as an event loop's does.

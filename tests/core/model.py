@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from offload.core.admission import RunTimes
 from offload.core.commands import Command, Settled, Start, Stop
 from offload.core.deadlines import TICK_S
 from offload.core.job import Job, Outcome, Reason, SlotId
 from offload.core.prefetch import MAX_AHEAD_S, MAX_IN_SLOT, PATIENCE_S
-from offload.core.scheduler import MAX_UNBEGUN_DEATHS
+from offload.core.queue import AGED_S
+from offload.core.run_times import RunTimes
 from offload.core.slot import SlotState
+from offload.core.steps import MAX_UNBEGUN_DEATHS
 
 QUEUE_LIMIT = 4
 QUEUE_LIMIT_BYTES = 10
@@ -117,18 +118,67 @@ class Model:
         limit = (job.started_at + job.limits.timeout_s, Reason.JOB_TIMEOUT)
         return limit if budget is None or limit[0] <= budget[0] else budget
 
-    def refusal(self, job: Job, expected_wait_s: float) -> Reason | None:
-        """Why a job that comes now is not taken; how long it would wait is not judged here."""
+    def refusal(self, job: Job, late_s: float) -> Reason | None:
+        """Why a job that comes now is not taken; how late it would be done is not judged here."""
         if self.drain_ends_at is not None:
             return Reason.DRAINING
-        if self.idle():
+        if self.would_start(job):
             return None
         if not any(slot.has_worker for slot in self.slots.values()) and (self.is_failing or not self.was_ready):
             return Reason.STARTING
-        waiting = [entry.job.size_bytes for entry in self.waiting]
-        is_full = len(waiting) >= QUEUE_LIMIT or (bool(waiting) and sum(waiting) + job.size_bytes > QUEUE_LIMIT_BYTES)
-        is_too_late = job.deadline is not None and expected_wait_s > job.deadline - self.now
+        is_full = not self._has_room(job) and self.to_push_out(job) is None
+        is_too_late = job.deadline is not None and job.deadline > self.now and late_s > 0
         return Reason.OVERLOADED if is_full or is_too_late else None
+
+    def would_start(self, job: Job) -> bool:
+        is_in_time = job.deadline is None or job.deadline > self.now
+        return bool(self.idle()) and is_in_time and self.passes(job)
+
+    def passes(self, job: Job) -> bool:
+        """Whether its task may have one more job in a slot."""
+        held = sum(one.limits is job.limits for slot in self.slots.values() for one in slot.jobs)
+        return not job.limits.max_running or held < job.limits.max_running
+
+    def make_room(self, job: Job) -> list[Command]:
+        """What has to happen before a job that was taken may wait."""
+        victim = None if self.would_start(job) or self._has_room(job) else self.to_push_out(job)
+        return [] if victim is None else self.end(victim, Reason.OVERLOADED)
+
+    def to_push_out(self, job: Job) -> Job | None:
+        """The newest of the least urgent; or of the caller with two more than this one in the same line."""
+        later = [entry for entry in self.waiting if entry.is_later]
+        lesser = [entry for entry in later if entry.urgency > job.urgency]
+        lengths = Counter(entry.job.client for entry in later if entry.urgency == job.urgency)
+        longest = max(lengths, key=lambda client: lengths[client], default="")
+        if lesser:
+            victim = max(lesser, key=lambda entry: (entry.urgency, entry.turn)).job
+        elif lengths[longest] > lengths[job.client] + 1:
+            alike = [entry for entry in later if entry.urgency == job.urgency and entry.job.client == longest]
+            victim = max(alike, key=lambda entry: entry.turn).job
+        else:
+            return None
+        left = [entry.job.size_bytes for entry in self.waiting if entry.job is not victim]
+        return victim if len(left) < QUEUE_LIMIT and _fit(left, job) else None
+
+    def _has_room(self, job: Job) -> bool:
+        return len(self.waiting) < QUEUE_LIMIT and _fit([entry.job.size_bytes for entry in self.waiting], job)
+
+    def next_ones(self) -> list[Job]:
+        """The jobs that may be served next; whose turn it is of one urgency's callers and tasks is not judged here."""
+        passing = [entry for entry in self.waiting if self.passes(entry.job)]
+        returned = [entry.job for entry in passing if not entry.is_later]
+        if returned:
+            return returned[:1]
+        most = min((entry.urgency for entry in passing), default=None)
+        oldest: dict[int, float] = {}
+        for entry in self.waiting:
+            if entry.is_later:
+                oldest.setdefault(entry.urgency, entry.job.submitted_at)
+        firsts: dict[tuple[int, str, int], Job] = {}
+        for entry in passing:
+            if entry.urgency == most or self.now - oldest[entry.urgency] > AGED_S:
+                firsts.setdefault((entry.urgency, entry.job.client, entry.job.limits.index), entry.job)
+        return list(firsts.values())
 
     # The engine's side
 
@@ -252,24 +302,27 @@ class Model:
         is_over = self.drain_ends_at is not None and self.now >= self.drain_ends_at
         return not is_over and deaths[job] <= (job.limits.retries if begun else MAX_UNBEGUN_DEATHS)
 
-    def expect(self, commands: list[Command], expected: Iterable[Command]) -> None:
+    def expect(self, commands: list[Command], expected: Iterable[Command], *, at_once: Job | None = None) -> None:
         """The event leads to `expected`, and then to starts, as long as there are idle slots and waiting jobs.
 
         When there are none, short jobs may be given to slots with room, and those whose time is over told so.
+        `at_once`: a job that an idle slot takes however long it is expected to take.
         """
         for command in expected:
             assert commands, f"expected {command}"
             assert commands.pop(0) == command
-        while self.waiting and (commands or self.idle()):
-            job = self.waiting.pop(0).job
-            assert commands, f"expected {job!r} to get its turn"
+        while self.waiting and (commands or (self.idle() and self.next_ones())):
+            assert commands, f"expected one of {self.next_ones()!r} to get its turn"
             command = commands.pop(0)
-            if job.deadline is not None and job.deadline <= self.now:
-                self.told[job] = Reason.DEADLINE_EXCEEDED
+            job = command.job
+            assert job in self.next_ones(), f"{job!r} got its turn before {self.next_ones()!r}"
+            self.waiting = [entry for entry in self.waiting if entry.job is not job]
+            if job is not at_once and not self._is_in_time(job):
+                is_over = job.deadline is not None and job.deadline <= self.now
+                self.told[job] = Reason.DEADLINE_EXCEEDED if is_over else Reason.OVERLOADED
                 assert command == Settled(job)
                 continue
             assert isinstance(command, Start)
-            assert command.job is job
             slot = self.slots[command.slot]
             if self.idle():
                 assert slot.is_idle, f"{slot} was used twice"
@@ -281,3 +334,11 @@ class Model:
         assert commands == []
         assert self.hands == {slot.id: slot.jobs for slot in self.slots.values()}
         self.asked.clear()
+
+    def _is_in_time(self, job: Job) -> bool:
+        """Whether it can be done in its caller's time, by what is known of its task."""
+        return job.deadline is None or self.now + self._run_times.typical_s(job.limits.index) < job.deadline
+
+
+def _fit(waiting_bytes: list[int], job: Job) -> bool:
+    return not sum(waiting_bytes) or sum(waiting_bytes) + job.size_bytes <= QUEUE_LIMIT_BYTES

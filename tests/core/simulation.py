@@ -14,18 +14,26 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from offload.core.admission import AdmissionLimits
 from offload.core.commands import Command, Settled, Start
 from offload.core.deadlines import TICK_S
 from offload.core.job import END_STATE, URGENCIES, Job, JobId, JobState, Reason, SlotId, TaskLimits
-from offload.core.queue import JobQueue
 from offload.core.scheduler import Scheduler
-from tests.core.fake_engine import FakeEngine
+from tests.core.fake_engine import POISON, FakeEngine
 from tests.core.fake_worker import TIMER_LATE_S
 from tests.core.habits import DRAGS_BY, USUAL, Habits
 
 HANGS_UP: Final = (Reason.CANCELLED, Reason.DISCONNECTED)
 ANSWERS: Final = frozenset({Reason.SUCCEEDED, Reason.TASK_ERROR})
-TAKEN_OR_NOT: Final = frozenset({Reason.OVERLOADED, Reason.STARTING, Reason.DEADLINE_EXCEEDED})
+TAKEN_OR_NOT: Final = frozenset(
+    {
+        Reason.OVERLOADED,
+        Reason.CLIENT_QUEUE_FULL,
+        Reason.QUARANTINED,
+        Reason.STARTING,
+        Reason.DEADLINE_EXCEEDED,
+    }
+)
 DRAINING: Final = frozenset({Reason.DRAINING})
 
 TASKS: Final = (
@@ -52,6 +60,10 @@ class Mixture:
     longest_budget_s: float = 0.2
     cancels: float = 0.03
     cancelled_within_s: float = 0.05
+    clients: int = 20
+    max_queued_per_client: int = 0
+    max_running_per_client: int = 0
+    poison: float = 0.002  # such a job always kills its worker
     storms: int = 0
     drain_s: float = 0.5
     drains_after: float = 0.98  # so much of the jobs have come when the service begins to drain
@@ -69,7 +81,13 @@ class Simulation:
         self.events = 0
         self.reasons: Counter[Reason] = Counter()
         self.scheduler = Scheduler(
-            queue=JobQueue(limit=mixture.queue_limit, limit_bytes=mixture.queue_limit_bytes),
+            limits=AdmissionLimits(
+                queue_limit=mixture.queue_limit,
+                queue_bytes=mixture.queue_limit_bytes,
+                max_queued_per_client=mixture.max_queued_per_client,
+                max_running_per_client=mixture.max_running_per_client,
+                quarantine_after=3,
+            ),
             withdraw=self._withdraw if mixture.prefetch else None,
         )
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
@@ -139,7 +157,11 @@ class Simulation:
         outcome = job.outcome
         assert outcome is not None, f"{job!r} was told without an outcome"
         reason = outcome.reason
-        assert reason in possible, f"{job!r} ended with {reason}, possible are {sorted(possible)}"
+        # One that waits can be told at any time: that it cannot be done in its time, or that it goes for another.
+        is_possible = reason in possible or reason is Reason.OVERLOADED
+        assert is_possible, f"{job!r} ended with {reason}, possible are {sorted(possible)}"
+        if job.crashes:
+            self.scheduler.identify(job, fingerprint(job))
         assert job.state is END_STATE[reason]
         if reason in ANSWERS:
             assert self.engine.begun[job.number], f"{job!r} was answered and had never begun"
@@ -166,10 +188,13 @@ class Simulation:
             number=number,
             limits=mixture.tasks[int(chance() * len(mixture.tasks))],
             submitted_at=self.now,
-            body=bytes(int(chance() * 200)),
+            body=POISON if chance() < mixture.poison else bytes(int(chance() * 200)),
             deadline=self.now + chance() * mixture.longest_budget_s if chance() < mixture.budgets else None,
             urgency=int(chance() * URGENCIES),
+            client=str(int(chance() ** 2 * mixture.clients)),  # some send more than others
         )
+        if self.scheduler.quarantine.watches(job.limits.index, self.now):
+            job.fingerprint = fingerprint(job)
         is_draining = self.scheduler.is_draining
         self.carry_out(self.scheduler.submit(job, self.now), DRAINING if is_draining else TAKEN_OR_NOT)
         assert job.is_settled or not is_draining, f"{job!r} was taken during the drain"
@@ -224,3 +249,7 @@ class Simulation:
         assert (scheduler.queued, scheduler.running, scheduler.is_empty) == (0, 0, True)
         assert scheduler.next_instant() is None, "a deadline is left of nobody's"
         self.engine.check_all_back()
+
+
+def fingerprint(job: Job) -> str:
+    return f"{job.limits.name} {job.body == POISON} {len(job.body)}"

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from itertools import count
 
-from offload.core.admission import Refusal
+from offload.core.admission import AdmissionLimits, Refusal
 from offload.core.commands import Command, Settled, Start, Stop
 from offload.core.death import Death
 from offload.core.job import DEFAULT_URGENCY, Job, JobId, Outcome, Reason, SlotId, TaskLimits
-from offload.core.queue import JobQueue
 from offload.core.scheduler import Scheduler
 from offload.core.slot import SlotState
 
@@ -29,6 +28,7 @@ def new_job(
     budget_s: float | None = None,
     urgency: int = DEFAULT_URGENCY,
     size_bytes: int = 0,
+    client: str = "",
 ) -> Job:
     number = next(_numbers)
     return Job(
@@ -39,6 +39,7 @@ def new_job(
         body=bytes(size_bytes),
         deadline=None if budget_s is None else now + budget_s,
         urgency=urgency,
+        client=client,
     )
 
 
@@ -52,18 +53,24 @@ class Stage:
     """`slots` of them are there with a worker that is ready, of generation 1.
 
     With `prefetch` a slot may be given several jobs.  Then `begun` holds the jobs that their workers have begun before
-    the scheduler knows, and `withdrawn` all that were taken back, in that order.
+    the scheduler knows, and `withdrawn` all that were taken back, in that order.  `limits` are more of admission's.
     """
 
     def __init__(
-        self, *, slots: int = 0, queue_limit: int = 100, queue_limit_bytes: int = 1000, prefetch: bool = False
+        self,
+        *,
+        slots: int = 0,
+        queue_limit: int = 100,
+        queue_limit_bytes: int = 1000,
+        prefetch: bool = False,
+        **limits: int,
     ) -> None:
         self.now = 1000.0
         self.begun: set[Job] = set()
         self.withdrawn: list[Job] = []
         self._given: set[Job] = set()
         self.scheduler = Scheduler(
-            queue=JobQueue(limit=queue_limit, limit_bytes=queue_limit_bytes),
+            limits=AdmissionLimits(queue_limit=queue_limit, queue_bytes=queue_limit_bytes, **limits),
             withdraw=self._withdraw if prefetch else None,
         )
         for number in range(slots):
@@ -79,8 +86,11 @@ class Stage:
         budget_s: float | None = None,
         urgency: int = DEFAULT_URGENCY,
         size_bytes: int = 0,
+        client: str = "",
     ) -> Job:
-        return new_job(limits=limits, now=self.now, budget_s=budget_s, urgency=urgency, size_bytes=size_bytes)
+        return new_job(
+            limits=limits, now=self.now, budget_s=budget_s, urgency=urgency, size_bytes=size_bytes, client=client
+        )
 
     def submit(
         self,
@@ -89,8 +99,9 @@ class Stage:
         budget_s: float | None = None,
         urgency: int = DEFAULT_URGENCY,
         size_bytes: int = 0,
+        client: str = "",
     ) -> Job:
-        job = self.new_job(limits=limits, budget_s=budget_s, urgency=urgency, size_bytes=size_bytes)
+        job = self.new_job(limits=limits, budget_s=budget_s, urgency=urgency, size_bytes=size_bytes, client=client)
         self.submit_job(job)
         return job
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from offload.core.admission import RunTimes, whole_seconds
-from offload.core.job import Job, JobState, Outcome, Reason, TaskLimits
-from tests.core.stage import TASK, Stage, reason_of, settled, stopped
+from offload.core.estimate import Ask
+from offload.core.job import JobState, Outcome, Reason, TaskLimits
+from offload.core.run_times import UNKNOWN_S
+from tests.core.stage import TASK, Stage, facts_of, reason_of, settled, started, stopped
 
 OTHER = TaskLimits(name="other", index=1, timeout_s=60.0)
 
@@ -15,41 +16,6 @@ def known_to_take(stage: Stage, run_s: float, limits: TaskLimits = TASK) -> None
     """One run of the task, so that its run time is known."""
     job = stage.submit(limits=limits)
     stage.finish(job, run_s=run_s)
-
-
-def facts_of(job: Job) -> dict[str, object]:
-    assert job.outcome is not None
-    return dict(job.outcome.facts)
-
-
-# Run times
-
-
-def test_a_task_that_never_ran_is_expected_to_take_no_time() -> None:
-    assert RunTimes().expected_s(0) == 0.0
-
-
-def test_the_first_run_is_the_mean_and_each_later_one_moves_it_by_a_twentieth() -> None:
-    times = RunTimes()
-    times.record(0, 2.0)
-    assert times.expected_s(0) == 2.0
-    times.record(0, 4.0)
-    assert times.expected_s(0) == pytest.approx(2.1)
-    assert times.expected_s(1) == 0.0
-
-
-def test_a_stopped_run_is_news_only_if_it_took_longer_than_expected() -> None:
-    times = RunTimes()
-    times.record(0, 2.0)
-    times.record_at_least(0, 1.0)
-    assert times.expected_s(0) == 2.0
-    times.record_at_least(0, 4.0)
-    assert times.expected_s(0) == pytest.approx(2.1)
-
-
-@pytest.mark.parametrize(("seconds", "told"), [(-1.0, 1), (0.0, 1), (0.2, 1), (1.0, 1), (1.001, 2), (59.5, 60)])
-def test_retry_after_is_whole_seconds_rounded_up_and_at_least_one(seconds: float, told: int) -> None:
-    assert whole_seconds(seconds) == told
 
 
 # Workers
@@ -98,12 +64,10 @@ def test_a_full_queue_refuses_with_what_waits_and_for_how_long() -> None:
     for _ in range(3):
         stage.submit()
     refused = stage.submit()
-    # Two that wait and half of the one that runs.
-    assert (refused.state, reason_of(refused), facts_of(refused)) == (
-        JobState.REJECTED,
-        Reason.OVERLOADED,
-        {"queued": 2, "expected_wait_s": 7.5, "retry_after_s": 8},
-    )
+    assert (refused.state, reason_of(refused)) == (JobState.REJECTED, Reason.OVERLOADED)
+    facts = facts_of(refused)
+    # Two that wait and the one that runs.
+    assert (facts["queued"], facts["expected_wait_s"]) == (2, 9.0)
 
 
 def test_an_idle_slot_takes_a_job_even_where_none_may_wait() -> None:
@@ -120,33 +84,134 @@ def test_a_queue_full_of_bytes_refuses() -> None:
     assert stage.submit(size_bytes=40).state is JobState.QUEUED
 
 
+# Pushing out
+
+
+def test_into_a_full_queue_a_more_urgent_job_pushes_the_newest_of_the_least_urgent() -> None:
+    stage = Stage(slots=1, queue_limit=4)
+    stage.submit()
+    older, newer = (stage.submit(urgency=7) for _ in range(2))
+    others = [stage.submit(urgency=5), stage.submit(urgency=3)]
+    urgent = stage.submit(urgency=4)
+    assert (newer.state, reason_of(newer)) == (JobState.REJECTED, Reason.OVERLOADED)
+    assert {job.state for job in (older, *others, urgent)} == {JobState.QUEUED}
+    assert facts_of(newer)["retry_after_s"] == 1
+
+
+def test_a_job_that_is_not_more_urgent_is_refused_itself() -> None:
+    stage = Stage(slots=1, queue_limit=1)
+    stage.submit()
+    waiting = stage.submit(urgency=3)
+    assert reason_of(stage.submit(urgency=3)) is Reason.OVERLOADED
+    assert reason_of(stage.submit(urgency=7)) is Reason.OVERLOADED
+    assert waiting.state is JobState.QUEUED
+
+
+def test_a_caller_who_fills_the_queue_makes_room_for_another() -> None:
+    """Until the two have as many waiting; else they would push each other out for ever."""
+    stage = Stage(slots=1, queue_limit=4)
+    flood = [stage.submit(client="greedy") for _ in range(5)]
+    first, second = (stage.submit(client="modest") for _ in range(2))
+    assert [job.state for job in flood[1:]] == [JobState.QUEUED, JobState.QUEUED, JobState.REJECTED, JobState.REJECTED]
+    assert (first.state, second.state) == (JobState.QUEUED, JobState.QUEUED)
+    assert reason_of(stage.submit(client="modest")) is Reason.OVERLOADED
+
+
+def test_nobody_is_pushed_out_for_a_job_that_would_not_fit_all_the_same() -> None:
+    stage = Stage(slots=1, queue_limit_bytes=100)
+    stage.submit()
+    waiting = [stage.submit(urgency=7, size_bytes=50) for _ in range(2)]
+    assert reason_of(stage.submit(urgency=0, size_bytes=60)) is Reason.OVERLOADED
+    assert {job.state for job in waiting} == {JobState.QUEUED}
+
+
+# Each caller, each task
+
+
+def test_a_caller_with_as_many_waiting_as_it_may_is_told_the_limit() -> None:
+    stage = Stage(slots=1, max_queued_per_client=2)
+    for _ in range(3):
+        stage.submit(client="one")
+    refused = stage.submit(client="one")
+    assert (reason_of(refused), facts_of(refused)["limit"]) == (Reason.CLIENT_QUEUE_FULL, 2)
+    assert facts_of(refused)["retry_after_s"] == 1
+    assert stage.submit(client="other").state is JobState.QUEUED
+
+
+def test_a_caller_with_as_many_running_as_it_may_waits_while_others_run() -> None:
+    stage = Stage(slots=3, max_running_per_client=1)
+    first, second = (stage.submit(client="one") for _ in range(2))
+    other = stage.submit(client="other")
+    assert (first.state, second.state, other.state) == (JobState.RUNNING, JobState.QUEUED, JobState.RUNNING)
+    assert started(stage.finish(first)) == [second]
+
+
+def test_a_task_with_as_many_running_as_it_may_waits_while_others_run() -> None:
+    stage = Stage(slots=3)
+    heavy = TaskLimits(name="heavy", index=1, timeout_s=60.0, max_running=1)
+    first, second = (stage.submit(limits=heavy) for _ in range(2))
+    assert (first.state, second.state) == (JobState.RUNNING, JobState.QUEUED)
+    assert stage.submit().state is JobState.RUNNING
+    assert started(stage.finish(first)) == [second]
+
+
+def test_a_job_that_is_stopped_counts_as_running_until_its_work_is_over() -> None:
+    stage = Stage(slots=2)
+    heavy = TaskLimits(name="heavy", index=1, timeout_s=60.0, max_running=1)
+    first, second = (stage.submit(limits=heavy) for _ in range(2))
+    assert started(stage.cancel(first)) == []
+    assert started(stage.die(1)) == [second]
+
+
+def test_a_task_with_as_many_waiting_as_it_may_is_refused_and_others_are_not() -> None:
+    stage = Stage(slots=1)
+    heavy = TaskLimits(name="heavy", index=1, timeout_s=60.0, max_queued=1)
+    stage.submit(limits=heavy)
+    stage.submit(limits=heavy)
+    assert reason_of(stage.submit(limits=heavy)) is Reason.OVERLOADED
+    assert stage.submit().state is JobState.QUEUED
+
+
 # Budgets
 
 
-def test_a_job_that_would_wait_longer_than_its_budget_is_refused_at_once() -> None:
+def test_a_job_that_would_be_done_later_than_its_budget_is_refused_at_once() -> None:
     stage = Stage(slots=1)
     known_to_take(stage, 2.0)
     stage.submit()
     stage.submit()
-    # One waits, half of another is left: three seconds.
-    assert reason_of(stage.submit(budget_s=2.9)) is Reason.OVERLOADED
-    assert stage.submit(budget_s=3.1).state is JobState.QUEUED
+    # One runs, one waits, and it needs as long itself: six seconds, and a tenth of the budget is left for the way.
+    assert reason_of(stage.submit(budget_s=6.6)) is Reason.OVERLOADED
+    assert stage.submit(budget_s=6.7).state is JobState.QUEUED
 
 
-def test_what_runs_is_waited_for_even_when_nobody_waits_yet() -> None:
-    """The first in the queue waits too: for a slot, none of which is idle."""
+def test_what_has_run_already_is_waited_for_no_more() -> None:
     stage = Stage(slots=1)
     known_to_take(stage, 10.0)
     stage.submit()
-    assert stage.scheduler.expected_wait_s() == 5.0
-    assert reason_of(stage.submit(budget_s=1.0)) is Reason.OVERLOADED
+    stage.wait(9.0)
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(1.0)
+
+
+def test_a_job_that_takes_longer_than_expected_is_expected_to_take_as_long_again() -> None:
+    stage = Stage(slots=1)
+    known_to_take(stage, 1.0)
+    stage.submit()
+    stage.wait(4.0)
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(3.0)
 
 
 def test_nobody_is_expected_to_wait_while_a_slot_is_idle() -> None:
     stage = Stage(slots=2)
     known_to_take(stage, 10.0)
     stage.submit()
-    assert stage.scheduler.expected_wait_s() == 0.0
+    assert stage.scheduler.expected_wait_s(stage.now) == 0.0
+
+
+def test_an_idle_slot_takes_a_job_that_is_expected_to_take_longer_than_its_budget() -> None:
+    """Nobody else is held up, and else a task that has become faster would be refused for ever."""
+    stage = Stage(slots=1)
+    known_to_take(stage, 10.0)
     assert stage.submit(budget_s=0.1).state is JobState.RUNNING
 
 
@@ -155,9 +220,9 @@ def test_the_work_ahead_is_shared_by_the_slots_that_have_a_worker() -> None:
     known_to_take(stage, 4.0)
     for _ in range(6):
         stage.submit()
-    assert stage.scheduler.expected_wait_s() == (2 * 4.0 + 4 * 4.0 / 2) / 4
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx((2 + 4) * 4.0 / 4)
     stage.die(0)  # its job waits no more: it had begun, and may not be tried again
-    assert stage.scheduler.expected_wait_s() == pytest.approx((2 * 4.0 + 3 * 4.0 / 2) / 3)
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx((2 + 3) * 4.0 / 3)
 
 
 def test_tasks_are_expected_to_take_what_they_took_each_for_itself() -> None:
@@ -166,14 +231,44 @@ def test_tasks_are_expected_to_take_what_they_took_each_for_itself() -> None:
     known_to_take(stage, 1.0, OTHER)
     stage.submit(limits=OTHER)
     stage.submit()
-    assert stage.scheduler.expected_wait_s() == 4.0 + 0.5
+    assert stage.scheduler.expected_wait_s(stage.now) == 1.0 + 4.0
 
 
-def test_with_nothing_known_nobody_is_refused_for_the_wait() -> None:
+def test_what_waits_is_worth_what_is_known_of_it_now() -> None:
     stage = Stage(slots=1)
+    first = stage.submit()
     for _ in range(5):
         stage.submit()
-    assert stage.submit(budget_s=0.001).state is JobState.QUEUED
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(6 * UNKNOWN_S)
+    stage.finish(first, run_s=2.0)
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(5 * 2.0)
+
+
+def test_only_what_goes_before_it_is_waited_for() -> None:
+    """More urgent jobs, and of each other caller of the same urgency no more than its own."""
+    stage = Stage(slots=1)
+    known_to_take(stage, 1.0)
+    for _ in range(10):
+        stage.submit(client="greedy")
+    for _ in range(5):
+        stage.submit(urgency=7, client="greedy")
+    assert stage.submit(budget_s=3.5, client="modest").state is JobState.QUEUED
+    assert reason_of(stage.submit(budget_s=3.5, client="greedy")) is Reason.OVERLOADED
+    assert stage.submit(budget_s=3.5, urgency=0, client="greedy").state is JobState.QUEUED
+
+
+def test_of_a_task_that_may_not_use_all_slots_no_more_is_waited_for_than_gets_through() -> None:
+    stage = Stage(slots=4)
+    heavy = TaskLimits(name="heavy", index=1, timeout_s=600.0, max_running=1)
+    known_to_take(stage, 10.0, heavy)
+    known_to_take(stage, 1.0)
+    for _ in range(20):
+        stage.submit(limits=heavy)
+    for _ in range(6):
+        stage.submit()
+    # The heavy ones keep one slot busy for long; three light ones run, three wait, and the next comes after them.
+    assert stage.submit(budget_s=4.0).state is JobState.QUEUED
+    assert reason_of(stage.submit(limits=heavy, budget_s=100.0)) is Reason.OVERLOADED
 
 
 def test_a_task_of_which_every_job_is_stopped_is_expected_to_take_that_long() -> None:
@@ -185,7 +280,7 @@ def test_a_task_of_which_every_job_is_stopped_is_expected_to_take_that_long() ->
     stage.ready(0, generation=2)
     stage.submit()
     stage.submit()
-    assert stage.scheduler.expected_wait_s() == pytest.approx(7.5, abs=0.1)
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(10.0, abs=0.1)
     assert reason_of(stage.submit(budget_s=1.0)) is Reason.OVERLOADED
 
 
@@ -194,13 +289,50 @@ def test_a_result_that_came_too_late_tells_nothing_twice() -> None:
     job = stage.submit(limits=TaskLimits(name="slow", index=0, timeout_s=1.0))
     stage.wait(1.01)
     stage.finish(job, run_s=100.0)
-    assert stage.scheduler.admission.run_times.expected_s(0) == pytest.approx(1.01)
+    assert stage.scheduler.run_times.expected_s(0) == pytest.approx(1.01)
 
 
 def test_a_fault_that_the_worker_found_counts_as_a_run_too() -> None:
     stage = Stage(slots=1)
     stage.answer(stage.submit(), Outcome(reason=Reason.TASK_ERROR, run_s=2.0))
-    assert stage.scheduler.admission.run_times.expected_s(0) == 2.0
+    assert stage.scheduler.run_times.expected_s(0) == 2.0
+
+
+def test_a_waiting_job_that_can_no_longer_be_done_in_its_budget_is_not_started() -> None:
+    """It is told at once, and may be done elsewhere."""
+    stage = Stage(slots=1)
+    known_to_take(stage, 1.0)
+    running = stage.submit()
+    job = stage.submit(budget_s=3.0)
+    stage.wait(2.5)
+    assert settled(stage.finish(running, run_s=1.0)) == [running, job]
+    assert (reason_of(job), facts_of(job)["retry_after_s"]) == (Reason.OVERLOADED, 3)
+
+
+# Bytes on their way
+
+
+def test_what_arrives_and_what_leaves_takes_room_from_what_waits() -> None:
+    stage = Stage(slots=1, queue_limit_bytes=100)
+    stage.submit()
+    traffic = stage.scheduler.traffic
+    assert traffic.body_grows(60, to_bytes=60)
+    assert reason_of(stage.submit(size_bytes=41)) is Reason.OVERLOADED
+    assert stage.submit(size_bytes=40).state is JobState.QUEUED
+    assert not traffic.body_grows(1, to_bytes=1)
+    traffic.body_has_arrived(61)
+    traffic.result_leaves(60)
+    assert reason_of(stage.submit(size_bytes=1)) is Reason.OVERLOADED
+    traffic.result_has_left(60)
+    assert stage.submit(size_bytes=60).state is JobState.QUEUED
+
+
+def test_a_body_larger_than_the_limit_may_arrive_alone() -> None:
+    stage = Stage(slots=1, queue_limit_bytes=100)
+    traffic = stage.scheduler.traffic
+    assert traffic.body_grows(90, to_bytes=90)
+    assert traffic.body_grows(90, to_bytes=180)
+    assert not traffic.body_grows(1, to_bytes=1)
 
 
 # Draining
@@ -220,11 +352,11 @@ def test_a_draining_service_refuses_until_it_is_gone() -> None:
 
 def test_asking_is_answered_as_submitting_would_be_and_changes_nothing() -> None:
     stage = Stage(slots=1, queue_limit=1)
-    assert stage.scheduler.refusal(stage.now) is None
+    assert stage.scheduler.refusal(Ask(), stage.now) is None
     stage.submit()
-    assert stage.scheduler.refusal(stage.now) is None
+    assert stage.scheduler.refusal(Ask(), stage.now) is None
     stage.submit()
-    refusal = stage.scheduler.refusal(stage.now)
+    refusal = stage.scheduler.refusal(Ask(), stage.now)
     assert refusal is not None
     assert refusal.reason is Reason.OVERLOADED
     assert stage.scheduler.submitted == 2
@@ -233,7 +365,7 @@ def test_asking_is_answered_as_submitting_would_be_and_changes_nothing() -> None
 def test_a_job_refused_beforehand_is_counted_and_told_like_any_other() -> None:
     stage = Stage(slots=1)
     stage.scheduler.begin_drain(stage.now)
-    refusal = stage.scheduler.refusal(stage.now)
+    refusal = stage.scheduler.refusal(Ask(), stage.now)
     assert refusal is not None
     job = stage.new_job()
     assert settled(stage.refuse(job, refusal)) == [job]

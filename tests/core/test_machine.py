@@ -12,12 +12,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from offload.core.admission import MARGIN, AdmissionLimits
 from offload.core.commands import Command, Settled
 from offload.core.deadlines import TICK_S
 from offload.core.death import Death
+from offload.core.estimate import Ask
 from offload.core.job import Job, JobState, Outcome, Reason, SlotId, TaskLimits
 from offload.core.prefetch import PATIENCE_S
-from offload.core.queue import JobQueue
+from offload.core.queue import AGED_S
 from offload.core.scheduler import Scheduler
 from tests.core.model import QUEUE_LIMIT, QUEUE_LIMIT_BYTES, Model, ModelSlot
 from tests.core.stage import new_job, reason_of
@@ -28,7 +30,9 @@ TASKS = (
     TaskLimits(name="retried", index=1, timeout_s=1.0, retries=2),
     TaskLimits(name="retried often", index=2, timeout_s=10.0, retries=9),
     TaskLimits(name="long", index=3, timeout_s=10.0, memory_bytes=5),
+    TaskLimits(name="one at a time", index=4, timeout_s=10.0, max_running=1),
 )
+CLIENTS = ("first", "second", "third")
 KILLED = Death(signal="SIGKILL")
 WORKERS_REASONS = (Reason.SUCCEEDED, Reason.TASK_ERROR, Reason.INVALID_ARGUMENTS)
 
@@ -41,10 +45,10 @@ class Core(RuleBasedStateMachine):
     def open(self, slots: int, prefetch: bool, known: bool) -> None:
         """A service that has just begun, or one whose workers are ready and whose tasks have all run once."""
         self.scheduler = Scheduler(
-            queue=JobQueue(limit=QUEUE_LIMIT, limit_bytes=QUEUE_LIMIT_BYTES),
+            limits=AdmissionLimits(queue_limit=QUEUE_LIMIT, queue_bytes=QUEUE_LIMIT_BYTES),
             withdraw=self.withdraw if prefetch else None,
         )
-        self.model = Model(prefetch=prefetch, run_times=self.scheduler.admission.run_times)
+        self.model = Model(prefetch=prefetch, run_times=self.scheduler.run_times)
         self.jobs: list[Job] = []
         self.gone: list[tuple[SlotId, int, Job | None]] = []
         self.next_slot = 0
@@ -69,16 +73,25 @@ class Core(RuleBasedStateMachine):
         budget_s=st.sampled_from([None, None, None, 0.0, 0.003, 0.02, 0.5]),
         urgency=st.sampled_from([0, 3, 3, 7]),
         size_bytes=st.sampled_from([0, 0, 1, 4, 12]),
+        client=st.sampled_from(CLIENTS),
     )
-    def submit(self, limits: TaskLimits, budget_s: float | None, urgency: int, size_bytes: int) -> None:
+    def submit(
+        self, limits: TaskLimits, budget_s: float | None, urgency: int, size_bytes: int, client: str = CLIENTS[0]
+    ) -> None:
         model = self.model
-        job = new_job(limits=limits, now=model.now, budget_s=budget_s, urgency=urgency, size_bytes=size_bytes)
+        job = new_job(
+            limits=limits, now=model.now, budget_s=budget_s, urgency=urgency, size_bytes=size_bytes, client=client
+        )
         self.jobs.append(job)
-        refusal = model.refusal(job, self.scheduler.expected_wait_s())
+        ask = Ask.of(job, model.now)
+        done_s = self.scheduler.expected_done_s(ask, model.now)
+        refusal = model.refusal(job, 0.0 if ask.budget_s is None else done_s - ask.budget_s * (1 - MARGIN))
         commands = self.scheduler.submit(job, model.now)
         if refusal is None:
+            pushed_out = model.make_room(job)
+            at_once = job if model.would_start(job) else None
             model.wait_for_slot(job)
-            model.expect(commands, [])
+            model.expect(commands, pushed_out, at_once=at_once)
         else:
             model.expect(commands, model.end(job, refusal))
 
@@ -114,7 +127,7 @@ class Core(RuleBasedStateMachine):
     def time_goes_by(self, seconds: float) -> None:
         self.model.now += seconds
 
-    @rule(seconds=st.sampled_from([PATIENCE_S + TICK_S, PATIENCE_S, 0.003, 0.03, 0.0, 0.2, 2.0]))
+    @rule(seconds=st.sampled_from([PATIENCE_S + TICK_S, PATIENCE_S, 0.003, 0.03, 0.0, 0.2, 2.0, AGED_S]))
     def timer(self, seconds: float) -> None:
         model = self.model
         model.now += seconds

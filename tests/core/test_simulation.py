@@ -41,8 +41,9 @@ SHORT_AND_LONG = (
     *(TaskLimits(name="tiny, retried", index=1, timeout_s=0.05, retries=2),) * 6,
     TaskLimits(name="measured", index=2, timeout_s=0.05, memory_bytes=1000),
     TaskLimits(name="long", index=3, timeout_s=0.1),
+    TaskLimits(name="few at a time", index=4, timeout_s=0.1, max_running=2, max_queued=20),
 )
-SHORT_RUNS_S = (0.0001, 0.0001, 0.0001, 0.005)
+SHORT_RUNS_S = (0.0001, 0.0001, 0.0001, 0.005, 0.001)
 QUIET = Habits(
     run_s=SHORT_RUNS_S, crashes=0.001, crashes_unbegun=0.001, stalls=0.0005, memory_excesses=0.001, leaves=0.002
 )
@@ -81,6 +82,9 @@ MIXTURES = {
     "many stalls and budgets": Mixture(seed=0, jobs=4000, slots=20, budgets=0.9, habits=Habits(stalls=0.2)),
     "callers who hang up": Mixture(seed=0, jobs=4000, slots=8, load=1.5, cancels=0.6),
     "memory hogs": Mixture(seed=0, jobs=4000, slots=8, load=0.5, habits=Habits(memory_excesses=0.5)),
+    "limits for each caller": Mixture(
+        seed=0, jobs=4000, slots=8, load=1.5, clients=3, max_queued_per_client=10, max_running_per_client=2
+    ),
     "slow stops": Mixture(seed=0, jobs=4000, slots=8, habits=Habits(stalls=0.1, stop_s=0.05)),
     "failing start-ups": Mixture(seed=0, jobs=4000, slots=4, storms=20, habits=Habits(failed_starts=0.7, leaves=0.2)),
     "spares for the dead": Mixture(seed=0, jobs=4000, slots=4, habits=Habits(crashes=0.2, replacements=0.9)),
@@ -128,7 +132,15 @@ def play(mixture: Mixture) -> Simulation:
 def test_a_million_jobs_on_a_thousand_slots() -> None:
     """Everything that can happen happens in it."""
     mixture = replace(
-        SHORT_JOBS, seed=20_260, jobs=1_000_000, slots=1000, queue_limit=5000, storms=5, invariants_every=5000
+        SHORT_JOBS,
+        seed=20_260,
+        jobs=1_000_000,
+        slots=1000,
+        queue_limit=5000,
+        clients=5,
+        max_queued_per_client=500,
+        storms=5,
+        invariants_every=5000,
     )
     simulation = play(mixture)
     assert set(simulation.reasons) == set(Reason) - FOUND_BY_WORKERS

@@ -14,8 +14,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from offload.core.admission import AdmissionLimits
 from offload.core.job import TaskLimits
-from offload.core.queue import JobQueue
 from offload.core.scheduler import Scheduler
 from offload.dispatch.dispatcher import Dispatcher
 from offload.metrics.layout import MetricsMemory
@@ -106,7 +106,7 @@ async def web_service(
     engine = engine or FakeEngine()
     tasks = tasks or catalogue()
     recorder = Recorder(MetricsMemory(tasks=len(tasks), lanes=1), list(tasks))
-    scheduler = Scheduler(queue=JobQueue(limit=queue_limit, limit_bytes=1 << 20))
+    scheduler = Scheduler(limits=AdmissionLimits(queue_limit=queue_limit, queue_bytes=1 << 20))
     dispatcher = Dispatcher(scheduler=scheduler, engine=engine, recorder=recorder)
     defaults: dict[str, Any] = {
         "stats_source": lambda: {"jobs": recorder.totals._asdict()},

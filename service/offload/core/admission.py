@@ -1,115 +1,158 @@
 """The decision to take a job or refuse it.
 
-Lives here: the moving estimates of run times, the wait that follows from them, and the one function that says yes or
-why not.  It changes nothing but its estimates; the scheduler asks it, and acts.
+Lives here: the one function that says yes or why not, who has to go for a job that is worth more, and what the refused
+are told.  It moves no job; the scheduler asks it, and acts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from offload.core.appointments import Appointments
+from offload.core.estimate import Ask, Estimate
 from offload.core.job import Job, Reason
+from offload.core.quarantine import Quarantine
 from offload.core.queue import JobQueue
+from offload.core.traffic import Traffic
 
-# Weight of the newest run time in a task's moving mean: about the last twenty jobs count.
-_NEWEST_WEIGHT: Final = 0.05
+# Of a caller's budget so much is left for what no estimate knows: the way back, and a machine that is busy with others.
+MARGIN: Final = 0.1
 
 
-class RunTimes:
-    """Moving mean of each task's run time, seconds.  A task that never ran is expected to take no time: with nothing
-    known, nobody is refused for it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmissionLimits:
+    """What may wait and run.  0 is no limit, but for the queue's own.
 
-    def __init__(self) -> None:
-        self._mean_s: dict[int, float] = {}
-        self._printing: set[int] = set()
+    `queue_limit` jobs may wait; their bodies, with those that arrive and results that leave, take `queue_bytes`.
+    `quarantine_after`: so many attempts at one job in a row that kill their worker are enough.
+    """
 
-    def expected_s(self, task_index: int) -> float:
-        return self._mean_s.get(task_index, 0.0)
-
-    def prints(self, task_index: int) -> bool:
-        """Whether a job of the task has ever printed."""
-        return task_index in self._printing
-
-    def has_printed(self, task_index: int) -> None:
-        self._printing.add(task_index)
-
-    def is_known(self, task_index: int, *, below_s: float) -> bool:
-        """Whether the task is known to take less."""
-        mean_s = self._mean_s.get(task_index)
-        return mean_s is not None and mean_s < below_s
-
-    def record(self, task_index: int, run_s: float) -> None:
-        before = self._mean_s.get(task_index)
-        self._mean_s[task_index] = run_s if before is None else before + _NEWEST_WEIGHT * (run_s - before)
-
-    def record_at_least(self, task_index: int, run_s: float) -> None:
-        """A run that was stopped after `run_s`: news only if it was expected to take less.
-
-        Without it, a task of which every job runs into its limit would be expected to take no time for ever.
-        """
-        if run_s > self.expected_s(task_index):
-            self.record(task_index, run_s)
+    queue_limit: int
+    queue_bytes: int
+    max_queued_per_client: int = 0
+    max_running_per_client: int = 0
+    quarantine_after: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why a job is not taken.  `retry_after_s` is a whole number of seconds, at least 1."""
+    """Why a job is not taken.  `free_in_s`: it might be after so long, seconds, as far as it goes by this job alone."""
 
     reason: Reason
-    retry_after_s: int
-    facts: Mapping[str, object]
+    free_in_s: float
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def retry_after_s(self) -> int:
+        """Whole seconds, at least 1: `Retry-After` has no others (RFC 9110, section 10.2.3)."""
+        return max(1, math.ceil(self.free_in_s))
 
 
 @dataclass(slots=True, kw_only=True)
 class Load:
     """What admission looks at besides the queue: one record, which the scheduler keeps true.
 
-    `present_slots` counts those that have a worker.  `running_expected_s` is the sum of what running jobs were expected
-    to take.  `drain_ends_at` is an instant, None unless the service drains.
+    `present_slots` counts those that have a worker.  `drain_ends_at` is an instant, None unless the service drains.
     """
 
     present_slots: int = 0
-    running_expected_s: float = 0.0
     was_ever_ready: bool = False
     is_failing_to_start: bool = False
     drain_ends_at: float | None = None
 
 
 class Admission:
-    def __init__(self, queue: JobQueue, load: Load) -> None:
-        self.run_times = RunTimes()
+    """`traffic` and `quarantine` are its memory; `dispatch` and the scheduler tell them what happens."""
+
+    def __init__(self, *, limits: AdmissionLimits, queue: JobQueue, load: Load, estimate: Estimate) -> None:
+        self.traffic = Traffic(queue)
+        self.quarantine = Quarantine(limits.quarantine_after)
+        self._limits = limits
         self._queue = queue
         self._load = load
+        self._estimate = estimate
+        self._appointments = Appointments()
 
-    def expected_wait_s(self) -> float:
-        """How long a job that came now would wait while no slot is idle: the work ahead of it, shared by the slots.
-
-        A running job is on average half done, so half of what it was expected to take is still ahead.
-        """
-        ahead_s = self._queue.expected_s + self._load.running_expected_s / 2
-        return ahead_s / max(self._load.present_slots, 1)
-
-    def refusal(self, now: float, *, size_bytes: int, budget_s: float | None) -> Refusal | None:
-        """Why a job of `size_bytes` with `budget_s` left may not wait; None if it may."""
+    def refusal(self, ask: Ask, now: float) -> Refusal | None:
+        """Why such a job may not wait; None if it may."""
         load = self._load
         if load.drain_ends_at is not None:
-            return Refusal(reason=Reason.DRAINING, retry_after_s=whole_seconds(load.drain_ends_at - now), facts={})
+            return Refusal(reason=Reason.DRAINING, free_in_s=load.drain_ends_at - now)
         if not load.present_slots and (load.is_failing_to_start or not load.was_ever_ready):
-            return Refusal(reason=Reason.STARTING, retry_after_s=1, facts={})
-        wait_s = self.expected_wait_s()
-        if self._queue.has_room(size_bytes) and (budget_s is None or wait_s <= budget_s):
+            return Refusal(reason=Reason.STARTING, free_in_s=0.0)
+        return self._own_line_full(ask, now) or self._queue_full(ask, now) or self._too_late(ask, now)
+
+    def poison(self, job: Job, now: float) -> Refusal | None:
+        """Why this very job may not run, now or later; None if it may.  That it drains goes first."""
+        if self._load.drain_ends_at is not None:
             return None
+        crashes = self.quarantine.crashes(job.fingerprint, now)
+        return (
+            None if crashes is None else Refusal(reason=Reason.QUARANTINED, free_in_s=0.0, facts={"crashes": crashes})
+        )
+
+    def overloaded(self, ask: Ask, now: float) -> Refusal:
+        """For one that was let in or taken, and has to go after all."""
+        wait_s = self._estimate.wait_s(ask, now)
+        return self._overloaded(wait_s, self._next_place_s(wait_s))
+
+    def must_go_for(self, ask: Ask) -> Job | None:
+        """The job that has to go so that one may wait that was not refused; None while there is room."""
+        return None if self._has_room(ask) else self._to_push_out(ask)
+
+    def retry_after_s(self, refusal: Refusal, job: Job, now: float) -> int | None:
+        """What a caller is told that is really sent away; not the same for all of them, and None where it is of no use
+        to come back."""
+        if refusal.reason is Reason.QUARANTINED:
+            return None
+        if refusal.reason is not Reason.OVERLOADED:
+            return refusal.retry_after_s
+        cost_s = self._estimate.cost_s(job.limits) / max(self._load.present_slots, 1)
+        return self._appointments.make(now, free_in_s=refusal.free_in_s, cost_s=cost_s)
+
+    def _own_line_full(self, ask: Ask, now: float) -> Refusal | None:
+        """Whether the caller, or the task, has as many waiting as it may."""
+        limit = self._limits.max_queued_per_client
+        if limit and self._queue.length_of_client(ask.client) >= limit:
+            free_in_s = self._next_place_s(self._estimate.wait_s(ask, now))
+            return Refusal(reason=Reason.CLIENT_QUEUE_FULL, free_in_s=free_in_s, facts={"limit": limit})
+        task = ask.limits
+        if task is None or not task.max_queued:
+            return None
+        queued = self._queue.length_of_task(task.index)
+        if queued < task.max_queued:
+            return None
+        return self._overloaded(self._estimate.wait_s(ask, now), self._estimate.gate_wait_s(task) / (queued + 1))
+
+    def _queue_full(self, ask: Ask, now: float) -> Refusal | None:
+        return None if self._has_room(ask) or self._to_push_out(ask) is not None else self.overloaded(ask, now)
+
+    def _too_late(self, ask: Ask, now: float) -> Refusal | None:
+        """Whether it would be done too late for its caller.  One whose time is over already is told that instead."""
+        if ask.budget_s is None or ask.budget_s <= 0:
+            return None
+        wait_s = self._estimate.wait_s(ask, now)
+        late_s = wait_s + self._estimate.own_s(ask.limits) - ask.budget_s * (1 - MARGIN)
+        return self._overloaded(wait_s, late_s) if late_s > 0 else None
+
+    def _has_room(self, ask: Ask) -> bool:
+        return self._queue.has_room(ask.size_bytes, besides_bytes=self.traffic.size_bytes)
+
+    def _to_push_out(self, ask: Ask) -> Job | None:
+        return self._queue.to_push_out(
+            urgency=ask.urgency,
+            client=ask.client,
+            size_bytes=ask.size_bytes,
+            besides_bytes=self.traffic.size_bytes,
+        )
+
+    def _next_place_s(self, wait_s: float) -> float:
+        """When the queue is expected to be shorter by one."""
+        return wait_s / (len(self._queue) + 1)
+
+    def _overloaded(self, wait_s: float, free_in_s: float) -> Refusal:
         facts = {"queued": len(self._queue), "expected_wait_s": round(wait_s, 3)}
-        return Refusal(reason=Reason.OVERLOADED, retry_after_s=whole_seconds(wait_s), facts=facts)
-
-    def expect(self, job: Job) -> None:
-        """Writes onto the job what it is expected to take."""
-        job.expected_s = self.run_times.expected_s(job.limits.index)
-
-
-def whole_seconds(seconds: float) -> int:
-    """For `Retry-After`: rounded up, at least 1 (RFC 9110, section 10.2.3 has whole seconds only)."""
-    return max(1, math.ceil(seconds))
+        return Refusal(reason=Reason.OVERLOADED, free_in_s=free_in_s, facts=facts)

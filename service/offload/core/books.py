@@ -72,7 +72,6 @@ class Books:
         """From now on it runs."""
         job.start(slot_id, now)
         self.running += 1
-        self._load.running_expected_s += job.expected_s
         limit = now + job.limits.timeout_s
         self._deadlines.set(job, limit if job.deadline is None else min(limit, job.deadline))
 
@@ -97,8 +96,6 @@ class Books:
 
     def _no_longer_running(self, job: Job) -> None:
         self.running -= 1
-        # Nothing running is no work: said outright, so that rounding errors do not add up.
-        self._load.running_expected_s = self._load.running_expected_s - job.expected_s if self.running else 0.0
 
     # Self-checks
 

@@ -62,6 +62,8 @@ class Reason(StrEnum):
     WORKER_CRASHED = "worker-crashed"
     MEMORY_LIMIT = "memory-limit"
     OVERLOADED = "overloaded"
+    CLIENT_QUEUE_FULL = "client-queue-full"
+    QUARANTINED = "quarantined"
     DRAINING = "draining"
     STARTING = "starting"
 
@@ -80,6 +82,8 @@ END_STATE: Final[Mapping[Reason, JobState]] = {
     Reason.WORKER_CRASHED: JobState.CRASHED,
     Reason.MEMORY_LIMIT: JobState.CRASHED,
     Reason.OVERLOADED: JobState.REJECTED,
+    Reason.CLIENT_QUEUE_FULL: JobState.REJECTED,
+    Reason.QUARANTINED: JobState.REJECTED,
     Reason.DRAINING: JobState.REJECTED,
     Reason.STARTING: JobState.REJECTED,
 }
@@ -112,7 +116,8 @@ class TaskLimits:
 
     `index` is the task's place in the catalogue.  `timeout_s` limits the run time, seconds.  `memory_bytes` limits the
     peak resident memory of the worker and its descendants, None for no limit.  `retries` is how often a job whose
-    worker died is started again.
+    worker died is started again.  `max_running` and `max_queued` limit how many jobs of the task run and wait at once,
+    0 for no limit.  `urgency` is that of a job whose caller names none.
     """
 
     name: str
@@ -120,6 +125,9 @@ class TaskLimits:
     timeout_s: float
     memory_bytes: int | None = None
     retries: int = 0
+    max_running: int = 0
+    max_queued: int = 0
+    urgency: int = DEFAULT_URGENCY
 
 
 # Not frozen: one is made for every job, and freezing doubles what that costs.
@@ -149,16 +157,19 @@ class Job:
 
     Times are instants on one monotonic clock, seconds.  `deadline` is the end of the caller's budget, None without
     one.  `number` counts jobs of this service and names the job between processes.  `body` and `meta` are bytes for
-    the worker; nobody on the way looks into them.  `labels` are fields for every log line of the job.  `expected_s` is
-    the run time that admission expected of it.
+    the worker; nobody on the way looks into them.  `labels` are fields for every log line of the job.  `client` stands
+    for the caller, among whom slots are shared.  `fingerprint` stands for the task and the arguments, where it is
+    needed.  `crashes` are the attempts that killed their worker: instants of begin and death.
     """
 
     __slots__ = (
         "_state",
         "attempt",
         "body",
+        "client",
+        "crashes",
         "deadline",
-        "expected_s",
+        "fingerprint",
         "finished_at",
         "id",
         "labels",
@@ -185,9 +196,11 @@ class Job:
         meta: bytes = b"",
         deadline: float | None = None,
         urgency: int = DEFAULT_URGENCY,
+        client: str = "",
         labels: Mapping[str, str] = NO_LABELS,
     ) -> None:
         self.id = id
+        self.client = client
         self.labels = labels
         self.number = number
         self.limits = limits
@@ -201,7 +214,8 @@ class Job:
         self.finished_at: float | None = None
         self.attempt = 1
         self.unbegun_deaths = 0
-        self.expected_s = 0.0
+        self.crashes: tuple[tuple[float, float], ...] = ()
+        self.fingerprint: str | None = None
         self.slot: SlotId | None = None
         self.outcome: Outcome | None = None
         self._state: JobState = _NEW
@@ -229,6 +243,11 @@ class Job:
     def is_settled(self) -> bool:
         return self.outcome is not None
 
+    @property
+    def has_survived(self) -> bool:
+        """A worker has answered it, and lived."""
+        return self._state in (JobState.SUCCEEDED, JobState.FAILED)
+
     def enqueue(self) -> None:
         """It was admitted, and waits."""
         if self._state is not _NEW:
@@ -240,6 +259,11 @@ class Job:
         self._step(_RUNNING)
         self.slot = slot
         self.started_at = now
+
+    def crash(self, died_at: float) -> None:
+        """The attempt that had begun has killed its worker."""
+        if self.started_at is not None:
+            self.crashes += ((self.started_at, died_at),)
 
     def take_back(self) -> None:
         """The slot that it was given to will not begin it; it waits on."""

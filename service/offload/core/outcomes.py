@@ -32,8 +32,9 @@ def crashed(death: Death) -> Outcome:
     return Outcome(reason=Reason.WORKER_CRASHED, facts={"death": death, **death.facts()})
 
 
-def refused(refusal: Refusal) -> Outcome:
-    return Outcome(reason=refusal.reason, facts={**refusal.facts, "retry_after_s": refusal.retry_after_s})
+def refused(refusal: Refusal, retry_after_s: int | None) -> Outcome:
+    when = {} if retry_after_s is None else {"retry_after_s": retry_after_s}
+    return Outcome(reason=refusal.reason, facts={**refusal.facts, **when})
 
 
 def sent_away(why: Reason) -> Outcome:

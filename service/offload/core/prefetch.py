@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from offload.core.admission import RunTimes
 from offload.core.deadlines import Deadlines
 from offload.core.job import Job
+from offload.core.run_times import RunTimes
 from offload.core.slot import Slot
 
 # A sketch with 8 in flight a lane came within a few percent of a handler that runs no job at all.
@@ -37,6 +37,10 @@ class Prefetch:
         index = job.limits.index
         is_short = self._run_times.is_known(index, below_s=MAX_AHEAD_S)
         return is_short and job.limits.memory_bytes is None and not self._run_times.prints(index)
+
+    @property
+    def may_have_room(self) -> bool:
+        return bool(self._with_room)
 
     def find_room(self, job: Job, now: float) -> Slot | None:
         """A slot that `job` may be given to although another runs there, None if there is none."""

@@ -10,34 +10,54 @@ settled, or the slot in another generation, and changes nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Final
 
-from offload.core.admission import Admission, Load, Refusal
+from offload.core.admission import Admission, AdmissionLimits, Load, Refusal
 from offload.core.books import Books
-from offload.core.commands import Command, Start, Stop
+from offload.core.commands import Command
 from offload.core.death import Death
+from offload.core.estimate import Ask, Estimate
+from offload.core.gates import Gates
 from offload.core.invariants import check_jobs
 from offload.core.job import Job, JobId, JobState, Outcome, Reason, SlotId
-from offload.core.outcomes import cancelled, crashed, over_memory, overdue, refused, sent_away
+from offload.core.outcomes import cancelled, over_memory, overdue, sent_away
 from offload.core.queue import JobQueue
+from offload.core.run_times import RunTimes
 from offload.core.slot import Slot, SlotState
 from offload.core.slots import Slots, Withdraw
-
-# A job whose worker died before beginning it is started elsewhere at no charge; but if that happens again and again,
-# the job itself is the likeliest cause.  Three: two coincidences in a row are plausible while somebody kills workers.
-MAX_UNBEGUN_DEATHS: Final = 3
+from offload.core.steps import Steps
 
 
 class Scheduler:
     """`withdraw` is the engine's; without it no slot is given more than one job."""
 
-    def __init__(self, *, queue: JobQueue, withdraw: Withdraw | None = None) -> None:
-        self.queue = queue
+    def __init__(self, *, limits: AdmissionLimits, withdraw: Withdraw | None = None) -> None:
+        self.run_times = RunTimes()
+        self._gates = Gates(max_running_per_client=limits.max_running_per_client)
+        self.queue = JobQueue(
+            limit=limits.queue_limit, limit_bytes=limits.queue_bytes, gates=self._gates, run_times=self.run_times
+        )
         self._load = Load()
-        self.admission = Admission(queue, self._load)
-        self._slots = Slots(queue=queue, load=self._load, run_times=self.admission.run_times, withdraw=withdraw)
+        self._slots = Slots(
+            queue=self.queue, load=self._load, gates=self._gates, run_times=self.run_times, withdraw=withdraw
+        )
+        self._estimate = Estimate(
+            queue=self.queue, gates=self._gates, run_times=self.run_times, busy_slots=self._slots.busy_s
+        )
+        self._admission = Admission(limits=limits, queue=self.queue, load=self._load, estimate=self._estimate)
+        self.traffic = self._admission.traffic
+        self.quarantine = self._admission.quarantine
         self._books = Books(self._load)
+        self._steps = Steps(
+            queue=self.queue,
+            slots=self._slots,
+            books=self._books,
+            load=self._load,
+            gates=self._gates,
+            run_times=self.run_times,
+            admission=self._admission,
+        )
 
     # What the outside may look at
 
@@ -77,6 +97,15 @@ class Scheduler:
         """A job that has not ended."""
         return self._books.find(job_id)
 
+    def queued_by_task(self) -> Counter[int]:
+        """How many jobs wait, by their task's index."""
+        return self.queue.lengths_by_task() + self._slots.behind_by_task()
+
+    def running_by_task(self) -> Counter[int]:
+        """How many jobs run, by their task's index."""
+        heads = (slot.job for slot in self._slots.all.values())
+        return Counter(job.limits.index for job in heads if job is not None and job.is_running)
+
     def unsettled(self) -> Iterator[Job]:
         """The jobs that have not ended, first come first; they may be ended meanwhile."""
         return self._books.open_jobs()
@@ -86,57 +115,77 @@ class Scheduler:
         held_up, due = self._slots.next_instant(), self._books.next_instant()
         return due if held_up is None or (due is not None and due <= held_up) else held_up
 
-    def expected_wait_s(self) -> float:
+    def expected_wait_s(self, now: float) -> float:
         """How long a job that came now would wait."""
-        return 0.0 if self._slots.idle else self.admission.expected_wait_s()
+        return 0.0 if self._slots.idle else self._estimate.wait_s(Ask(), now)
 
-    def refusal(self, now: float, *, size_bytes: int = 0, budget_s: float | None = None) -> Refusal | None:
-        """Why a job that came now would not be taken; None if it would."""
-        if self._slots.idle and self._load.drain_ends_at is None:
+    def expected_done_s(self, ask: Ask, now: float) -> float:
+        """How long until such a job would be done, if it had to wait."""
+        return self._estimate.wait_s(ask, now) + self._estimate.own_s(ask.limits)
+
+    def refusal(self, ask: Ask, now: float) -> Refusal | None:
+        """Why such a job would not be taken if it came now; None if it would."""
+        if self._steps.would_start(ask.limits, ask.client, ask.budget_s):
             return None
-        return self.admission.refusal(now, size_bytes=size_bytes, budget_s=budget_s)
+        return self._admission.refusal(ask, now)
 
     # Callers
 
     def submit(self, job: Job, now: float) -> list[Command]:
-        """A new job: started, queued, or settled as refused.  Raises IllegalStep if it is not new."""
-        budget_s = None if job.deadline is None else job.deadline - now
-        refusal = self.refusal(now, size_bytes=job.size_bytes, budget_s=budget_s)
+        """A new job: started, queued, or settled as refused.  Raises IllegalStep if it is not new.
+
+        Another that waits may have to go for it, with an answer.
+        """
+        refusal = self._admission.poison(job, now)
+        if refusal is not None:
+            return self.refuse(job, refusal, now)
+        ask = Ask.of(job, now)
+        if self._steps.would_start(job.limits, job.client, ask.budget_s):
+            self._books.admit(job)
+            return [self._steps.start(job, now)]
+        refusal = self._admission.refusal(ask, now)
         if refusal is not None:
             return self.refuse(job, refusal, now)
         self._books.admit(job)
-        self.admission.expect(job)
-        if self._slots.idle and (budget_s is None or budget_s > 0):
-            return [self._start(job, now)]
+        commands = self._steps.make_room(ask, now)
         self._books.wait(job)
         self.queue.push(job)
-        return self._fill(now)
+        return commands + self._steps.fill(now)
 
     def refuse(self, job: Job, refusal: Refusal, now: float) -> list[Command]:
         """A new job that is not taken, for a reason that `refusal` gave: counted, and settled at once."""
         self._books.count_in(job)
-        return [self._books.settle(job, refused(refusal), now)]
+        return [self._steps.send_away(job, refusal, now)]
+
+    def crowded(self, now: float) -> Refusal:
+        """For a job that was let in, and whose body found no room."""
+        return self._admission.overloaded(Ask(), now)
+
+    def identify(self, job: Job, fingerprint: str) -> None:
+        """Which job it was that has killed its worker."""
+        job.fingerprint = fingerprint
+        self.quarantine.record(job)
 
     def cancel(self, job: Job, why: Reason, now: float) -> list[Command]:
         """Ends a job for a reason of the caller's; nothing happens if it has ended."""
         if job.is_settled:
             return []
-        return self._end(job, cancelled(job, why), now) + self._fill(now)
+        return self._steps.end(job, cancelled(job, why), now) + self._steps.fill(now)
 
     def exceed_memory(self, job: Job, *, peak_bytes: int, now: float) -> list[Command]:
         """The job's worker and its descendants were seen with more memory than the task may have."""
         if not job.is_running:
             return []
-        return self._end(job, over_memory(job, peak_bytes), now) + self._fill(now)
+        return self._steps.end(job, over_memory(job, peak_bytes), now) + self._steps.fill(now)
 
     # Time
 
     def expire(self, now: float) -> list[Command]:
         """Ends everything whose time is over, and takes back what waits behind a job that takes long."""
         due = self._books.pop_due(now)
-        commands = [command for job in due for command in self._end(job, overdue(job), now)]
+        commands = [command for job in due for command in self._steps.end(job, overdue(job), now)]
         self._slots.take_back_held_up(now)
-        return commands + self._fill(now)
+        return commands + self._steps.fill(now)
 
     def begin_drain(self, ends_at: float) -> None:
         """Take nothing new.  What is queued or running goes on; whoever drains calls `stop_all` at `ends_at`."""
@@ -144,7 +193,7 @@ class Scheduler:
 
     def stop_all(self, now: float) -> list[Command]:
         """Ends every job that is left, with an answer."""
-        return [command for job in self.unsettled() for command in self._end(job, sent_away(Reason.STOPPED), now)]
+        return [command for job in self.unsettled() for command in self._steps.end(job, sent_away(Reason.STOPPED), now)]
 
     # The engine
 
@@ -161,7 +210,7 @@ class Scheduler:
         self._slots.take_worker(slot_id, generation)
         self._load.was_ever_ready = True
         self._load.is_failing_to_start = False
-        return self._fill(now)
+        return self._steps.fill(now)
 
     def finished(
         self, slot_id: SlotId, generation: int, number: int, outcome: Outcome, *, is_leaving: bool = False, now: float
@@ -179,13 +228,15 @@ class Scheduler:
         if not job.is_settled:
             commands.append(self._books.settle(job, outcome, now))
             if outcome.has_printed:
-                self.admission.run_times.has_printed(job.limits.index)
+                self.run_times.has_printed(job.limits.index)
             if outcome.run_s is not None:
-                self.admission.run_times.record(job.limits.index, outcome.run_s)
-        following = self._slots.finish(slot, is_leaving=is_leaving)
+                self.run_times.record(job.limits.index, outcome.run_s)
+            if job.fingerprint is not None:
+                self.quarantine.record(job)
+        following = self._slots.finish(slot, is_leaving=is_leaving, now=now)
         if following is not None:
-            commands += self._go_on(slot, following, now)
-        return commands + self._fill(now)
+            commands += self._steps.go_on(slot, following, now)
+        return commands + self._steps.fill(now)
 
     def died(self, slot_id: SlotId, generation: int, death: Death, *, begun: int, now: float) -> list[Command]:
         """The slot's worker is gone.  `begun`: how many of the jobs that it had, in their order, it may have begun."""
@@ -202,8 +253,8 @@ class Scheduler:
                 continue
             if job.is_queued:
                 self._books.begin(job, slot_id, now)
-            commands += self._lose(job, death, begun=has_begun, now=now)
-        return commands + self._fill(now)
+            commands += self._steps.lose(job, death, begun=has_begun, now=now)
+        return commands + self._steps.fill(now)
 
     def failing_to_start(self, now: float) -> list[Command]:
         """Start-ups keep failing.  With no worker left at all, those who wait are told so instead of waiting on."""
@@ -211,81 +262,7 @@ class Scheduler:
         if self._load.present_slots:
             return []
         waiting = list(self.queue)
-        return [command for job in waiting for command in self._end(job, sent_away(Reason.STARTING), now)]
-
-    # State changes that several events share
-
-    def _fill(self, now: float) -> list[Command]:
-        """Gives waiting jobs to idle slots, then short ones to slots where short ones run.
-
-        The last step of an event: whatever takes jobs back must come before it, because a worker has none of those that
-        are given here until the commands are carried out.
-        """
-        commands: list[Command] = []
-        while self._slots.idle:
-            job = self.queue.pop()
-            if job is None:
-                return commands
-            is_overdue = job.deadline is not None and job.deadline <= now
-            commands.append(self._books.settle(job, overdue(job), now) if is_overdue else self._start(job, now))
-        if self._slots.holds_several and len(self.queue):
-            self._fill_behind(commands, now)
-        return commands
-
-    def _fill_behind(self, commands: list[Command], now: float) -> None:
-        while (job := self.queue.first()) is not None:
-            if job.deadline is not None and job.deadline <= now:
-                self.queue.remove(job)
-                commands.append(self._books.settle(job, overdue(job), now))
-                continue
-            slot = self._slots.find_room(job, now)
-            if slot is None:
-                return
-            self.queue.remove(job)
-            self._slots.give_behind(job, slot)
-            commands.append(Start(slot.id, job))
-
-    def _start(self, job: Job, now: float) -> Start:
-        slot_id = self._slots.occupy_idle(job)
-        self._books.begin(job, slot_id, now)
-        return Start(slot_id, job)
-
-    def _go_on(self, slot: Slot, job: Job, now: float) -> list[Command]:
-        """The slot's worker has begun the next job that it has."""
-        if job.is_settled:
-            return self._stop(slot, job)  # ended while it waited, too late to be taken back
-        self._books.begin(job, slot.id, now)
-        return []
-
-    def _lose(self, job: Job, death: Death, *, begun: bool, now: float) -> list[Command]:
-        """The worker of a running job is gone: tried again, or over."""
-        attempts_left = job.attempt <= job.limits.retries if begun else job.unbegun_deaths < MAX_UNBEGUN_DEATHS
-        drain_ends_at = self._load.drain_ends_at
-        if attempts_left and (drain_ends_at is None or now < drain_ends_at):
-            self._books.requeue(job, begun=begun)
-            self.queue.push_back(job)
-            return []
-        return [self._books.settle(job, crashed(death), now)]
-
-    def _end(self, job: Job, outcome: Outcome, now: float) -> list[Command]:
-        """Settles a job wherever it is; work that still goes on is stopped.  The event that it is part of fills up."""
-        slot = self._slots.of(job)
-        if job.is_running:
-            assert slot is not None
-            commands: list[Command] = [self._books.settle(job, outcome, now), *self._stop(slot, job)]
-            if job.started_at is not None:
-                self.admission.run_times.record_at_least(job.limits.index, now - job.started_at)
-            return commands
-        if slot is None or self._slots.call_back(job, slot):
-            self.queue.remove(job)
-        return [self._books.settle(job, outcome, now)]
-
-    def _stop(self, slot: Slot, job: Job) -> list[Command]:
-        """The slot's job is settled and its work is to end, unless it has ended: then the worker is at the next."""
-        if job.outcome is None or not self._slots.take_back(slot):
-            return []
-        slot.stop()
-        return [Stop(slot.id, job, job.outcome.reason)]
+        return [command for job in waiting for command in self._steps.end(job, sent_away(Reason.STARTING), now)]
 
     # Self-checks
 
@@ -299,5 +276,7 @@ class Scheduler:
         self._slots.check_invariants()
         self._books.check_invariants()
         open_jobs = list(self._books.open_jobs())
-        check_jobs(open_jobs, self._slots.all, self.queue, self._load, running=self._books.running)
-        assert not (self._slots.idle and len(self.queue)), "a slot is idle while a job waits"
+        check_jobs(open_jobs, self._slots.all, self.queue, running=self._books.running)
+        self.queue.check_invariants()
+        may_run = any(self._gates.lets_pass(job.limits, job.client) for job in self.queue)
+        assert not (self._slots.idle and may_run), "a slot is idle while a job waits that may run"

@@ -55,10 +55,10 @@ class Slot:
     """One place to run a job; `job` is the one that occupies it, settled or not, `generation` its present worker's.
 
     `behind`: jobs that the worker has as well, in their order; it begins them without being told.  `is_leaving`: the
-    worker retires when it is done with what it has.
+    worker retires when it is done with what it has.  `busy_until`: when its job is expected to be over, an instant.
     """
 
-    __slots__ = ("_state", "behind", "generation", "id", "is_leaving", "job")
+    __slots__ = ("_state", "behind", "busy_until", "generation", "id", "is_leaving", "job")
 
     def __init__(self, id: SlotId) -> None:
         self.id = id
@@ -66,6 +66,7 @@ class Slot:
         self.job: Job | None = None
         self.behind: list[Job] = []
         self.is_leaving = False
+        self.busy_until = 0.0
         self._state = SlotState.ABSENT
 
     def __repr__(self) -> str:

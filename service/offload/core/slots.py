@@ -6,18 +6,26 @@ job, and which job comes next, is not decided here.  The scheduler is its only c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from itertools import islice
+from typing import Final
 
-from offload.core.admission import Load, RunTimes
+from offload.core.admission import Load
+from offload.core.gates import Gates
 from offload.core.invariants import check_slots
 from offload.core.job import Job, SlotId
 from offload.core.prefetch import Prefetch
 from offload.core.queue import JobQueue
+from offload.core.run_times import RunTimes
 from offload.core.slot import Slot, SlotState
 from offload.errors import IllegalStep
 
 # Takes a job back from a slot that was given it behind others.  True: it had not begun, and never will there.
 Withdraw = Callable[[SlotId, Job], bool]
+
+# Of more slots than this the first stand for all: an estimate needs no more, and must cost the same on any machine.
+_LOOKED_AT: Final = 32
 
 
 class Slots:
@@ -27,13 +35,17 @@ class Slots:
     slots behind others; `holds_several`, whether that can happen at all.
     """
 
-    def __init__(self, *, queue: JobQueue, load: Load, run_times: RunTimes, withdraw: Withdraw | None) -> None:
+    def __init__(
+        self, *, queue: JobQueue, load: Load, gates: Gates, run_times: RunTimes, withdraw: Withdraw | None
+    ) -> None:
         self.all: dict[SlotId, Slot] = {}
         self.idle: dict[SlotId, None] = {}
         self.behind = 0
         self.holds_several = withdraw is not None
         self._queue = queue
         self._load = load
+        self._gates = gates
+        self._run_times = run_times
         self._withdraw = withdraw
         self._prefetch = Prefetch(run_times)
 
@@ -68,19 +80,26 @@ class Slots:
         slot.die()
         self._load.present_slots -= 1
         self.idle.pop(slot.id, None)
+        for job in jobs:
+            self._gates.leave(job)
         for job in jobs[1:]:
             self._leave(slot, job)
         return jobs
 
     # Giving
 
-    def occupy_idle(self, job: Job) -> SlotId:
+    def occupy_idle(self, job: Job, now: float) -> SlotId:
         """Gives the job to the slot that was idle last: its caches are warm."""
         slot_id, _ = self.idle.popitem()
         slot = self.all[slot_id]
-        slot.start(job)
-        self._prefetch.look_at(slot)
+        self._gates.enter(job)
+        self._put_first(slot, job, now)
         return slot_id
+
+    @property
+    def may_have_room(self) -> bool:
+        """Whether there is any point in asking for room; quickly answered."""
+        return self._prefetch.may_have_room
 
     def find_room(self, job: Job, now: float) -> Slot | None:
         """A slot that `job` may be given to although another runs there, None if there is none."""
@@ -91,17 +110,19 @@ class Slots:
         job.slot = slot.id
         slot.behind.append(job)
         self.behind += 1
+        self._gates.enter(job)
         self._prefetch.gave(slot)
 
-    def finish(self, slot: Slot, *, is_leaving: bool) -> Job | None:
+    def finish(self, slot: Slot, *, is_leaving: bool, now: float) -> Job | None:
         """The work of the slot's first job is over; returns the job that comes first now, if there is one."""
+        if slot.job is not None:
+            self._gates.leave(slot.job)
         slot.finish()
         slot.is_leaving = slot.is_leaving or is_leaving
         if slot.behind:
             job = slot.behind[0]
             self._leave(slot, job)
-            slot.start(job)
-            self._prefetch.look_at(slot)
+            self._put_first(slot, job, now)
             return job
         if slot.is_leaving:
             self.lose_worker(slot)
@@ -120,6 +141,7 @@ class Slots:
         while slot.behind and until not in taken and self._withdraws(slot.id, slot.behind[-1]):
             taken.append(slot.behind[-1])
             self._leave(slot, taken[-1])
+            self._gates.leave(taken[-1])
         for job in reversed(taken):
             if not job.is_settled:
                 self._queue.push_back(job)
@@ -147,6 +169,30 @@ class Slots:
         """When `take_back_held_up` is wanted next, monotonic seconds; None for never."""
         return self._prefetch.next_instant()
 
+    def busy_s(self, now: float) -> tuple[int, list[float]]:
+        """How many slots have a worker, and for how long each of them, or of many some, goes on with what it has.
+
+        One that takes longer than expected is expected to take as long again: the longer, the more likely it hangs.
+        """
+        slots = islice(self.all.values(), _LOOKED_AT)
+        return self._load.present_slots, [
+            0.0 if slot.job is None else abs(slot.busy_until - now)
+            for slot in slots
+            if slot.job is not None or slot.is_idle
+        ]
+
+    def behind_by_task(self) -> Counter[int]:
+        """How many open jobs wait behind others, by their task's index."""
+        if not self.behind:
+            return Counter()
+        waiting = (job for slot in self.all.values() for job in slot.behind)
+        return Counter(job.limits.index for job in waiting if not job.is_settled)
+
+    def _put_first(self, slot: Slot, job: Job, now: float) -> None:
+        slot.start(job)
+        slot.busy_until = now + self._run_times.expected_s(job.limits.index)
+        self._prefetch.look_at(slot)
+
     def _withdraws(self, slot_id: SlotId, job: Job) -> bool:
         return self._withdraw is not None and self._withdraw(slot_id, job)
 
@@ -158,6 +204,7 @@ class Slots:
             job.take_back()
 
     def check_invariants(self) -> None:
+        self._gates.check_invariants([job for slot in self.all.values() for job in slot.jobs()])
         check_slots(self.all, self.idle, self._load)
         waiting = sum(not job.is_settled for slot in self.all.values() for job in slot.behind)
         assert waiting == self.behind, f"{waiting} jobs wait behind others, {self.behind} were counted"

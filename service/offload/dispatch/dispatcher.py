@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,8 +19,11 @@ import orjson
 from offload.core.admission import Refusal
 from offload.core.commands import Command, Settled, Start
 from offload.core.death import Death
+from offload.core.estimate import Ask
 from offload.core.job import DEFAULT_URGENCY, NO_LABELS, Job, JobId, JobState, Outcome, Reason, SlotId, TaskLimits
 from offload.core.scheduler import Scheduler
+from offload.dispatch.arrival import Arrival
+from offload.dispatch.fingerprint import fingerprint_of
 from offload.dispatch.ids import JobIds
 from offload.engines.base import Engine
 from offload.metrics.recorder import Recorder
@@ -35,11 +39,12 @@ _WARNINGS: Final = frozenset({JobState.TIMED_OUT, JobState.CRASHED})
 class JobRequest:
     """What a caller wants run.
 
-    `budget_s` is the time that the caller gives it from now to the answer, seconds, None for no limit of the caller's.
-    The strings are as they stood in the request's head, empty where there was none.
+    `client` stands for the caller.  `budget_s` is the time that it gives the job from now to the answer, seconds, None
+    for no limit of the caller's.  The other strings are as they stood in the request's head, empty where none was.
     """
 
     limits: TaskLimits
+    client: str = ""
     body: bytes | bytearray | memoryview = b""
     budget_s: float | None = None
     urgency: int = DEFAULT_URGENCY
@@ -75,9 +80,35 @@ class Dispatcher:
 
     # Callers
 
-    def refusal(self, *, size_bytes: int = 0, budget_s: float | None = None) -> Refusal | None:
-        """Why a job sent now would be refused; None if it would be taken."""
-        return self._scheduler.refusal(self._clock(), size_bytes=size_bytes, budget_s=budget_s)
+    def refusal(self, request: JobRequest | None = None, *, size_bytes: int = 0) -> Refusal | None:
+        """Why this job, with a body of that size, or any job at all, would be refused now; None if it would not."""
+        if request is None:
+            return self._scheduler.refusal(Ask(), self._clock())
+        ask = Ask(
+            limits=request.limits,
+            urgency=request.urgency,
+            client=request.client,
+            size_bytes=size_bytes,
+            budget_s=request.budget_s,
+        )
+        return self._scheduler.refusal(ask, self._clock())
+
+    def arrival(self) -> Arrival:
+        """For a body that is going to be read."""
+        return Arrival(self._scheduler.traffic)
+
+    def crowded(self, request: JobRequest) -> Job:
+        """The job of a caller whose body found no room: settled as refused, and counted as any other."""
+        return self.refuse(request, self._scheduler.crowded(self._clock()))
+
+    @contextmanager
+    def leaving(self, size_bytes: int) -> Iterator[None]:
+        """Around the sending of a result, which lasts as long as its caller likes."""
+        self._scheduler.traffic.result_leaves(size_bytes)
+        try:
+            yield
+        finally:
+            self._scheduler.traffic.result_has_left(size_bytes)
 
     @property
     def is_draining(self) -> bool:
@@ -100,6 +131,7 @@ class Dispatcher:
             meta=orjson.dumps(tuple(meta)),  # orjson knows plain tuples only
             deadline=None if request.budget_s is None else now + request.budget_s,
             urgency=request.urgency,
+            client=request.client,
             labels=_labels(request) if request.request_id or request.traceparent else NO_LABELS,
         )
 
@@ -108,6 +140,8 @@ class Dispatcher:
 
         Cancelling the caller's task ends the job, as if the caller had hung up, and its work with it.
         """
+        if self._scheduler.quarantine.watches(job.limits.index, self._clock()):
+            job.fingerprint = await fingerprint_of(job)
         waiter = self._loop.create_future()
         self._waiting[job] = waiter
         self._recorder.submitted(job.limits.index)
@@ -117,6 +151,8 @@ class Dispatcher:
         except asyncio.CancelledError:
             self.cancel(job, Reason.DISCONNECTED)
             raise
+        if job.crashes:
+            self._scheduler.identify(job, job.fingerprint or await fingerprint_of(job))
 
     def refuse(self, request: JobRequest, refusal: Refusal) -> Job:
         """The job of a caller who is refused before its body was read: settled, and counted as any other."""

@@ -77,10 +77,19 @@ class PoolFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueFacts:
+    """`by_urgency` has as many numbers as there are urgencies.  `clients` have jobs waiting, the one with the most
+    `most_of_a_client`; who they are is not told.  `quarantined` jobs are refused because they kill their workers."""
+
     limit: int
     bytes: int
     limit_bytes: int
+    arriving_bytes: int
+    leaving_bytes: int
     expected_wait_ms: float
+    by_urgency: Sequence[int]
+    clients: int
+    most_of_a_client: int
+    quarantined: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,5 +182,10 @@ def _queue(facts: QueueFacts) -> dict[str, Any]:
         "limit": facts.limit,
         "bytes": facts.bytes,
         "limit_bytes": facts.limit_bytes,
+        "arriving_bytes": facts.arriving_bytes,
+        "leaving_bytes": facts.leaving_bytes,
         "expected_wait_ms": round(facts.expected_wait_ms, 3),
+        "by_urgency": list(facts.by_urgency),
+        "clients": {"waiting": facts.clients, "most_queued": facts.most_of_a_client},
+        "quarantined": facts.quarantined,
     }

@@ -89,6 +89,9 @@ def _described(task: LoadedTask) -> dict[str, Any]:
         "timeout_s": definition.timeout_s,
         "memory_bytes": definition.memory_bytes,
         "retries": definition.retries,
+        "max_running": definition.max_running,
+        "max_queued": definition.max_queued,
+        "urgency": definition.urgency,
         "body": compiled.body_kind,
         "body_parameter": compiled.body_parameter,
         "arguments": _encodable(compiled.arguments_schema) or {},
@@ -114,6 +117,9 @@ def _task_from(values: Mapping[str, Any], default_timeout_s: float) -> TaskInfo:
         timeout_s=default_timeout_s if timeout_s is None else timeout_s,
         memory_bytes=values["memory_bytes"],
         retries=values["retries"],
+        max_running=values["max_running"],
+        max_queued=values["max_queued"],
+        urgency=values["urgency"],
     )
     return TaskInfo(
         limits=limits,

@@ -14,11 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, overload
 
+from offload.core.job import DEFAULT_URGENCY, URGENCIES
 from offload.errors import TaskDefinitionError
 from offload.setting_kinds import parse_size, shown
 
 # Above it nobody waits for the last attempt; a worker is told the attempt's number in one byte.
 MAX_RETRIES: Final = 100
+MAX_LIMIT: Final = 1_000_000  # as for the service's queue
 MAX_NAME_LENGTH: Final = 100
 _MAX_TIMEOUT_S: Final = 30 * 24 * 3600.0  # 30 days, as for the service's default
 
@@ -34,7 +36,9 @@ class TaskDefinition:
     """What the user said of a task.
 
     `timeout_s` limits the run time, seconds; None for the service's default.  `memory_bytes` limits the peak resident
-    memory, None for no limit.  `retries` is how often a job whose worker died is tried again.
+    memory, None for no limit.  `retries` is how often a job whose worker died is tried again.  `max_running` and
+    `max_queued` limit how many jobs of the task run and wait at once, 0 for no limit.  `urgency` is that of a job whose
+    caller names none.
     """
 
     function: Callable[..., Any]
@@ -42,6 +46,9 @@ class TaskDefinition:
     timeout_s: float | None = None
     memory_bytes: int | None = None
     retries: int = 0
+    max_running: int = 0
+    max_queued: int = 0
+    urgency: int = DEFAULT_URGENCY
 
 
 @overload
@@ -53,6 +60,9 @@ def task(
     timeout: float | None = None,
     memory: int | str | None = None,
     retries: int = 0,
+    max_running: int | None = None,
+    max_queued: int | None = None,
+    urgency: int = DEFAULT_URGENCY,
 ) -> Callable[[F], F]: ...
 def task(
     function: F | None = None,
@@ -62,6 +72,9 @@ def task(
     timeout: float | None = None,
     memory: int | str | None = None,
     retries: int = 0,
+    max_running: int | None = None,
+    max_queued: int | None = None,
+    urgency: int = DEFAULT_URGENCY,
 ) -> F | Callable[[F], F]:
     """Makes a plain function a task: `@task`, or `@task(timeout=5)`.  The function itself stays as it is.
 
@@ -69,6 +82,8 @@ def task(
     `timeout`: limit on the run time, seconds, above 0 and up to 30 days; the service's default if left out.
     `memory`: limit on the worker's peak memory, bytes or text such as "512MB" or "2GiB"; no limit if left out.
     `retries`: how often a job whose worker died is tried again, 0 to 100.
+    `max_running`, `max_queued`: how many of its jobs run, and wait, at once; no limit if left out.
+    `urgency`: of a job whose caller sends no `Priority`, 0 (most urgent) to 7.
 
     Raises TaskDefinitionError for what cannot be a task, and for values outside of these ranges.
     """
@@ -81,7 +96,10 @@ def task(
             name=_checked_name(name, function),
             timeout_s=_checked_timeout_s(timeout, named),
             memory_bytes=_checked_memory_bytes(memory, named),
-            retries=_checked_retries(retries, named),
+            retries=_whole_number("retries", retries, 0, MAX_RETRIES, named),
+            max_running=_limit("max_running", max_running, named),
+            max_queued=_limit("max_queued", max_queued, named),
+            urgency=_whole_number("urgency", urgency, 0, URGENCIES - 1, named),
         )
         return _mark(function, _DEFINITION, definition, named)
 
@@ -200,9 +218,12 @@ def _checked_memory_bytes(memory: object, named: str) -> int | None:
     return size_bytes
 
 
-def _checked_retries(retries: object, named: str) -> int:
-    if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= MAX_RETRIES:
-        raise TaskDefinitionError(
-            named, f"retries must be a whole number from 0 to {MAX_RETRIES}, not {shown(retries)}"
-        )
-    return retries
+def _limit(name: str, value: object, named: str) -> int:
+    """A number of jobs; 0 for no limit, which the user says by leaving it out."""
+    return 0 if value is None else _whole_number(name, value, 1, MAX_LIMIT, named)
+
+
+def _whole_number(name: str, value: object, least: int, most: int, named: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise TaskDefinitionError(named, f"{name} must be a whole number from {least} to {most}, not {shown(value)}")
+    return value

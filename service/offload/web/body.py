@@ -7,6 +7,7 @@ ends early.  Nothing here looks at what the bytes mean.  `jobs` calls it, after 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import StreamReader, hdrs, web
@@ -21,19 +22,29 @@ async def leave_expectation(request: web.Request) -> None:
     """An `Expect: 100-continue` is answered when the body is wanted, not before (see `read_body`)."""
 
 
-async def read_body(request: web.Request, *, limit_bytes: int, timeout_s: float) -> bytes:
-    """The whole body.  Costs no timer and no wait where it came together with the head, as small ones do.
+def body_at_hand(request: web.Request, limit_bytes: int) -> bytes | None:
+    """The whole body, if it came together with the head, as small ones do: then it costs no timer and no wait.
+
+    Raises Problem for a body that is too large.
+    """
+    content = request.content
+    if not content.is_eof():
+        return None
+    check_size(content.total_bytes, limit_bytes)
+    return content.read_nowait()
+
+
+async def read_body(
+    request: web.Request, *, limit_bytes: int, timeout_s: float, on_bytes: Callable[[int], None]
+) -> bytes:
+    """The whole body.  `on_bytes` is told how many more have come, and may raise to end it.
 
     Raises Problem for a body that is too large, too slow or no HTTP, CallerGone for one that was cut off.
     """
-    content = request.content
-    if content.is_eof():
-        check_size(content.total_bytes, limit_bytes)
-        return content.read_nowait()
     await _ask_for_body(request)
     try:
         async with asyncio.timeout(timeout_s):
-            return await _collect(content, limit_bytes)
+            return await _collect(request.content, limit_bytes, on_bytes)
     except TimeoutError:
         raise Problem(
             "body-timeout",
@@ -73,10 +84,11 @@ async def _ask_for_body(request: web.Request) -> None:
         writer.output_size = 0  # the response has not begun by this: an error may still be answered
 
 
-async def _collect(content: StreamReader, limit_bytes: int) -> bytes:
+async def _collect(content: StreamReader, limit_bytes: int, on_bytes: Callable[[int], None]) -> bytes:
     chunks = []
     while chunk := await content.readany():
         # What has been received, read or not: a chunked body is refused as soon as it is too large.
         check_size(content.total_bytes, limit_bytes)
+        on_bytes(len(chunk))
         chunks.append(chunk)
     return b"".join(chunks)

@@ -12,6 +12,7 @@ import logging
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -36,6 +37,9 @@ class Exchange:
         self.request_id = request_id(request.headers.get(REQUEST_ID))
         self.job: Job | None = None
 
+
+# What the kernel takes off our hands at once is not worth counting.
+_COUNTED_BYTES: Final = 64 * 1024
 
 Handler = Callable[[Exchange], Awaitable[web.Response]]
 RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -63,11 +67,22 @@ class Exchanges:
             except Exception as error:
                 response = self._bug(exchange, error)
             self._finish(exchange, response)
+            size_bytes = response.content_length or 0
+            if size_bytes > _COUNTED_BYTES:
+                await self._send(request, response, size_bytes)
             if is_logged:
-                self._log(exchange, response.status, response.content_length or 0)
+                self._log(exchange, response.status, size_bytes)
             return response
 
         return answer
+
+    async def _send(self, request: web.Request, response: web.Response, size_bytes: int) -> None:
+        """Sends what is large here and now: it counts as long as it waits for its caller, and then is let go, which
+        aiohttp does only when the connection's next request comes."""
+        with self._parts.now.dispatcher.leaving(size_bytes), suppress(ConnectionError):
+            await response.prepare(request)
+            await response.write_eof()
+        response.body = None
 
     def _finish(self, exchange: Exchange, response: web.Response) -> None:
         response.headers[hdrs.SERVER] = SERVER  # aiohttp's own tells its version and Python's

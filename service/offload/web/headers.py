@@ -24,6 +24,7 @@ SERVER_TIMING: Final = istr("Server-Timing")
 RETRY_AFTER: Final = istr("Retry-After")
 SERVER: Final = "offload"
 
+_MAX_CLIENT_CHARS: Final = 128  # an address is shorter; longer names are cut, so that nobody's costs much
 _MAX_TIMEOUT_S: Final = 999_999_999
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
@@ -55,15 +56,15 @@ def request_timeout_s(values: Sequence[str]) -> float:
     )
 
 
-def urgency(text: str) -> int:
+def urgency(text: str, default: int = DEFAULT_URGENCY) -> int:
     """The urgency of RFC 9218, 0 to 7, from a `Priority` header; the default where the header cannot be read."""
-    found = DEFAULT_URGENCY
+    found = default
     position = 0
     text = text.strip(" \t")
     while member := _ONE_MEMBER.match(text, position):
         name, value, _parameters = member.groups()
         if name == "u":  # the last one counts (RFC 8941, section 4.2.2)
-            found = int(value) if value and _URGENCY.fullmatch(value) else DEFAULT_URGENCY
+            found = int(value) if value and _URGENCY.fullmatch(value) else default
         position = member.end()
         if position == len(text):
             return found
@@ -71,7 +72,7 @@ def urgency(text: str) -> int:
         if separator is None:
             break
         position = separator.end()
-    return DEFAULT_URGENCY
+    return default
 
 
 def request_id(text: str | None) -> str:
@@ -92,6 +93,15 @@ def transportable(text: str) -> str:
 def media_type(content_type: str) -> str:
     """The media type alone, lower case, without parameters."""
     return content_type.partition(";")[0].strip().lower()
+
+
+def client(headers: CIMultiDictProxy[str], trusted: istr | None, address: str | None) -> str:
+    """What stands for the caller: the last entry of the header that a proxy is trusted to set, else the address.
+
+    The last one, because a proxy appends to what it was sent (`X-Forwarded-For`).  Empty where nothing is known.
+    """
+    named = all_of(headers, trusted).rpartition(",")[2].strip() if trusted is not None else ""
+    return named[:_MAX_CLIENT_CHARS] or address or ""
 
 
 def all_of(headers: CIMultiDictProxy[str], name: istr) -> str:

@@ -14,11 +14,12 @@ from typing import Final
 import orjson
 from aiohttp import hdrs, web
 
-from offload.core.job import DEFAULT_URGENCY, Job, JobId
+from offload.core.job import Job, JobId
+from offload.dispatch.arrival import NoRoom
 from offload.dispatch.dispatcher import JobRequest
 from offload.tasks.catalogue import TaskInfo
 from offload.web import headers as head
-from offload.web.body import check_size, read_body
+from offload.web.body import body_at_hand, check_size, read_body
 from offload.web.disconnects import DisconnectWatch
 from offload.web.exchange import Exchange
 from offload.web.links import JOB, Links
@@ -48,11 +49,15 @@ class JobHandlers:
         dispatcher = parts.dispatcher
         announced_bytes = request.content_length or 0
         job_request = self._judge_head(exchange, announced_bytes)
-        refusal = dispatcher.refusal(size_bytes=announced_bytes, budget_s=job_request.budget_s)
+        refusal = dispatcher.refusal(job_request, size_bytes=announced_bytes)
         if refusal is not None:
             exchange.job = job = dispatcher.refuse(job_request, refusal)
             return outcome_response(job)
-        job_request.body = await read_body(request, limit_bytes=parts.max_body_bytes, timeout_s=parts.body_timeout_s)
+        try:
+            job_request.body = await self._read_body(request)
+        except NoRoom:
+            exchange.job = job = dispatcher.crowded(job_request)
+            return outcome_response(job)
         exchange.job = job = dispatcher.new_job(job_request)
         self._watch.watch(job, request)
         try:
@@ -60,6 +65,16 @@ class JobHandlers:
         finally:
             self._watch.forget(job)
         return outcome_response(job)
+
+    async def _read_body(self, request: web.Request) -> bytes:
+        parts = self._parts.now
+        body = body_at_hand(request, parts.max_body_bytes)
+        if body is not None:
+            return body
+        with parts.dispatcher.arrival() as arrival:
+            return await read_body(
+                request, limit_bytes=parts.max_body_bytes, timeout_s=parts.body_timeout_s, on_bytes=arrival.add
+            )
 
     async def cancel(self, exchange: Exchange) -> web.Response:
         """Ends a job that waits or runs, and answers with its document."""
@@ -86,8 +101,9 @@ class JobHandlers:
         priority = head.all_of(headers, head.PRIORITY)
         return JobRequest(
             limits=task.limits,
+            client=head.client(headers, parts.client_header, request.remote),
             budget_s=head.request_timeout_s(headers.getall(head.REQUEST_TIMEOUT)) if has_budget else None,
-            urgency=head.urgency(priority) if priority else DEFAULT_URGENCY,
+            urgency=head.urgency(priority, task.limits.urgency) if priority else task.limits.urgency,
             query=head.transportable(request.rel_url.raw_query_string),
             content_type=head.transportable(content_type),
             accept=head.transportable(head.all_of(headers, hdrs.ACCEPT)),

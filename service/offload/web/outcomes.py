@@ -30,6 +30,8 @@ _FIELDS: Final[Mapping[Reason, tuple[str, ...]]] = {
     Reason.WORKER_CRASHED: ("signal", "exit_code"),
     Reason.MEMORY_LIMIT: ("limit_bytes", "peak_bytes"),
     Reason.OVERLOADED: ("queued", "expected_wait_s"),
+    Reason.CLIENT_QUEUE_FULL: ("limit",),
+    Reason.QUARANTINED: ("crashes",),
 }
 # Where the problem has another name than the reason.
 _SLUGS: Final[Mapping[Reason, str]] = {Reason.STOPPED: "draining"}
@@ -140,8 +142,23 @@ def _stopped(job: Job, facts: Mapping[str, object]) -> str:
 
 def _overloaded(job: Job, facts: Mapping[str, object]) -> str:
     return (
-        f"{facts.get('queued')} jobs wait already, and this one would have waited {facts.get('expected_wait_s')} s: "
-        "either there is no room left or that is longer than its Request-Timeout. Come back after Retry-After seconds."
+        f"{facts.get('queued')} jobs wait, and this one would have waited {facts.get('expected_wait_s')} s: either "
+        "there is no room for it, or for its task, or it would not have been done within its Request-Timeout. "
+        "Come back after Retry-After seconds."
+    )
+
+
+def _client_queue_full(job: Job, facts: Mapping[str, object]) -> str:
+    return (
+        f"This caller has {facts.get('limit')} jobs waiting, as many as one caller may. "
+        "Wait for some of them, or come back after Retry-After seconds."
+    )
+
+
+def _quarantined(job: Job, facts: Mapping[str, object]) -> str:
+    return (
+        f"The last {facts.get('crashes')} attempts at this task with these very arguments each killed their worker, so "
+        "it is not given another for a while. Other arguments are taken; mend the task, or leave this job out."
     )
 
 
@@ -161,6 +178,8 @@ _DETAILS: Final[Mapping[Reason, Callable[[Job, Mapping[str, object]], str]]] = {
     Reason.CANCELLED: _cancelled,
     Reason.STOPPED: _stopped,
     Reason.OVERLOADED: _overloaded,
+    Reason.CLIENT_QUEUE_FULL: _client_queue_full,
+    Reason.QUARANTINED: _quarantined,
     Reason.DRAINING: _draining,
     Reason.STARTING: _starting,
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
+from multidict import istr
 
 from offload.dispatch.dispatcher import Dispatcher
 from offload.tasks.catalogue import Catalogue
@@ -21,7 +22,8 @@ class WebParts:
     """`stats_source` makes the document of `/stats`; it is called on the event loop and must cost it next to nothing.
 
     `max_body_bytes` limits a request's body, `body_timeout_s` the time for all of it to arrive, seconds.  `root_path`
-    is the prefix that a proxy cuts off, "" or like "/compute".  `is_debug` shows callers the tracebacks of our bugs.
+    is the prefix that a proxy cuts off, "" or like "/compute".  `client_header` is set by a proxy and names the caller,
+    None for no such header.  `is_debug` shows callers the tracebacks of our bugs.
     """
 
     dispatcher: Dispatcher
@@ -31,6 +33,7 @@ class WebParts:
     max_body_bytes: int
     body_timeout_s: float
     root_path: str = ""
+    client_header: istr | None = None
     has_access_log: bool = True
     is_debug: bool = False
 

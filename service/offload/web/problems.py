@@ -39,6 +39,8 @@ PROBLEMS: Final[Mapping[str, Kind]] = {
     "body-too-large": Kind(413, "The body is too large"),
     "unsupported-media-type": Kind(415, "The task does not take this kind of body"),
     "invalid-arguments": Kind(422, "The arguments do not fit the task"),
+    "quarantined": Kind(422, "The job has killed too many workers"),
+    "client-queue-full": Kind(429, "This caller has too many jobs waiting"),
     "internal-error": Kind(500, "The service has failed"),
     "task-error": Kind(500, "The task raised an exception"),
     "worker-crashed": Kind(500, "The worker died under the job"),

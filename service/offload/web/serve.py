@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
@@ -30,6 +30,8 @@ _FIRST_HEAD_S: Final = 30.0
 # A refused body is read no further than this: long enough for the client to see the answer before the connection is
 # reset under what it still sends, and short enough to be worth nothing to somebody who sends for ever.
 _LINGER_S: Final = 1.0
+# A caller that takes nothing of its answer for so long is gone for all we know (nginx: `send_timeout`, 60 s).
+_STALLED_S: Final = 60.0
 # After the drain only those are left who are slow to send a body or to read an answer.
 _SHUTDOWN_S: Final = 2.0
 
@@ -80,12 +82,14 @@ class _Server(web.Server):
 
 
 class _Protocol(web.RequestHandler):
-    __slots__ = ("_first_head_timer", "_problem_log")
+    __slots__ = ("_first_head_timer", "_problem_log", "_stall_timer", "_unsent_bytes")
 
     def __init__(self, server: web.Server, problem_log: AccessLog | None, **knobs: Any) -> None:
         super().__init__(server, **knobs)
         self._problem_log = problem_log
         self._first_head_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._unsent_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -100,11 +104,41 @@ class _Protocol(web.RequestHandler):
             self._lingering_time = 0.0
             reading.content.set_exception(web.RequestPayloadError("the body is not framed as its head says"))
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        self._forget_reader()
+        super().resume_writing()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._first_head_timer is not None:
             self._first_head_timer.cancel()
             self._first_head_timer = None
+        self._forget_reader()
         super().connection_lost(exc)
+
+    def _watch_reader(self) -> None:
+        self._forget_reader()
+        self._unsent_bytes = cast(asyncio.Transport, self.transport).get_write_buffer_size()
+        self._stall_timer = self._loop.call_later(_STALLED_S, self._look_at_reader)
+
+    def _look_at_reader(self) -> None:
+        """It has what it was sent, or takes it, or nobody is there."""
+        self._stall_timer = None
+        transport = self.transport
+        if transport is None:
+            return
+        if transport.get_write_buffer_size() == self._unsent_bytes:
+            transport.abort()
+        else:
+            self._watch_reader()
+
+    def _forget_reader(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     def _close_without_head(self) -> None:
         self._first_head_timer = None

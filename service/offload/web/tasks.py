@@ -65,6 +65,9 @@ class TaskHandlers:
                 "timeout_s": limits.timeout_s,
                 "memory_bytes": limits.memory_bytes,
                 "retries": limits.retries,
+                "max_running": limits.max_running or None,
+                "max_queued": limits.max_queued or None,
+                "urgency": limits.urgency,
             },
             "links": {
                 "self": self._links.path(TASK, task=limits.name),

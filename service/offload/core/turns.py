@@ -1,0 +1,75 @@
+"""Deficit round robin: members take turns, and each turn is worth the same run time.
+
+A member whose next job costs more than it has saves up for it, a turn at a time.  Lives here: whose turn it is, for
+whoever has a next job; `fair_line` puts callers, and the tasks of a caller, in such a circle.
+
+Source: M. Shreedhar, G. Varghese, "Efficient fair queueing using deficit round robin", SIGCOMM 1995.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from math import inf
+from typing import Final, Generic, TypeVar
+
+from offload.core.job import Job
+
+# What a turn is worth.  Less means more turns for each job; more lets members with tiny jobs wait for each other's.
+_TURN_S: Final = 0.01
+
+
+class Member:
+    """One of a circle; `credit_s` is the run time that it may use."""
+
+    __slots__ = ("credit_s",)
+
+    def __init__(self) -> None:
+        self.credit_s = 0.0
+
+    def first(self) -> Job | None:
+        """Its next job; None if none of its jobs may run now."""
+        raise AssertionError("a kind of member says what is first")
+
+
+K = TypeVar("K", bound=Hashable)
+M = TypeVar("M", bound=Member)
+
+
+class Turns(Generic[K, M]):
+    """The circle; `members` by key, whose turn it is first.  `cost_s` is what a job is expected to take."""
+
+    def __init__(self, cost_s: Callable[[Job], float]) -> None:
+        self.members: OrderedDict[K, M] = OrderedDict()
+        self._cost_s = cost_s
+
+    def first(self) -> Job | None:
+        """The job whose turn it is; the same until something changes."""
+        members = self.members
+        if len(members) == 1:
+            (only,) = members.values()
+            return only.first()
+        while True:
+            missing_s = inf
+            for _ in range(len(members)):
+                key, member = next(iter(members.items()))
+                job = member.first()
+                if job is None:
+                    member.credit_s = 0.0  # nobody saves up while waiting at a gate
+                else:
+                    short_s = self._cost_s(job) - member.credit_s
+                    if short_s <= 0:
+                        return job
+                    member.credit_s += _TURN_S
+                    missing_s = min(missing_s, short_s - _TURN_S)
+                members.move_to_end(key)
+            if missing_s is inf:
+                return None
+            if missing_s > 0:  # the rounds in which nobody would get there, at once
+                for member in members.values():
+                    member.credit_s += missing_s
+
+    def pay(self, key: K, job: Job) -> None:
+        """The member's job is served.  Who was alone owes nothing for it afterwards."""
+        member = self.members[key]
+        member.credit_s = max(0.0, member.credit_s - self._cost_s(job))
