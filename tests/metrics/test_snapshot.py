@@ -75,7 +75,17 @@ IDLE_SERVICE = {
         "error": None,
         "restarts": {"crash": 0, "timeout": 0, "cancel": 0, "memory": 0, "retire": 0},
     },
-    "queue": {"limit": 1000, "bytes": 0, "limit_bytes": 1 << 20, "expected_wait_ms": 0.0},
+    "queue": {
+        "limit": 1000,
+        "bytes": 0,
+        "limit_bytes": 1 << 20,
+        "arriving_bytes": 0,
+        "leaving_bytes": 0,
+        "expected_wait_ms": 0.0,
+        "by_urgency": [0, 0, 0, 0, 0, 0, 0, 0],
+        "clients": {"waiting": 0, "most_queued": 0},
+        "quarantined": 0,
+    },
     "loop": {"lag_ms": {"p50": 0, "p99": 0, "max": 0}},
 }
 
@@ -106,7 +116,18 @@ FACTS = Facts(
         error=None,
         restarts={},
     ),
-    queue=QueueFacts(limit=1000, bytes=0, limit_bytes=1 << 20, expected_wait_ms=0.0),
+    queue=QueueFacts(
+        limit=1000,
+        bytes=0,
+        limit_bytes=1 << 20,
+        arriving_bytes=0,
+        leaving_bytes=0,
+        expected_wait_ms=0.0,
+        by_urgency=[0] * 8,
+        clients=0,
+        most_of_a_client=0,
+        quarantined=0,
+    ),
 )
 
 

@@ -7,7 +7,7 @@ scheduler and recorder; the tasks are made by hand, and no worker process exists
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -98,15 +98,20 @@ async def web_service(
     engine: FakeEngine | None = None,
     tasks: Catalogue | None = None,
     queue_limit: int = 10,
+    queue_bytes: int = 1 << 20,
+    limits: Mapping[str, int] | None = None,
     wrap: Callable[[web.Application], web.Application] | None = None,
     is_engine_ready: bool = True,
     **parts: Any,
 ) -> AsyncIterator[WebService]:
-    """`parts` replace those of `WebParts`.  `wrap` mounts the application in one that aiohttp serves by itself."""
+    """`parts` replace those of `WebParts`, `limits` are more of admission's.
+
+    `wrap` mounts the application in one that aiohttp serves by itself.
+    """
     engine = engine or FakeEngine()
     tasks = tasks or catalogue()
     recorder = Recorder(MetricsMemory(tasks=len(tasks), lanes=1), list(tasks))
-    scheduler = Scheduler(limits=AdmissionLimits(queue_limit=queue_limit, queue_bytes=1 << 20))
+    scheduler = Scheduler(limits=AdmissionLimits(queue_limit=queue_limit, queue_bytes=queue_bytes, **(limits or {})))
     dispatcher = Dispatcher(scheduler=scheduler, engine=engine, recorder=recorder)
     defaults: dict[str, Any] = {
         "stats_source": lambda: {"jobs": recorder.totals._asdict()},

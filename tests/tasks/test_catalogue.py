@@ -24,7 +24,7 @@ class NoSchema(BaseModel):
         raise RuntimeError("no schema today")
 
 
-@task(timeout=5, memory="1MiB", retries=2)
+@task(timeout=5, memory="1MiB", retries=2, max_running=1, max_queued=4, urgency=0)
 def measured(limit: int) -> list[int]:
     """All numbers below `limit`.
 
@@ -53,7 +53,16 @@ def catalogue() -> Catalogue:
 
 def test_limits_are_the_tasks_own_or_the_default(catalogue: Catalogue) -> None:
     assert [info.limits for info in catalogue.values()] == [
-        TaskLimits(name="measured", index=0, timeout_s=5.0, memory_bytes=1 << 20, retries=2),
+        TaskLimits(
+            name="measured",
+            index=0,
+            timeout_s=5.0,
+            memory_bytes=1 << 20,
+            retries=2,
+            max_running=1,
+            max_queued=4,
+            urgency=0,
+        ),
         TaskLimits(name="resize", index=1, timeout_s=60.0),
         TaskLimits(name="opaque", index=2, timeout_s=60.0),
     ]

@@ -29,9 +29,18 @@ def test_without_anything_said_the_name_is_the_functions_and_there_are_no_limits
 
 
 def test_all_that_is_said_is_in_the_definition() -> None:
-    decorated = task(name="twice-1.0", timeout=2, memory="512MB", retries=3)(double)
+    decorated = task(name="twice-1.0", timeout=2, memory="512MB", retries=3, max_running=2, max_queued=10, urgency=6)(
+        double
+    )
     assert definition_of(decorated) == TaskDefinition(
-        function=double, name="twice-1.0", timeout_s=2.0, memory_bytes=512_000_000, retries=3
+        function=double,
+        name="twice-1.0",
+        timeout_s=2.0,
+        memory_bytes=512_000_000,
+        retries=3,
+        max_running=2,
+        max_queued=10,
+        urgency=6,
     )
 
 
@@ -49,6 +58,9 @@ def test_memory_is_bytes_or_a_text_with_a_unit(memory: int | str, memory_bytes: 
         *[({"timeout": value}, "timeout") for value in (0, -1, math.nan, math.inf, 10**400, "5", True)],
         *[({"memory": value}, "memory") for value in (0, -1, "", "much", "5 parsecs", 1.5, True, "0MB")],
         *[({"retries": value}, "retries") for value in (-1, 101, 1.0, None, True, "1")],
+        *[({"max_running": value}, "max_running") for value in (0, -1, 1.0, True, 1_000_001)],
+        *[({"max_queued": value}, "max_queued") for value in (0, -1, 1.0, True, 1_000_001)],
+        *[({"urgency": value}, "urgency") for value in (-1, 8, 1.0, None, True, "1")],
         *[({"name": value}, "name") for value in ("", "a b", "a/b", "é", "..", "x" * 101, 5)],
     ],
 )

@@ -25,7 +25,14 @@ async def test_the_tasks_are_listed_with_what_a_caller_must_know() -> None:
             "body": "json",
             "arguments": {"type": "object"},
             "result": None,
-            "limits": {"timeout_s": 60.0, "memory_bytes": None, "retries": 0},
+            "limits": {
+                "timeout_s": 60.0,
+                "memory_bytes": None,
+                "retries": 0,
+                "max_running": None,
+                "max_queued": None,
+                "urgency": 3,
+            },
             "links": {"self": "/tasks/primes", "run": "/jobs/primes"},
         }
 

@@ -157,7 +157,7 @@ async def test_a_budget_that_runs_out_in_the_queue_says_so() -> None:
     async with web_service(tasks=catalogue(timeout_s=10)) as service, service.raw() as first:
         first.send(POST)
         await service.engine.next_started()
-        answer = await service.post("primes", headers={"Request-Timeout": "0.05"})
+        answer = await service.post("primes", headers={"Request-Timeout": "0.2"})
         assert (answer.status, answer.slug, answer.json()["stage"]) == (504, "deadline-exceeded", "queued")
         assert "run;" not in answer.headers["Server-Timing"]
         assert service.engine.started.empty()

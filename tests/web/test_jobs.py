@@ -164,7 +164,7 @@ async def test_a_worker_that_writes_no_object_still_gets_its_caller_a_problem(bo
 
 async def test_a_budget_of_the_caller_ends_a_running_job() -> None:
     async with web_service() as service:
-        response = await service.post("primes", headers={"Request-Timeout": "0.05"})
+        response = await service.post("primes", headers={"Request-Timeout": "0.2"})
         assert response.status == 504
         assert response.json()["stage"] == "running"
         assert [why for _, why in service.engine.stopped] == [Reason.DEADLINE_EXCEEDED]
@@ -188,7 +188,7 @@ async def test_a_full_queue_is_told_before_the_body_is_read(unfinished_head: byt
             document = answer.json()
             assert (answer.status, document["type"]) == (503, "/problems/overloaded")
             assert document["queued"] == 1
-            assert document["expected_wait_s"] == 0.0
+            assert 0.0 < document["expected_wait_s"] < 10.0
             assert int(answer.headers["retry-after"]) >= 1
             assert answer.headers["job-id"] == document["job"]
             assert answer.headers["connection"] == "close"
@@ -249,7 +249,7 @@ async def test_the_wait_for_an_answer_is_bounded_by_nothing_but_the_limits() -> 
     async with web_service(body_timeout_s=0.01, tasks=catalogue(timeout_s=BOUND_S)) as service, service.raw() as caller:
         caller.send(b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
         job = await service.engine.next_started()
-        response = await service.post("primes", headers={"Request-Timeout": "0.05"})
+        response = await service.post("primes", headers={"Request-Timeout": "0.2"})
         assert response.status == 504
         service.engine.finish(job, result())
         assert (await caller.answer()).status == 200

@@ -21,9 +21,9 @@ _DIGEST_BYTES: Final = 16
 
 
 async def fingerprint_of(job: Job) -> str:
-    """The same for two jobs exactly if the worker would be given the same."""
+    """The same for two jobs exactly if they are of one task, with one query string and one body."""
     meta = JobMeta(*orjson.loads(job.meta))
-    digest = blake2b(orjson.dumps([job.limits.name, meta.query, meta.content_type]), digest_size=_DIGEST_BYTES)
+    digest = blake2b(orjson.dumps([job.limits.name, meta.query]), digest_size=_DIGEST_BYTES)
     body = memoryview(job.body)
     for start in range(0, len(body), _STEP_BYTES):
         if start:
