@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pickle
@@ -30,6 +31,16 @@ TWO_TASKS = """
 
     @task(name="first")
     def other(): return len(loaded)
+"""
+
+# For a file with decorators.
+HEAD = """
+import functools
+from offload.tasks.definition import task
+
+def doubled(function):
+    return functools.wraps(function)(lambda x: 2 * function(x))
+
 """
 
 
@@ -246,6 +257,57 @@ def test_two_tasks_of_one_name_are_told_with_both_places(write_file: WriteFile) 
     text = "from offload.tasks.definition import task\n@task\ndef run(): ..."
     one, two = write_file("one.py", text), write_file("two.py", f"\n{text}")
     assert "two tasks are called 'run': one.py:2 and two.py:3; give one another name" in problem_with(one, two)
+
+
+@pytest.mark.parametrize("decorators", ["@task", "@doubled\n@task", "@task\n@functools.lru_cache", "@task\n@doubled"])
+def test_two_tasks_of_one_name_in_one_file_are_told_with_both_places(write_file: WriteFile, decorators: str) -> None:
+    """The namespace has only the second, whatever stands above or below `@task`; nobody would miss the first."""
+    path = write_file("tasks.py", HEAD + 2 * f"# here\n{decorators}\ndef run(x): return x\n")
+    lines = path.read_text().splitlines()
+    one, two = (number + 1 for number, line in enumerate(lines, 1) if line == "# here")
+    assert f"two tasks are called 'run': tasks.py:{one} and tasks.py:{two}; give one" in problem_with(path)
+
+
+@pytest.mark.usefixtures("in_tmp")
+def test_a_package_that_passes_on_a_task_which_hides_another_is_told_of_it(write_file: WriteFile) -> None:
+    write_file("passes_on/__init__.py", "from passes_on.work import run")
+    write_file(
+        "passes_on/work.py",
+        "from offload.tasks.definition import task\n@task\ndef run(): ...\n@task\ndef run(x: int): ...",
+    )
+    assert "two tasks are called 'run': work.py:2 and work.py:4" in problem_with("passes_on")
+
+
+@pytest.mark.usefixtures("in_tmp")
+def test_a_module_that_was_reloaded_has_each_task_once(write_file: WriteFile) -> None:
+    """Reloading runs it once more where the tasks of before still are; they may have moved in the file meanwhile."""
+    text = "from offload.tasks.definition import task\n@task\ndef run(): ..."
+    write_file("changing.py", text)
+    assert names(served("changing")) == ["run"]
+    write_file("changing.py", f"# moved\n{text}")
+    importlib.reload(sys.modules["changing"])
+    (reloaded,) = served("changing").tasks
+    assert reloaded.place == "changing.py:3"
+
+
+@pytest.mark.usefixtures("in_tmp")
+def test_a_task_may_stand_for_one_that_was_imported(write_file: WriteFile) -> None:
+    write_file("base_tasks.py", "from offload.tasks.definition import task\n@task\ndef run(): return 'slow'")
+    path = write_file(
+        "better.py",
+        "from base_tasks import run\nfrom offload.tasks.definition import task\n@task\ndef run(): return 'fast'",
+    )
+    (loaded,) = served(path).tasks
+    assert loaded.compiled.call({}) == "fast"
+
+
+def test_a_function_that_is_decorated_twice_is_one_task(write_file: WriteFile) -> None:
+    path = write_file(
+        "tasks.py",
+        "from offload.tasks.definition import task\n@task\ndef run(): ...\nrun = task(timeout=5)(run)",
+    )
+    (loaded,) = served(path).tasks
+    assert loaded.definition.timeout_s == 5
 
 
 def test_functions_that_workers_cannot_find_are_refused() -> None:

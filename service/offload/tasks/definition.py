@@ -11,7 +11,8 @@ import inspect
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any, Final, TypeVar, overload
 
 from offload.core.job import DEFAULT_URGENCY, URGENCIES
@@ -39,6 +40,10 @@ class TaskDefinition:
     memory, None for no limit.  `retries` is how often a job whose worker died is tried again.  `max_running` and
     `max_queued` limit how many jobs of the task run and wait at once, 0 for no limit.  `urgency` is that of a job whose
     caller names none.
+
+    `lost` is the code of another task of this name, which the module defined before and lost by this definition: it
+    can no longer be found in the namespace.  None if there is none.  `module_spec` is the module's `__spec__`, a new
+    one with each reload.
     """
 
     function: Callable[..., Any]
@@ -49,6 +54,8 @@ class TaskDefinition:
     max_running: int = 0
     max_queued: int = 0
     urgency: int = DEFAULT_URGENCY
+    lost: CodeType | None = field(default=None, compare=False)
+    module_spec: object = field(default=None, compare=False, repr=False)
 
 
 @overload
@@ -91,15 +98,18 @@ def task(
     def attach(function: F) -> F:
         named = name if isinstance(name, str) else _name_of(function)
         _refuse_what_cannot_be_called(function, named)
+        checked_name = _checked_name(name, function)
         definition = TaskDefinition(
             function=function,
-            name=_checked_name(name, function),
+            name=checked_name,
             timeout_s=_checked_timeout_s(timeout, named),
             memory_bytes=_checked_memory_bytes(memory, named),
             retries=_whole_number("retries", retries, 0, MAX_RETRIES, named),
             max_running=_limit("max_running", max_running, named),
             max_queued=_limit("max_queued", max_queued, named),
             urgency=_whole_number("urgency", urgency, 0, URGENCIES - 1, named),
+            lost=_about_to_be_lost(function, checked_name),
+            module_spec=_namespace_of(function).get("__spec__"),
         )
         return _mark(function, _DEFINITION, definition, named)
 
@@ -131,6 +141,26 @@ def definition_of(value: object) -> TaskDefinition | None:
 
 def is_worker_start_hook(value: object) -> bool:
     return _attached(value, _HOOK) is True
+
+
+def _about_to_be_lost(function: Callable[..., Any], name: str) -> CodeType | None:
+    """The code of another task called `name` that the variable still stands for which `function` will be bound to.
+
+    Not one that was imported, nor one from before a reload, which runs a module once more in the namespace that it
+    had: these were made under another spec.
+    """
+    namespace = _namespace_of(function)
+    before = definition_of(namespace.get(_name_of(function)))
+    if before is None or before.name != name or before.module_spec is not namespace.get("__spec__"):
+        return None
+    written = inspect.unwrap(before.function)
+    return None if written is inspect.unwrap(function) else getattr(written, "__code__", None)
+
+
+def _namespace_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Of the module in which the function is written, whatever is wrapped around it; empty if it is not in Python."""
+    written = inspect.unwrap(function)
+    return written.__globals__ if inspect.isfunction(written) else {}
 
 
 def _attached(value: object, attribute: str) -> object:

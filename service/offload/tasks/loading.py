@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from offload.errors import TargetError
@@ -100,12 +100,10 @@ def load(targets: Sequence[Target]) -> Registry:
         module = _import(target)
         for definition in _definitions_in(module, target):
             before = definitions.setdefault(definition.name, definition)
+            if definition.lost is not None:
+                raise _two_of_one_name(target, definition, _place_of(definition.lost))
             if not _is_same(before, definition):
-                raise TargetError(
-                    target.named,
-                    f"two tasks are called {definition.name!r}: {_place(before)} and {_place(definition)}; "
-                    "give one another name: @task(name=…)",
-                )
+                raise _two_of_one_name(target, definition, _place(before))
         hooks.update(dict.fromkeys(value for value in vars(module).values() if is_worker_start_hook(value)))
     tasks = tuple(
         LoadedTask(index=index, definition=definition, place=_place(definition), compiled=CompiledTask(definition))
@@ -185,6 +183,14 @@ def _definitions_in(module: ModuleType, target: Target) -> Iterator[TaskDefiniti
         raise TargetError(target.named, f"there is no task in it; {_HOW_TO_WRITE_ONE}")
 
 
+def _two_of_one_name(target: Target, definition: TaskDefinition, place_before: str) -> TargetError:
+    return TargetError(
+        target.named,
+        f"two tasks are called {definition.name!r}: {place_before} and {_place(definition)}; "
+        "give one another name: @task(name=…)",
+    )
+
+
 def _is_same(one: TaskDefinition, other: TaskDefinition) -> bool:
     """Whether they are one function, found twice: under two names, or in a file imported under two names."""
     if one.function is other.function:
@@ -202,4 +208,8 @@ def _place(definition: TaskDefinition) -> str:
     code = _code_of(definition)
     if code is None:
         return f"in {getattr(definition.function, '__module__', 'an unknown module')}"
+    return _place_of(code)
+
+
+def _place_of(code: CodeType) -> str:
     return f"{Path(code.co_filename).name}:{code.co_firstlineno}"
