@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -20,15 +20,19 @@ _WHAT_TO_DO: Final = {
     errno.EADDRINUSE: "it is in use; stop what listens there or choose another with --port",
     errno.EACCES: "not permitted; ports below 1024 are for root, choose another with --port",
     errno.EADDRNOTAVAIL: "this machine has no such address; choose another with --host",
+    errno.EAFNOSUPPORT: "this machine has no addresses of this kind; choose another with --host",
 }
+# Where IPv6 is switched off, in the kernel or for the interface alone, "localhost" may still be ::1 as well.
+_ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 def bound_sockets(host: str, port: int, uds: str | None) -> list[socket.socket]:
-    """One for each address of `host`, and one for the path `uds`.  Raises BindError."""
+    """One for each address of `host` that this machine has, and one for the path `uds`.  Raises BindError, also if it
+    has none of them."""
     sockets: list[socket.socket] = []
     try:
-        for family, address in _addresses(host, port):
-            sockets.append(_tcp(family, address))
+        for sock in _tcp_sockets(host, port):
+            sockets.append(sock)
         if uds is not None:
             sockets.append(_unix(uds))
     except BaseException:
@@ -60,14 +64,32 @@ def shown_address(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def _tcp_sockets(host: str, port: int) -> Iterator[socket.socket]:
+    absent: BindError | None = None
+    is_any_bound = False
+    for family, address in _addresses(host, port):
+        try:
+            sock = _tcp(family, address)
+        except OSError as error:
+            told = BindError(f"{address[0]}:{address[1]}", _told(error))
+            if error.errno not in _ABSENT:
+                raise told from error
+            absent = absent or told
+            continue
+        is_any_bound = True
+        yield sock
+        if port == 0:
+            return  # with "any free port", a second address would get another one
+    if absent is not None and not is_any_bound:
+        raise absent
+
+
 def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise BindError(host, f"the name is not known ({error.strerror}); choose another with --host") from error
-    unique: list[tuple[int, Any]] = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
-    # With "any free port", a second address would get another one.
-    return unique[:1] if port == 0 else unique
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
 def _tcp(family: int, address: Any) -> socket.socket:
@@ -77,9 +99,9 @@ def _tcp(family: int, address: Any) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)
-    except OSError as error:
+    except BaseException:
         sock.close()
-        raise BindError(f"{address[0]}:{address[1]}", _told(error)) from error
+        raise
     return sock
 
 
