@@ -33,7 +33,7 @@ from offload.metrics.recorder import Recorder
 from offload.metrics.snapshot import Facts, Instruments, QueueFacts, ServiceFacts, snapshot
 from offload.settings import Settings
 from offload.tasks.catalogue import Catalogue
-from offload.tasks.loading import parse_target
+from offload.tasks.loading import Named, parse_target
 from offload.worker.spec import LoadSpec
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Service:
     Making one raises UserError for what cannot be a target.
     """
 
-    def __init__(self, targets: Iterable[str | Callable[..., Any]], settings: Settings) -> None:
+    def __init__(self, targets: Iterable[Named], settings: Settings) -> None:
         self.settings = settings
         self._workers = settings.workers or usable_cpus()
         self._load = LoadSpec(
@@ -185,19 +185,17 @@ class Service:
         return "ready" if refusal is None else refusal.reason.value
 
 
-def create_app(
-    tasks: str | Callable[..., Any] | Sequence[str | Callable[..., Any]], settings: Settings | None = None
-) -> web.Application:
+def create_app(tasks: Named | Sequence[Named], settings: Settings | None = None) -> web.Application:
     """The service as an `aiohttp.web.Application`, to run or to mount in another one (`add_subapp`).
 
-    `tasks`: functions with `@task`, files, module names, or several of them.  The workers start with the application
-    and end with it; its own shutdown drains.  Raises TargetError at once for what cannot be a target, and when the
-    application starts for what cannot be loaded.
+    `tasks`: functions with `@task`, files (by text or path), module names, or several of them.  The workers start with
+    the application and end with it; its own shutdown drains.  Raises TargetError at once for what cannot be a target,
+    and when the application starts for what cannot be loaded.
     """
     from offload.web.app import build_app
     from offload.web.parts import PARTS
 
-    several = [tasks] if isinstance(tasks, str) or callable(tasks) else tasks
+    several = [tasks] if isinstance(tasks, (str, os.PathLike)) or callable(tasks) else tasks
     service = Service(several, settings or Settings())
     app = build_app()
 

@@ -16,6 +16,7 @@ from aiohttp import web
 from offload import Settings, create_app
 from offload.errors import SettingsError, TargetError
 from offload.settings import StartMethod
+from offload.tasks.loading import Named
 from tests.faults import fault_tasks
 from tests.support.service import alive, assert_books_balance, descendants, eventually
 
@@ -24,7 +25,7 @@ MODULE = "tests.faults.fault_tasks"
 
 ONE_WORKER = Settings(workers=1, access_log=False)
 
-Tasks = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
+Tasks = Named | Sequence[Named]
 
 
 class Client:
@@ -106,9 +107,19 @@ async def test_it_runs_by_itself(start_method: StartMethod) -> None:
         ([fault_tasks.fine, fault_tasks.steady], {"fine", "steady"}),
         (MODULE, None),
         ([str(FILE)], None),
+        (FILE, None),
+        ([FILE, fault_tasks.fine], None),
         ([fault_tasks.fine, MODULE], None),
     ],
-    ids=["a function", "functions", "a module", "a file", "a function of a module and the module"],
+    ids=[
+        "a function",
+        "functions",
+        "a module",
+        "a file",
+        "a path",
+        "a path and a function of it",
+        "a function of a module and the module",
+    ],
 )
 async def test_functions_files_and_modules_are_tasks(tasks: Tasks, names: set[str] | None) -> None:
     async with running_app(create_app(tasks, ONE_WORKER)) as client:

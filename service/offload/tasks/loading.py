@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from offload.errors import TargetError
 from offload.tasks.definition import TaskDefinition, definition_of, is_worker_start_hook
@@ -22,6 +22,9 @@ from offload.tasks.importing import import_file, import_module
 
 if TYPE_CHECKING:
     from offload.tasks.signature import CompiledTask
+
+# How a target is named: a file or a module by text, a file by its path, or a function itself.
+Named: TypeAlias = str | os.PathLike[str] | Callable[..., Any]
 
 _HOW_TO_WRITE_ONE: Final = "write `from offload import task` and put `@task` above a function"
 
@@ -63,7 +66,7 @@ class Registry:
     hooks: tuple[Callable[[], object], ...]
 
 
-def parse_target(target: str | os.PathLike[str] | Callable[..., Any]) -> Target:
+def parse_target(target: Named) -> Target:
     """What `target` names: a file, a module, or a decorated function.  Raises TargetError if it can be none of them;
     whether it is really there is found out by `load`."""
     if isinstance(target, (str, os.PathLike)):
