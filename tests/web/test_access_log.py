@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 
 from offload.web import access_log
 from offload.web.access_log import AccessLog, Batch, Entry
+from offload.web.health import HealthHandlers
 from tests.support.fake_engine import FakeEngine, result
-from tests.support.web_service import web_service
+from tests.support.web_service import BOUND_S, web_service
 
 
 def batches(caplog: pytest.LogCaptureFixture) -> list[Batch]:
@@ -50,6 +52,27 @@ async def test_health_checks_have_none(caplog: pytest.LogCaptureFixture) -> None
     async with web_service() as service:
         await service.get("/health/live")
         await service.get("/health/ready")
+    assert lines(caplog) == []
+
+
+async def test_a_health_check_that_is_given_up_has_none_either(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def live(*_: object) -> None:
+        begun.set()
+        try:
+            await asyncio.Future()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(HealthHandlers, "live", live)
+    async with web_service() as service:
+        async with service.raw() as connection:
+            connection.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            await asyncio.wait_for(begun.wait(), BOUND_S)
+        await asyncio.wait_for(ended.wait(), BOUND_S)
     assert lines(caplog) == []
 
 

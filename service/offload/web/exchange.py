@@ -62,7 +62,8 @@ class Exchanges:
             except CallerGone:
                 response = web.Response(status=CLIENT_CLOSED)
             except asyncio.CancelledError:
-                self._log(exchange, CLIENT_CLOSED, 0)
+                if is_logged:
+                    self._log(exchange, CLIENT_CLOSED, 0)
                 raise
             except Exception as error:
                 response = self._bug(exchange, error)
