@@ -1,4 +1,4 @@
-"""Around every test: nothing may be left behind."""
+"""Around every test, and around every module of tests: nothing may be left behind."""
 
 from __future__ import annotations
 
@@ -13,13 +13,27 @@ def pytest_configure() -> None:
     mark_environment()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left_behind_by_a_module() -> Iterator[None]:
+    """Fails the last test of a module if something is left of what fixtures of that scope hold, or of their loop.
+
+    A loop that a whole module shares is closed after its last test, and only then is it known which of its asyncio
+    tasks nobody has ended.
+    """
+    yield from _checked()
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
     """Fails a test that leaves a process, thread, descriptor, shared memory or asyncio task.
 
-    Being automatic it is set up before all other fixtures of a test, and torn down after them.  What fixtures of a
-    wider scope hold was there before.
+    What fixtures of a wider scope hold was there before.
     """
+    yield from _checked()
+
+
+def _checked() -> Iterator[None]:
+    """Being automatic, both are set up before all other fixtures of their scope, and torn down after them."""
     before = take_stock()
     with tasks_left_to_runners() as tasks:
         yield

@@ -121,3 +121,33 @@ def test_a_test_that_leaves_something_fails(suite: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(
         ["*ERROR at teardown of test_leaves_a_task*", "left behind:", "asyncio task left behind*"]
     )
+
+
+def test_a_module_whose_loop_is_left_with_a_task_fails(suite: pytest.Pytester) -> None:
+    """The task outlives the test that made it, as it may; nobody has ended it when the module's loop is closed."""
+    suite.makepyfile(
+        """
+        import asyncio, pytest, pytest_asyncio
+
+        pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+        @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+        async def ended():
+            task = asyncio.create_task(asyncio.Event().wait(), name="ended by its fixture")
+            yield
+            task.cancel()
+            await asyncio.wait([task])
+
+        async def test_leaves_a_task():
+            asyncio.create_task(asyncio.Event().wait(), name="left behind")
+
+        async def test_is_the_last():
+            assert "left behind" in {task.get_name() for task in asyncio.all_tasks()}
+        """
+    )
+    result = suite.runpytest_subprocess()
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*ERROR at teardown of test_is_the_last*", "left behind:", "asyncio task left behind*"]
+    )
+    result.stdout.no_fnmatch_line("*ended by its fixture*")

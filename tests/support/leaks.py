@@ -25,6 +25,9 @@ MARK_VARIABLE: Final = "PYTEST_LEAK_CHECK"
 _PROC: Final = Path("/proc")
 _SHARED_MEMORY: Final = Path("/dev/shm")
 _SHARED: Final = "shared memory "
+# The standard library's own, whatever stands in for it at the time.
+_CANCEL_ALL: Final[Callable[[asyncio.AbstractEventLoop], None]] = vars(asyncio.runners)["_cancel_all_tasks"]
+
 # What has been told to end takes a moment to be gone, on a busy machine a long one.
 _SETTLE_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.01
@@ -85,19 +88,22 @@ def left_since(before: Stock, settle_s: float = _SETTLE_S) -> list[str]:
 
 @contextmanager
 def tasks_left_to_runners() -> Iterator[list[str]]:
-    """Collects the asyncio tasks that still ran when their loop's runner was closed, which cancels them silently."""
+    """Collects the asyncio tasks that still ran when their loop's runner was closed, which cancels them silently.
+
+    May be nested: a task is collected once, by the innermost that is open when its runner closes.
+    """
     left: list[str] = []
-    cancel_all: Callable[[asyncio.AbstractEventLoop], None] = vars(asyncio.runners)["_cancel_all_tasks"]
+    outer = vars(asyncio.runners)["_cancel_all_tasks"]
 
     def note_and_cancel(loop: asyncio.AbstractEventLoop) -> None:
         left.extend(f"asyncio task {task.get_name()}: {task.get_coro()}" for task in asyncio.all_tasks(loop))
-        cancel_all(loop)
+        _CANCEL_ALL(loop)
 
     vars(asyncio.runners)["_cancel_all_tasks"] = note_and_cancel
     try:
         yield left
     finally:
-        vars(asyncio.runners)["_cancel_all_tasks"] = cancel_all
+        vars(asyncio.runners)["_cancel_all_tasks"] = outer
 
 
 def _descriptors() -> Iterator[tuple[str, str]]:
