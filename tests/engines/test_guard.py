@@ -14,7 +14,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from offload.engines.supervised.guard import _end_all
 from offload.engines.supervised.guarding import Guarding
+from offload.engines.supervised.proctree import read
 from tests.engines.process_trees import SERVICE, are_gone, eventually, tree
 
 NOBODY = 999_999_999  # higher than any process id can be
@@ -71,12 +73,25 @@ def test_it_finds_by_the_mark_what_nobody_told_it_of(mark: str) -> None:
         assert are_gone([lost.pids["a"]])
 
 
-def test_it_does_not_take_a_later_process_of_the_same_id_for_a_worker(mark: str) -> None:
+@pytest.mark.parametrize(("ticks_before", "is_ended"), [(0, True), (1, False)], ids=["the worker", "a later process"])
+def test_it_does_not_take_a_later_process_of_the_same_id_for_a_worker(
+    mark: str, ticks_before: int, is_ended: bool
+) -> None:
+    """An id that comes again cannot be had to order, so this says when the worker of that id had started."""
+    with tree("sleep()", count=1) as one:
+        info = read(one.root)
+        assert info is not None
+        _end_all({one.root: info.start_ticks - ticks_before}, mark.encode())
+        assert are_gone([one.root]) == is_ended
+
+
+def test_it_is_told_of_workers_that_are_gone_already(mark: str) -> None:
     with guard(mark) as one, tree("sleep()", count=1) as worker:
         tell(one, f"+{NOBODY}")
-        tell(one, f"-{worker.root}")
+        tell(one, f"-{NOBODY}")
+        tell(one, f"+{worker.root}")
         assert hang_up(one) == 0
-        assert not are_gone([worker.root])
+        assert are_gone([worker.root])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
