@@ -12,6 +12,9 @@ import time
 import offload
 from offload import task
 
+# Of the tasks that never end.  A test that needs them to go on says how long.
+LIMIT_S = float(os.environ.get("FAULT_LIMIT_S", "0.3"))
+
 
 @task
 def fine(x: int = 1) -> int:
@@ -69,24 +72,24 @@ def close_everything() -> None:
     os.closerange(0, 4096)
 
 
-@task(timeout=1)
+@task(timeout=LIMIT_S)
 def stop_self() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-@task(timeout=1)
+@task(timeout=LIMIT_S)
 def endless() -> None:
     while True:
         pass
 
 
-@task(timeout=1)
+@task(timeout=LIMIT_S)
 def endless_in_c() -> None:
     """Holds the GIL: `ctypes.PyDLL` does not let go of it."""
     ctypes.PyDLL(None).sleep(1000)
 
 
-@task(timeout=1)
+@task(timeout=LIMIT_S)
 def deaf() -> None:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_IGN)
@@ -94,7 +97,7 @@ def deaf() -> None:
         pass
 
 
-@task(timeout=1)
+@task(timeout=LIMIT_S)
 def swallow() -> None:
     while True:
         try:
@@ -115,7 +118,7 @@ def grandchild_holds_channel(mode: str) -> int:
     return os.getpid()
 
 
-@task(timeout=1)
+@task(timeout=LIMIT_S)
 def grandchild_leaves_group() -> None:
     """A double fork into a session of its own, burning a core, while its origin runs into its limit."""
     if os.fork() == 0:
@@ -244,7 +247,7 @@ def set_session() -> str:
     return "new"
 
 
-@task(timeout=1)
+@task(timeout=LIMIT_S)
 def child_sets_session() -> None:
     if os.fork() == 0:
         os.setsid()

@@ -10,16 +10,21 @@ import asyncio
 import contextlib
 import os
 import re
+import secrets
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import aiohttp
 
 BOUND_S = 30.0  # about "does it ever", on a busy machine
+
+# Stands in the environment of a service and so of all that ever comes of it, forks of itself included: whoever lost its
+# parents is still known.
+_MARK_VARIABLE: Final = "TESTED_SERVICE"
 
 
 async def eventually(what: str, condition: Callable[[], Awaitable[Any]], bound_s: float = BOUND_S) -> Any:
@@ -35,9 +40,10 @@ async def eventually(what: str, condition: Callable[[], Awaitable[Any]], bound_s
 
 
 class RunningService:
-    def __init__(self, process: asyncio.subprocess.Process, start_method: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, start_method: str, mark: str) -> None:
         self.process = process
         self.start_method = start_method
+        self._mark = mark.encode()
         self.pid = process.pid
         self.log: list[str] = []
         self.base = ""
@@ -50,18 +56,19 @@ class RunningService:
         command = [sys.executable, "-m", "offload", "serve", *map(str, arguments)]
         if not any(str(argument) in ("--uds", "--port") for argument in arguments):
             command += ["--port", "0"]
+        mark = secrets.token_hex(8)
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **(env or {}), _MARK_VARIABLE: mark},
             start_new_session=True,
             limit=1 << 20,
         )
         names = list(map(str, arguments))
         method = names[names.index("--start-method") + 1] if "--start-method" in names else "forkserver"
-        service = cls(process, method)
+        service = cls(process, method, f"{_MARK_VARIABLE}={mark}")
         done, _ = await asyncio.wait(
             [service._serving, service._reader], timeout=BOUND_S, return_when=asyncio.FIRST_COMPLETED
         )
@@ -116,6 +123,14 @@ class RunningService:
         """Everything that descends from the service, by id, with its command line."""
         return descendants(self.pid)
 
+    def remains(self) -> set[int]:
+        """What has come of the service and runs, wherever it is by now, without the service itself."""
+        return {pid for pid in alive(_marked(self._mark)) if pid != self.pid}
+
+    def strays(self) -> set[int]:
+        """What has come of the service and descends from it no more."""
+        return self.remains() - self.processes().keys()
+
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
@@ -123,7 +138,6 @@ class RunningService:
     async def stop(self) -> int:
         """SIGTERM; returns the exit code when it has ended."""
         await self.http.close()
-        family = set(self.processes())
         if self.process.returncode is None:
             self.process.terminate()
         try:
@@ -133,11 +147,16 @@ class RunningService:
             raise AssertionError("the service did not stop:\n" + "\n".join(self.log[-50:])) from None
         await self._reader
 
-        async def is_gone() -> bool:
-            return not alive(family)
-
-        await eventually("nothing of the service is left", is_gone)
+        await self.is_gone()
         return code
+
+    async def is_gone(self, bound_s: float = BOUND_S) -> None:
+        """Waits until nothing of an ended service is left."""
+
+        async def is_nothing_left() -> bool:
+            return not self.remains()
+
+        await eventually("nothing of the service is left", is_nothing_left, bound_s)
 
 
 class Answer:
@@ -192,6 +211,16 @@ def descendants(root: int) -> dict[int, str]:
             with contextlib.suppress(OSError):
                 found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
             ends.append(pid)
+    return found
+
+
+def _marked(mark: bytes) -> set[int]:
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):  # gone, or somebody else's
+                if mark in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
+                    found.add(int(name))
     return found
 
 
