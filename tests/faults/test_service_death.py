@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.service import RunningService, alive, eventually
+from tests.support.service import RunningService, eventually
 
 TASKS = Path(__file__).with_name("fault_tasks.py")
 
@@ -17,60 +19,61 @@ TASKS = Path(__file__).with_name("fault_tasks.py")
 GONE_WITHIN_S = 2.0
 
 
-async def busy_service(*arguments: str) -> tuple[RunningService, list[asyncio.Task[object]]]:
-    service = await RunningService.start(TASKS, "--workers", "2", *arguments)
+@contextlib.asynccontextmanager
+async def busy_service(*arguments: str) -> AsyncIterator[RunningService]:
+    """One of its jobs is a double fork in a session of its own, burning a core, the other in C under the GIL."""
+    service = await RunningService.start(TASKS, "--workers", "2", *arguments, env={"FAULT_LIMIT_S": "100"})
     await service.ready()
-    jobs: list[asyncio.Task[object]] = [
-        asyncio.create_task(service.job("grandchild_leaves_group", {})),
-        asyncio.create_task(service.job("endless_in_c")),
-    ]
+    jobs = [asyncio.create_task(service.job(name)) for name in ("grandchild_leaves_group", "endless_in_c")]
 
     async def both_run() -> bool:
         return bool((await service.stats())["jobs"]["running"] == len(jobs))
 
+    async def is_escaped() -> bool:
+        return bool(escaped(service))
+
     await eventually("both jobs run", both_run)
-    return service, jobs
+    await eventually("the grandchild has left", is_escaped)
+    try:
+        yield service
+    finally:
+        service.kill()
+        await asyncio.gather(*jobs, return_exceptions=True)
+        await service.http.close()
+        await service.process.wait()
+        await service._reader
 
 
-async def end_of(service: RunningService, jobs: list[asyncio.Task[object]]) -> None:
-    await asyncio.gather(*jobs, return_exceptions=True)
-    await service.http.close()
-    await service.process.wait()
-    await service._reader
+def escaped(service: RunningService) -> set[int]:
+    """Processes of the service in a session that is none of its processes': whoever had made it is gone."""
+    family = service.remains() | {service.pid}
+    sessions = {}
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):
+            sessions[pid] = os.getsid(pid)
+    return {pid for pid, session in sessions.items() if session not in family}
 
 
 @pytest.mark.parametrize("start_method", ["forkserver", "spawn", "fork"])
 async def test_nothing_outlives_a_killed_service(start_method: str) -> None:
-    """`kill -9` while jobs run, one of them a double fork in a session of its own, one in C under the GIL."""
-    service, jobs = await busy_service("--start-method", start_method)
-    family = set(service.processes())
-    assert len(family) >= 5
-    service.kill()
+    async with busy_service("--start-method", start_method) as service:
+        service.kill()
+        await service.is_gone(GONE_WITHIN_S)
 
-    async def is_gone() -> bool:
-        return not alive(family)
 
-    await eventually("nothing of the service is left", is_gone, bound_s=GONE_WITHIN_S)
-    await end_of(service, jobs)
+def guards(service: RunningService) -> list[int]:
+    return [pid for pid, command in service.processes().items() if "guard import main" in command]
 
 
 async def test_a_killed_guard_is_replaced() -> None:
     """The guard that ends what a killed service leaves may be killed itself: the next one knows the workers too."""
-    service, jobs = await busy_service()
-    guards = [pid for pid, command in service.processes().items() if "guard import main" in command]
-    assert len(guards) == 1
-    os.kill(guards[0], signal.SIGKILL)
+    async with busy_service() as service:
+        (guard,) = guards(service)
+        os.kill(guard, signal.SIGKILL)
 
-    async def is_replaced() -> bool:
-        now = [pid for pid, command in service.processes().items() if "guard import main" in command]
-        return bool(now) and now != guards
+        async def is_replaced() -> bool:
+            return guards(service) not in ([], [guard])
 
-    await eventually("another guard", is_replaced)
-    family = set(service.processes())
-    service.kill()
-
-    async def is_gone() -> bool:
-        return not alive(family)
-
-    await eventually("nothing of the service is left", is_gone, bound_s=GONE_WITHIN_S)
-    await end_of(service, jobs)
+        await eventually("another guard", is_replaced)
+        service.kill()
+        await service.is_gone(GONE_WITHIN_S)
