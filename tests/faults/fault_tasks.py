@@ -35,6 +35,12 @@ def steady(ms: int) -> int:
     return os.getpid()
 
 
+@task(timeout=1)
+def brief() -> None:
+    """A moment of work: if it is stopped in the middle, its limit ends it soon."""
+    steady(10)
+
+
 @task
 def where() -> dict[str, object]:
     job = offload.current_job()
