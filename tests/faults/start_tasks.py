@@ -1,9 +1,10 @@
-"""Tasks whose worker start does what the environment variable START_FAULT says."""
+"""Tasks whose worker start does what a file says that is named after its lane, in the folder START_FAULTS."""
 
 from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 from offload import current_lane, on_worker_start, task
 
@@ -12,19 +13,19 @@ LANES: list[int | None] = []
 
 @on_worker_start
 def begin() -> None:
-    LANES.append(current_lane())
-    path = os.environ.get("START_FAULT_WHILE", "")
-    if path and not os.path.exists(path):
-        return
-    match os.environ.get("START_FAULT"):
+    lane = current_lane()
+    LANES.append(lane)
+    file = Path(os.environ["START_FAULTS"], str(lane))
+    match file.read_text() if file.exists() else "":
         case "raise":
             raise ValueError("the model is missing")
         case "exit":
             raise SystemExit(3)
         case "die":
             os._exit(9)
-        case "hang":
-            time.sleep(1000)
+        case "hang":  # for what it waits comes when the fault ends
+            while file.exists():
+                time.sleep(0.01)
 
 
 @task
