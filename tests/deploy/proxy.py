@@ -10,22 +10,18 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import aiohttp
-import pytest
 
 from tests.deploy.files import NGINX_SITE
+from tests.support.programs import needed_program
 from tests.support.raw_http import RawConnection
 
 BOUND_S: Final = 30.0
-
-# Where nginx is to be there, its absence must not look like success.
-REQUIRE_NGINX: Final = "REQUIRE_NGINX"
 
 _MAIN: Final = """\
 daemon off;
@@ -47,15 +43,8 @@ http {{
 
 
 def nginx_program() -> str:
-    """The program's path.  Skips the test where there is none, or fails it where `REQUIRE_NGINX` is set."""
-    # Debian has it where only root looks.
-    program = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
-    if program is None:
-        reason = "nginx is not installed: deploy/nginx/offload.conf is NOT tested (apt install nginx-light)"
-        if os.environ.get(REQUIRE_NGINX):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return program
+    """The program's path; without it the test is skipped, or fails."""
+    return needed_program("nginx", "deploy/nginx/offload.conf is NOT tested (apt install nginx-light)")
 
 
 class Proxy:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +17,7 @@ import aiohttp
 import pytest
 
 from tests.project.readme_text import Command, code_spans, commands, expanded, files, rows, section
+from tests.support.programs import needed_program
 from tests.support.service import BOUND_S, eventually, serving
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -27,7 +27,10 @@ ADDRESS = "localhost:8080"
 MARK = "--- end of command ---"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the README's commands are those of curl")
+
+@pytest.fixture
+def curl() -> str:
+    return needed_program("curl", "the README's commands are NOT tested (apt install curl)")
 
 
 def write_files(text: str, directory: Path) -> list[Path]:
@@ -51,7 +54,7 @@ async def outputs(typed: list[Command], base: str, directory: Path) -> list[str]
     return printed.decode("utf-8").replace("\r\n", "\n").split(f"{MARK}\n")[:-1]
 
 
-@needs_curl
+@pytest.mark.usefixtures("curl")
 @pytest.mark.parametrize("title", ["offload", "Write tasks", "Call them"])
 async def test_the_commands_of_a_section_print_what_it_shows(title: str, tmp_path: Path) -> None:
     text = section(README, title)
