@@ -284,9 +284,12 @@ class FakeEngine:
 
     def check_same_slots(self) -> None:
         """The scheduler sees every slot as it is, with the jobs that it has."""
-        slots = self._scheduler.slots.values()
-        assert {slot.id: slot.state for slot in slots} == {one.slot: one.seen_as for one in self._workers.values()}
-        assert {slot.id: slot.jobs() for slot in slots} == {one.slot: one.jobs() for one in self._workers.values()}
+        slots = self._scheduler.slots
+        assert slots.keys() == self._workers.keys()
+        for slot_id, worker in self._workers.items():
+            slot = slots[slot_id]
+            assert slot.state is worker.seen_as, f"{slot!r} is {worker.seen_as}"
+            assert slot.jobs() == worker.jobs(), f"{slot!r} has {worker.jobs()!r}"
 
     def check_all_back(self) -> None:
         """No slot is lost: as many as in the beginning, each with an idle worker."""

@@ -35,6 +35,12 @@ class State(Enum):
     DEAD = auto()
 
 
+# Looked up once: until Python 3.12 it costs more than a call to reach into an enum.
+_UP: Final = State.UP
+_BUSY: Final = SlotState.BUSY
+_IDLE: Final = SlotState.IDLE
+
+
 class Run:
     """One job in the hands of a worker.  Instants; infinity is never.  `is_held`: neither answered nor given up."""
 
@@ -76,11 +82,9 @@ class Worker:
     @property
     def seen_as(self) -> SlotState:
         """What the scheduler must think of its slot."""
-        if self.state in (State.STARTING, State.DEAD):
-            return SlotState.ABSENT
-        if self.state is State.STOPPING:
-            return SlotState.STOPPING
-        return SlotState.BUSY if self.runs else SlotState.IDLE
+        if self.state is _UP:
+            return _BUSY if self.runs else _IDLE
+        return SlotState.STOPPING if self.state is State.STOPPING else SlotState.ABSENT
 
     def jobs(self) -> list[Job]:
         return [run.job for run in self.runs]

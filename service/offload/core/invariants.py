@@ -7,6 +7,7 @@ They change nothing.  `Scheduler.check_invariants` calls them for simulations an
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Mapping
+from typing import Final
 
 from offload.core.admission import Load
 from offload.core.deadlines import Deadlines
@@ -14,27 +15,33 @@ from offload.core.job import Job, SlotId
 from offload.core.queue import JobQueue
 from offload.core.slot import Slot, SlotState
 
+# Looked up once, as in `slot`: a simulation asks a thousand slots a thousand times.
+_ABSENT: Final = SlotState.ABSENT
+_BUSY: Final = SlotState.BUSY
+_STOPPING: Final = SlotState.STOPPING
+
 
 def check_slots(slots: Mapping[SlotId, Slot], idle: Collection[SlotId], load: Load) -> None:
     for slot in slots.values():
         _check_slot(slot, idle)
     assert slots.keys() >= set(idle), "a slot is known as idle and not known at all"
-    present = sum(slot.state is not SlotState.ABSENT for slot in slots.values())
+    present = sum(slot.state is not _ABSENT for slot in slots.values())
     assert load.present_slots == present, f"{load.present_slots} slots are said to have a worker, {present} have"
 
 
 def _check_slot(slot: Slot, idle: Container[SlotId]) -> None:
-    is_occupied = slot.state in (SlotState.BUSY, SlotState.STOPPING)
-    assert (slot.job is not None) == is_occupied, f"{slot!r}: job and state differ"
+    state, job = slot.state, slot.job
+    is_occupied = state is _BUSY or state is _STOPPING
+    assert (job is not None) == is_occupied, f"{slot!r}: job and state differ"
     assert (slot.id in idle) == slot.is_idle, f"{slot!r}: idle and not known as such, or the reverse"
-    if slot.job is None:
+    if job is None:
         return
-    assert slot.job.slot == slot.id, f"{slot!r}: its job believes to be elsewhere"
-    if slot.state is SlotState.BUSY:
+    assert job.slot == slot.id, f"{slot!r}: its job believes to be elsewhere"
+    if state is _BUSY:
         # An ended job may be there for as long as its answer takes, if the worker has gone on to the next.
-        assert slot.job.is_running or slot.behind, f"{slot!r}: busy with an ended job"
+        assert job.is_running or slot.behind, f"{slot!r}: busy with an ended job"
     else:
-        assert slot.job.is_settled, f"{slot!r}: stopping an open job"
+        assert job.is_settled, f"{slot!r}: stopping an open job"
         assert not slot.behind, f"{slot!r}: stopping under jobs that wait in it"
 
 
