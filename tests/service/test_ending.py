@@ -80,7 +80,7 @@ async def test_delete_ends_the_work_and_tells_its_caller() -> None:
 async def test_a_waiting_job_is_taken_out_and_the_running_one_goes_on() -> None:
     async with serving(TASKS, "--workers", "1") as service:
         await service.ready()
-        first = asyncio.create_task(service.job("steady", {"ms": 1200}))
+        first = asyncio.create_task(service.job("steady", {"ms": 600}))
         worker = await running(service, "steady")
         second = asyncio.create_task(service.job("steady", {"ms": 1}))
         third = await service.job("steady", {"ms": 1}, **{"Request-Timeout": "0.1"})

@@ -31,7 +31,7 @@ async def drains(service: RunningService) -> None:
 async def test_running_and_queued_jobs_finish_and_new_ones_are_refused(number: signal.Signals) -> None:
     async with serving(TASKS, "--workers", "1") as service:
         await service.ready()
-        jobs = [asyncio.create_task(service.job("steady", {"ms": 1000})) for _ in range(2)]
+        jobs = [asyncio.create_task(service.job("steady", {"ms": 400})) for _ in range(2)]
         await running(service, 1)
         service.process.send_signal(number)
         await drains(service)

@@ -52,11 +52,11 @@ async def test_retiring_workers_lose_no_job(start_method: str) -> None:
         TASKS, "--workers", "2", "--max-jobs-per-worker", "3", "--start-method", start_method
     ) as service:
         await service.ready()
-        answers = await asyncio.gather(*(service.job("where") for _ in range(30)))
+        answers = await asyncio.gather(*(service.job("where") for _ in range(18)))
         assert {answer.status for answer in answers} == {200}
         assert max(Counter(answer.json()["pid"] for answer in answers).values()) <= 3
         stats = await service.ready()
-        assert stats["pool"]["restarts"]["retire"] >= 8
+        assert stats["pool"]["restarts"]["retire"] >= 4
         assert stats["pool"]["restarts"]["crash"] == 0
 
 
