@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.leaks import left_since, mark_environment, take_stock, tasks_left_to_runners
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     mark_environment()
+    _keep_bytecode(config.rootpath / ".pytest_cache" / "bytecode")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,6 +33,12 @@ def nothing_is_left_behind() -> Iterator[None]:
     What fixtures of a wider scope hold was there before.
     """
     yield from _checked()
+
+
+def _keep_bytecode(folder: Path) -> None:
+    """Where Python writes none beside the sources, every service that a test starts would compile all of them anew."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
 
 
 def _checked() -> Iterator[None]:
