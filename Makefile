@@ -36,6 +36,12 @@ check: $(VENV)/.installed-dev ## Lint, check formatting, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# "make bench overload" is "make bench SCENARIOS=overload": what stands behind bench is no goal of its own.
+ifeq (bench,$(firstword $(MAKECMDGOALS)))
+SCENARIOS ?= $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+$(eval $(SCENARIOS):;@:)
+endif
+
 bench: $(VENV)/.installed-serve ## Measure, and print a table
 	$(BIN)/python -m offload.bench $(SCENARIOS)
 

@@ -72,7 +72,7 @@ def test_the_same_seed_is_the_same_life() -> None:
 
 
 def test_a_million_jobs_on_a_thousand_slots(long_life: LongLife) -> None:
-    """The last one here: it has run all the while, see `long_life`."""
+    """The last test of all: it has run all the while, see `long_life`."""
     reasons, happenings = long_life.wait()
     assert reasons == set(Reason) - FOUND_BY_WORKERS
     assert happenings == HAPPENINGS

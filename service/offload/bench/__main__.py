@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import orjson
 
-from offload.bench import health, jobs, recover, report
+from offload.bench import health, jobs, overload, recover, report
 from offload.bench.children import BenchError
 from offload.bench.options import DEFAULT_ROUNDS, DEFAULT_SECONDS, Options
 from offload.bench.report import Report
@@ -25,6 +25,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Options], Report]]] = {
     "jobs": jobs.run,
     "health": health.run,
     "recover": recover.run,
+    "overload": overload.run,
 }
 
 _MAX_ROUNDS: Final = 100
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # SIGTERM as Ctrl-C: an exception, so that servers and loads are ended on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _run(asked.scenarios or list(SCENARIOS), Options(rounds=asked.rounds, seconds=asked.seconds), asked.json)
+        options = Options(rounds=asked.rounds, seconds=asked.seconds)
+        _run(asked.scenarios or list(SCENARIOS), options, json_path=asked.json, drawings_path=asked.drawings)
     except (BenchError, OSError) as error:
         print(f"offload.bench: {error}", file=sys.stderr)
         return _EXIT_FAILED
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(scenarios: Sequence[str], options: Options, json_path: Path | None) -> None:
+def _run(scenarios: Sequence[str], options: Options, *, json_path: Path | None, drawings_path: Path | None) -> None:
     facts = report.machine()
     print(f"# offload: benchmark\n\n{report.machine_line(facts)}\n", flush=True)
     document: dict[str, Any] = {"machine": facts, "options": options, "scenarios": {}}
@@ -57,6 +59,9 @@ def _run(scenarios: Sequence[str], options: Options, json_path: Path | None) -> 
         made = SCENARIOS[name](options)
         print(made.markdown(), flush=True)
         document["scenarios"][name] = made.data
+        if drawings_path is not None:
+            for file_name, drawing in made.drawings.items():
+                (drawings_path / file_name).write_text(drawing, encoding="utf-8")
     if json_path is not None:
         json_path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
@@ -73,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=_rounds, default=DEFAULT_ROUNDS, help="turns of each system (%(default)s)")
     parser.add_argument("--seconds", type=_seconds, default=DEFAULT_SECONDS, help="length of a load (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all figures to this file")
+    parser.add_argument("--drawings", type=Path, metavar="FOLDER", help="write what is drawn (SVG) to this folder")
     return parser
 
 

@@ -17,12 +17,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Generic, TypeVar
 
 import orjson
 
 from offload.bench import cpu
 from offload.bench.load import HOST, LAST_ANSWERS_S, LoadPlan, LoadResult
+from offload.bench.open_load import OpenPlan, OpenResult
 from offload.errors import OffloadError
 
 _READY_S: Final = 30.0
@@ -32,6 +33,8 @@ _ANSWER_S: Final = 30.0
 _START_LOAD_S: Final = 30.0
 _POLL_S: Final = 0.01
 _SHOWN_LOG_BYTES: Final = 2_000
+
+R = TypeVar("R")
 
 NOOP_BODY: Final = '{"x": 1}'
 
@@ -122,35 +125,45 @@ def running(name: str, *, workers: int) -> Iterator[Server]:
             server.stop()
 
 
-class RunningLoad:
-    """A load generator at work."""
+class RunningLoad(Generic[R]):
+    """A load generator at work, for so many seconds; `read` makes its result of what it prints."""
 
-    def __init__(self, plan: LoadPlan, process: subprocess.Popen[bytes]) -> None:
-        self._plan = plan
+    def __init__(self, process: subprocess.Popen[bytes], seconds: float, read: Callable[[bytes], R]) -> None:
         self._process = process
+        self._seconds = seconds
+        self._read = read
 
-    def result(self) -> LoadResult:
+    def result(self) -> R:
         """Waits for its end."""
         try:
-            output, errors = self._process.communicate(
-                timeout=self._plan.seconds + LAST_ANSWERS_S + _START_LOAD_S,
-            )
+            output, errors = self._process.communicate(timeout=self._seconds + LAST_ANSWERS_S + _START_LOAD_S)
         except subprocess.TimeoutExpired:
             raise BenchError("the load generator does not end") from None
         if self._process.returncode:
             raise BenchError(f"the load generator has failed: {errors.decode('utf-8', 'replace').strip()}")
-        return LoadResult.from_json(output)
+        return self._read(output)
 
 
 @contextmanager
-def start_load(plan: LoadPlan) -> Iterator[RunningLoad]:
-    """The load begins as soon as all of its connections stand."""
-    process = _start(
-        "offload.bench.load", orjson.dumps(asdict(plan)).decode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+def start_load(plan: LoadPlan) -> Iterator[RunningLoad[LoadResult]]:
+    """A closed loop of callers; the load begins as soon as all of its connections stand."""
+    with _generator("offload.bench.load", plan) as process:
+        yield RunningLoad(process, plan.seconds, LoadResult.from_json)
+
+
+@contextmanager
+def start_open_load(plan: OpenPlan) -> Iterator[RunningLoad[OpenResult]]:
+    """Callers who come whatever happens."""
+    with _generator("offload.bench.open_load", plan) as process:
+        yield RunningLoad(process, plan.seconds, OpenResult.from_json)
+
+
+@contextmanager
+def _generator(module: str, plan: LoadPlan | OpenPlan) -> Iterator[subprocess.Popen[bytes]]:
+    process = _start(module, orjson.dumps(asdict(plan)).decode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with process:  # closes the pipes, and waits
         try:
-            yield RunningLoad(plan, process)
+            yield process
         finally:
             process.kill()
 

@@ -26,11 +26,12 @@ _ONE_DIGIT_FROM: Final = 10
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """`paragraphs` is Markdown; `data` has the same figures, ready for JSON."""
+    """`paragraphs` is Markdown; `data` has the same figures, ready for JSON; `drawings` are SVG, by file name."""
 
     title: str
     paragraphs: list[str] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
+    drawings: dict[str, str] = field(default_factory=dict)
 
     def markdown(self) -> str:
         return "\n\n".join([f"## {self.title}", *self.paragraphs]) + "\n"

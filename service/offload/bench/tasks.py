@@ -30,6 +30,21 @@ def burn(ms: float) -> float:
     return ms
 
 
+@task
+def burn_1_ms() -> float:
+    return burn(1.0)
+
+
+@task
+def burn_100_ms() -> float:
+    return burn(100.0)
+
+
+@task
+def burn_2_s() -> float:
+    return burn(2000.0)
+
+
 @task(timeout=HANG_LIMIT_S)
 def hang() -> None:
     """Never ends by itself, and keeps a core busy."""

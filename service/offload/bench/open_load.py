@@ -1,0 +1,230 @@
+"""The load generator of `overload`: `python -m offload.bench.open_load PLAN`.
+
+Lives here: an open loop.  Requests are sent at their instants, whether or not earlier ones are answered, as strangers
+do; a caller whose budget is over hangs up.  Connections are kept for the next request.  A process of its own, bounded
+in time and number; `children` starts it, plan and result travel as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Self, cast
+
+import orjson
+
+from offload.bench.event_loop import loop_factory
+from offload.bench.figures import Percentiles
+from offload.bench.load import HOST, read_answer
+
+# More callers than this at a time would be more than a server of this machine ever sees; they count as not answered.
+_MOST_CONNECTIONS: Final = 4_000
+_MS_PER_S: Final = 1e3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenPlan:
+    """POSTs of `body`, at random instants, `per_s` of them on average, for `seconds`; each waits for `budget_s`."""
+
+    port: int
+    path: str
+    body: str
+    per_s: float
+    seconds: float
+    budget_s: float
+
+    def request(self) -> bytes:
+        body = self.body.encode()
+        lines = [
+            f"POST {self.path} HTTP/1.1",
+            f"Host: {HOST}:{self.port}",
+            f"Request-Timeout: {self.budget_s:g}",
+            f"Content-Length: {len(body)}",
+        ]
+        return "\r\n".join([*lines, "", ""]).encode("ascii") + body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenResult:
+    """What became of `sent` requests: `good` had their 200 in time, `statuses` counts all answers that came in time,
+    `given_up` had none.  `refusal` is how long a 503 took."""
+
+    sent: int
+    good: int
+    statuses: dict[str, int]
+    given_up: int
+    served: Percentiles
+    refusal: Percentiles
+    seconds: float
+    cpu_s: float
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        fields = orjson.loads(data)
+        return cls(**{**fields, **{name: Percentiles(**fields[name]) for name in ("served", "refusal")}})
+
+    @property
+    def good_per_s(self) -> float:
+        return self.good / self.seconds
+
+
+class OpenLoad:
+    """One run of a plan: what all callers share."""
+
+    def __init__(self, plan: OpenPlan) -> None:
+        self.plan = plan
+        self.request = plan.request()
+        self.idle: list[_Caller] = []
+        self._statuses: Counter[int] = Counter()
+        self._durations_ms: dict[int, list[float]] = {}
+        self._callers = 0
+        self._open = 0
+        self._sent = 0
+        self._given_up = 0
+        self._is_sending = True
+        self._is_over = asyncio.Event()
+
+    async def run(self) -> OpenResult:
+        """Sends, and waits until nobody waits any more."""
+        began_cpu_s, began_s = time.process_time(), time.perf_counter()
+        chance = random.Random(0)
+        at_s = 0.0
+        while at_s < self.plan.seconds:
+            await asyncio.sleep(max(0.0, began_s + at_s - time.perf_counter()))
+            self._send()
+            at_s += chance.expovariate(self.plan.per_s)
+        self._is_sending = False
+        if self._open:
+            await self._is_over.wait()
+        for caller in self.idle:
+            caller.abort()
+        return OpenResult(
+            sent=self._sent,
+            good=self._statuses[200],
+            statuses={str(status): count for status, count in sorted(self._statuses.items())},
+            given_up=self._given_up,
+            served=Percentiles.of(self._durations_ms.get(200, [])),
+            refusal=Percentiles.of(self._durations_ms.get(503, [])),
+            seconds=self.plan.seconds,
+            cpu_s=time.process_time() - began_cpu_s,
+        )
+
+    def answered(self, status: int, duration_s: float) -> None:
+        self._statuses[status] += 1
+        self._durations_ms.setdefault(status, []).append(duration_s * _MS_PER_S)
+        self._done()
+
+    def given_up(self) -> None:
+        self._given_up += 1
+        self._done()
+
+    def left(self) -> None:
+        """A connection is no more."""
+        self._callers -= 1
+
+    def _send(self) -> None:
+        self._sent += 1
+        self._open += 1
+        if self.idle:
+            self.idle.pop().send()
+        elif self._callers < _MOST_CONNECTIONS:
+            self._callers += 1
+            caller = _Caller(self)
+            caller.connecting = asyncio.create_task(caller.connect())
+        else:
+            self.given_up()
+
+    def _done(self) -> None:
+        self._open -= 1
+        if not self._open and not self._is_sending:
+            self._is_over.set()
+
+
+class _Caller(asyncio.Protocol):
+    """One connection, with one request at a time."""
+
+    def __init__(self, load: OpenLoad) -> None:
+        self.connecting: asyncio.Task[None] | None = None
+        self._load = load
+        self._transport: asyncio.Transport | None = None
+        self._received = b""
+        self._sent_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def connect(self) -> None:
+        self._begin()
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: self, HOST, self._load.plan.port)
+        except OSError:
+            self._give_up()
+            self._load.left()
+
+    def send(self) -> None:
+        """The next request, on a connection that stands."""
+        self._begin()
+        if self._transport is not None:
+            self._transport.write(self._load.request)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if self._timer is None:
+            self.abort()  # its time was over before it was connected
+        else:
+            self._transport.write(self._load.request)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        answer = read_answer(self._received)
+        if answer is None or self._timer is None:
+            return
+        self._received = b""
+        self._timer.cancel()
+        self._timer = None
+        self._load.answered(answer[0], time.perf_counter() - self._sent_s)
+        self._load.idle.append(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self in self._load.idle:
+            self._load.idle.remove(self)
+        self._give_up()
+        self._load.left()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _begin(self) -> None:
+        self._sent_s = time.perf_counter()
+        self._timer = asyncio.get_running_loop().call_later(self._load.plan.budget_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._give_up()
+        self.abort()
+
+    def _give_up(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._load.given_up()
+
+
+def main(arguments: list[str]) -> int:
+    """Carries out the plan that the one argument holds, and prints the result.  Returns the exit code."""
+    plan: dict[str, Any] = orjson.loads(arguments[0])
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        result = runner.run(_run(OpenPlan(**plan)))
+    sys.stdout.buffer.write(orjson.dumps(asdict(result)))
+    return 0
+
+
+async def _run(plan: OpenPlan) -> OpenResult:
+    return await OpenLoad(plan).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,209 @@
+"""The scenario `overload`: how much of what can be done is done when much more is asked for.
+
+Lives here: an open loop of callers, each with a budget of a second, at several times what each system can do; the
+systems by turns in each round.  Goodput is what had its answer in time, as a share of the system's own capacity.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from offload.bench import report
+from offload.bench.chart import Chart
+from offload.bench.children import BenchError, Server, load, running, start_open_load
+from offload.bench.load import LoadPlan
+from offload.bench.open_load import OpenPlan, OpenResult
+from offload.bench.options import Options, say
+from offload.bench.report import Report
+
+FACTORS: Final = (0.5, 1, 2, 5, 10)
+BUDGET_S: Final = 1.0
+SYSTEMS: Final = ("offload", "pool", "executor")
+
+_OURS: Final = "offload"
+_JOB: Final = '{"ms": 10}'
+_PATH: Final = "/jobs/burn"
+_CALLERS: Final = 8  # enough to keep two workers busy, too few to wait for each other
+_LASTS: Final = 3.0  # times the usual length: the first second of an overload is not like the others
+_MIXED: Final[Mapping[str, tuple[float, float, float]]] = {  # milliseconds, share of the capacity, budget in seconds
+    "burn_1_ms": (1.0, 0.05, 1.0),
+    "burn_100_ms": (100.0, 0.45, 1.0),
+    "burn_2_s": (2000.0, 0.5, 10.0),
+}
+_MIXED_FACTOR: Final = 5
+_LONGEST_BUDGET_S: Final = max(budget_s for _, _, budget_s in _MIXED.values())
+_MS_PER_S: Final = 1e3
+_MIB: Final = 1024 * 1024
+_OK: Final = 200
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One load at `factor` times the capacity; `rss_bytes` is what the service's processes held afterwards."""
+
+    factor: float
+    capacity_per_s: float
+    result: OpenResult
+
+    @property
+    def goodput(self) -> float:
+        """As a share of the capacity."""
+        return self.result.good_per_s / self.capacity_per_s
+
+
+def run(options: Options) -> Report:
+    """Measures every system at every factor in each round, and the service once with tasks of different length."""
+    steps: dict[str, list[Step]] = {name: [] for name in SYSTEMS}
+    fresh_ms: list[float] = []
+    memory: list[tuple[int, int]] = []
+    for round_number in range(1, options.rounds + 1):
+        for system in SYSTEMS:
+            for factor in FACTORS:
+                say(f"overload: round {round_number} of {options.rounds}, {system} at {factor:g} times its capacity")
+                with running(system, workers=report.usable_cores()) as server:
+                    capacity_per_s = _capacity_per_s(server, options.seconds)
+                    held = _memory_bytes(server)
+                    result = _offer(server, factor * capacity_per_s, options.seconds * _LASTS)
+                    steps[system].append(Step(factor=factor, capacity_per_s=capacity_per_s, result=result))
+                    if system == _OURS and factor == FACTORS[-1]:
+                        fresh_ms.append(_fresh_ms(server))
+                        memory.append((held, _memory_bytes(server)))
+    return _report(steps, fresh_ms, memory, _mixed(options))
+
+
+def _capacity_per_s(server: Server, seconds: float) -> float:
+    """What the system does when nobody asks for more than it can do."""
+    plan = LoadPlan(port=server.port, path=_PATH, body=_JOB, connections=_CALLERS, seconds=seconds)
+    return load(plan).answers_per_s
+
+
+def _offer(server: Server, per_s: float, seconds: float) -> OpenResult:
+    plan = OpenPlan(port=server.port, path=_PATH, body=_JOB, per_s=per_s, seconds=seconds, budget_s=BUDGET_S)
+    with start_open_load(plan) as running_load:
+        return running_load.result()
+
+
+def _fresh_ms(server: Server) -> float:
+    """How long a job takes that comes when the overload is just over."""
+    plan = LoadPlan(port=server.port, path=_PATH, body=_JOB, connections=1, seconds=1.0, max_requests=1)
+    return load(plan).latency.max_ms
+
+
+def _memory_bytes(server: Server) -> int:
+    """Resident memory of the process that answers HTTP."""
+    with open(f"/proc/{server.pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * _PAGE_BYTES
+
+
+def _mixed(options: Options) -> Mapping[str, OpenResult]:
+    """Three tasks at once, each far beyond its share."""
+    say(f"overload: tasks of 1 ms, 100 ms and 2 s together, {_MIXED_FACTOR} times what can be done")
+    workers = report.usable_cores()
+    with running(_OURS, workers=workers) as server, ExitStack() as stack:
+        for task in _MIXED:
+            status, _ = server.request("POST", f"/jobs/{task}", "{}")  # so that its run time is known
+            if status != _OK:
+                raise BenchError(f"{task} answered {status}")
+        loads = {}
+        for task, (ms, share, budget_s) in _MIXED.items():
+            plan = OpenPlan(
+                port=server.port,
+                path=f"/jobs/{task}",
+                body="{}",
+                per_s=_MIXED_FACTOR * workers * share / (ms / _MS_PER_S),
+                seconds=max(options.seconds * _LASTS, _LONGEST_BUDGET_S),
+                budget_s=budget_s,
+            )
+            loads[task] = stack.enter_context(start_open_load(plan))
+        return {task: one.result() for task, one in loads.items()}
+
+
+def _report(
+    steps: Mapping[str, Sequence[Step]],
+    fresh_ms: Sequence[float],
+    memory: Sequence[tuple[int, int]],
+    mixed: Mapping[str, OpenResult],
+) -> Report:
+    made = Report(title="What is done when much more is asked for")
+    made.paragraphs = [
+        f"Jobs of 10 ms, an open loop of callers who wait for {BUDGET_S:g} s and then hang up; load and goodput as "
+        "shares of what the system did for eight callers just before. The load generator stands in line for the same "
+        "cores. Medians of the rounds.",
+        report.table(
+            ("system", "load", "goodput", "served p99 ms", "refused", "refused p99 ms", "gave up"),
+            [_row(system, factor, each) for system in steps for factor, each in _by_factor(steps[system])],
+        ),
+        f"A job sent just after {FACTORS[-1]} times the load took {report.number(statistics.median(fresh_ms))} ms; the "
+        "memory of the process that answers HTTP grew by "
+        f"{report.number(statistics.median((after - before) / _MIB for before, after in memory))} MiB.",
+        f"Tasks of different length together, each at {_MIXED_FACTOR} times its share of the machine:",
+        report.table(
+            ("task", "budget s", "asked a second", "good a second", "of those taken good", "refused p99 ms"),
+            [_mixed_row(task, result) for task, result in mixed.items()],
+        ),
+    ]
+    made.data = {
+        "steps": {system: [asdict(step) for step in each] for system, each in steps.items()},
+        "fresh_ms": list(fresh_ms),
+        "memory_bytes": list(memory),
+        "mixed": {task: asdict(result) for task, result in mixed.items()},
+    }
+    made.drawings["overload.svg"] = _chart(steps).svg()
+    return made
+
+
+def _by_factor(steps: Sequence[Step]) -> list[tuple[float, list[Step]]]:
+    return [(factor, [step for step in steps if step.factor == factor]) for factor in FACTORS]
+
+
+def _row(system: str, factor: float, steps: Sequence[Step]) -> list[str]:
+    results = [step.result for step in steps]
+    return [
+        system,
+        f"{factor:g} ×",
+        f"{_median_goodput(steps):.0%}",
+        report.number(statistics.median(result.served.p99_ms for result in results)),
+        _share(results, lambda result: result.refusal.count),
+        report.number(statistics.median(result.refusal.p99_ms for result in results)),
+        _share(results, lambda result: result.given_up),
+    ]
+
+
+def _share(results: Sequence[OpenResult], count: Callable[[OpenResult], int]) -> str:
+    """Of all that was sent."""
+    return f"{sum(map(count, results)) / max(sum(result.sent for result in results), 1):.0%}"
+
+
+def _mixed_row(task: str, result: OpenResult) -> list[str]:
+    taken = result.sent - result.refusal.count
+    return [
+        task,
+        f"{_MIXED[task][2]:g}",
+        report.number(result.sent / result.seconds),
+        report.number(result.good_per_s),
+        f"{result.good / max(taken, 1):.0%}",
+        report.number(result.refusal.p99_ms),
+    ]
+
+
+def _median_goodput(steps: Sequence[Step]) -> float:
+    return statistics.median(step.goodput for step in steps)
+
+
+def _chart(steps: Mapping[str, Sequence[Step]]) -> Chart:
+    return Chart(
+        title="Goodput under overload: answers within the caller's second, as a share of capacity",
+        x_title="load offered, in multiples of what the system can do (jobs of 10 ms)",
+        xs=FACTORS,
+        lines={
+            system: [_median_goodput(at_factor) for _, at_factor in _by_factor(each)] for system, each in steps.items()
+        },
+        y_max=1.0,
+        y_ticks={0.0: "0 %", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1.0: "100 %"},
+    )
