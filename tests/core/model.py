@@ -118,8 +118,8 @@ class Model:
         limit = (job.started_at + job.limits.timeout_s, Reason.JOB_TIMEOUT)
         return limit if budget is None or limit[0] <= budget[0] else budget
 
-    def refusal(self, job: Job, late_s: float) -> Reason | None:
-        """Why a job that comes now is not taken; how late it would be done is not judged here."""
+    def refusal(self, job: Job, *, is_late: bool) -> Reason | None:
+        """Why a job that comes now is not taken; whether it would be done in time is not judged here."""
         if self.drain_ends_at is not None:
             return Reason.DRAINING
         if self.would_start(job):
@@ -127,8 +127,7 @@ class Model:
         if not any(slot.has_worker for slot in self.slots.values()) and (self.is_failing or not self.was_ready):
             return Reason.STARTING
         is_full = not self._has_room(job) and self.to_push_out(job) is None
-        is_too_late = job.deadline is not None and job.deadline > self.now and late_s > 0
-        return Reason.OVERLOADED if is_full or is_too_late else None
+        return Reason.OVERLOADED if is_full or is_late else None
 
     def would_start(self, job: Job) -> bool:
         is_in_time = job.deadline is None or job.deadline > self.now

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from offload.core.admission import MARGIN, AdmissionLimits
+from offload.core.admission import AdmissionLimits
 from offload.core.commands import Command, Settled
 from offload.core.deadlines import TICK_S
 from offload.core.death import Death
@@ -84,8 +84,7 @@ class Core(RuleBasedStateMachine):
         )
         self.jobs.append(job)
         ask = Ask.of(job, model.now)
-        done_s = self.scheduler.expected_done_s(ask, model.now)
-        refusal = model.refusal(job, 0.0 if ask.budget_s is None else done_s - ask.budget_s * (1 - MARGIN))
+        refusal = model.refusal(job, is_late=self.scheduler.would_be_late(ask, model.now))
         commands = self.scheduler.submit(job, model.now)
         if refusal is None:
             pushed_out = model.make_room(job)

@@ -111,7 +111,7 @@ def test_nothing_is_given_to_a_slot_that_is_being_stopped_or_that_nobody_serves(
 
 def test_a_long_job_at_the_front_of_the_queue_is_not_overtaken() -> None:
     stage = known_stage()
-    first, long, short = stage.submit(limits=TINY), stage.submit(limits=LONG), stage.submit(limits=TINY)
+    first, long, short = stage.submit(limits=TINY), stage.submit(limits=LONG, urgency=2), stage.submit(limits=TINY)
     assert held(stage) == [first]
     assert list(stage.scheduler.queue) == [long, short]
 

@@ -18,8 +18,11 @@ from offload.core.quarantine import Quarantine
 from offload.core.queue import JobQueue
 from offload.core.traffic import Traffic
 
-# Of a caller's budget so much is left for what no estimate knows: the way back, and a machine that is busy with others.
-MARGIN: Final = 0.1
+# What goes before a job may turn out so many times as much as expected: others come who go first, or the machine has
+# more to do than jobs.  It costs nothing: to keep the slots busy, a queue far shorter than callers' patience is enough.
+DOUBT: Final = 2.0
+# Of a caller's budget so much is left for the way back.
+MARGIN: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +86,7 @@ class Admission:
             return Refusal(reason=Reason.DRAINING, free_in_s=load.drain_ends_at - now)
         if not load.present_slots and (load.is_failing_to_start or not load.was_ever_ready):
             return Refusal(reason=Reason.STARTING, free_in_s=0.0)
-        return self._own_line_full(ask, now) or self._queue_full(ask, now) or self._too_late(ask, now)
+        return self._own_line_full(ask, now) or self._queue_full(ask, now) or self.too_late(ask, now)
 
     def poison(self, job: Job, now: float) -> Refusal | None:
         """Why this very job may not run, now or later; None if it may.  That it drains goes first."""
@@ -130,13 +133,13 @@ class Admission:
     def _queue_full(self, ask: Ask, now: float) -> Refusal | None:
         return None if self._has_room(ask) or self._to_push_out(ask) is not None else self.overloaded(ask, now)
 
-    def _too_late(self, ask: Ask, now: float) -> Refusal | None:
+    def too_late(self, ask: Ask, now: float) -> Refusal | None:
         """Whether it would be done too late for its caller.  One whose time is over already is told that instead."""
         if ask.budget_s is None or ask.budget_s <= 0:
             return None
-        wait_s = self._estimate.wait_s(ask, now)
+        wait_s = self._estimate.wait_s(ask, now, doubt=DOUBT)
         late_s = wait_s + self._estimate.own_s(ask.limits) - ask.budget_s * (1 - MARGIN)
-        return self._overloaded(wait_s, late_s) if late_s > 0 else None
+        return self._overloaded(self._estimate.wait_s(ask, now), late_s) if late_s > 0 else None
 
     def _has_room(self, ask: Ask) -> bool:
         return self._queue.has_room(ask.size_bytes, besides_bytes=self.traffic.size_bytes)

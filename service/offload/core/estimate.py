@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from offload.core.gates import Gates
 from offload.core.job import DEFAULT_URGENCY, Job, TaskLimits
@@ -16,11 +15,9 @@ from offload.core.queue import JobQueue
 from offload.core.run_times import RunTimes
 from offload.core.work import wait_s
 
-# How often the estimate is made anew with what tasks that may not use all slots can really do; it settles at once.
-_ROUNDS: Final = 3
-
-# Of slots that have a worker, how many there are, and for how long each of them, or of many some, goes on.
-BusySlots = Callable[[float], tuple[int, Sequence[float]]]
+# Of slots that have a worker, how many there are; and of each of them, or of many some, for how many seconds it goes on
+# with a job of which task.
+BusySlots = Callable[[float], tuple[int, Sequence[tuple[float, int]]]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,27 +51,29 @@ class Estimate:
         self._run_times = run_times
         self._busy_slots = busy_slots
 
-    def wait_s(self, ask: Ask, now: float) -> float:
-        """How long such a job would wait while no slot is idle: for the work that goes before it, and for its gate."""
-        slots, busy_s = self._busy_slots(now)
-        share = len(busy_s) / slots if slots else 1.0
-        index = None if ask.limits is None else ask.limits.index
-        cost_s = self.cost_s(ask.limits)
-        ahead_s = self._queue.ahead_s(urgency=ask.urgency, client=ask.client, index=index, cost_s=cost_s)
-        gated = list(self._queue.gated(ask.urgency))
-        gated_s = sum(self.cost_s(limits) * count for limits, count in gated)
-        expected_s = wait_s(max(0.0, ahead_s - gated_s) * share, busy_s)
-        for _ in range(_ROUNDS if gated else 0):
-            # Of a task that may not use all slots, no more goes before it than gets through its gate meanwhile.
-            passing_s = sum(
-                min(self.cost_s(limits) * count, self._passing_s(limits, expected_s)) for limits, count in gated
-            )
-            expected_s = wait_s(max(0.0, ahead_s - gated_s + passing_s) * share, busy_s)
-        return max(expected_s, self.gate_wait_s(ask.limits))
+    def wait_s(self, ask: Ask, now: float, *, doubt: float = 1.0) -> float:
+        """How long such a job would wait while no slot is idle: for the work that goes before it, and for its gate.
 
-    def _passing_s(self, limits: TaskLimits, within_s: float) -> float:
-        """How much work of a task gets through its gate, besides what runs already."""
-        return max(0.0, limits.max_running * within_s - self._gates.running(limits) * self.cost_s(limits) / 2)
+        `doubt`: the work that goes before it may turn out so many times as much.
+        """
+        slots, busy = self._busy_slots(now)
+        share = len(busy) / slots if slots else 1.0
+        task = ask.limits
+        shut = {
+            limits.index: count * self.cost_s(limits) / limits.max_running
+            for limits, count in self._queue.gated(ask.urgency)
+            if limits is not task and not self._gates.is_open(limits)
+        }
+        ahead_s = self._queue.ahead_s(
+            urgency=ask.urgency,
+            client=ask.client,
+            index=None if task is None else task.index,
+            cost_s=self.cost_s(task),
+            without=shut,
+        )
+        # Jobs that wait at a gate follow those of their task that run: to others their slots are taken for longer.
+        busy_s = [seconds + shut.get(index, 0.0) for seconds, index in busy]
+        return max(wait_s(ahead_s * doubt * share, busy_s), self.gate_wait_s(task))
 
     def gate_wait_s(self, limits: TaskLimits | None) -> float:
         """What a job waits for others of its task, of which only so many may run at once."""

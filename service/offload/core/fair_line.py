@@ -8,13 +8,13 @@ served as they came.  Lives here: who waits with whom; `turns` has the round rob
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from offload.core.gates import Gates
 from offload.core.job import Job
 from offload.core.run_times import RunTimes
-from offload.core.turns import Member, Turns
+from offload.core.turns import TURN_S, Member, Turns
 from offload.core.work import Work
 
 # Whatever a job is expected to take, handing it to a worker costs something.
@@ -55,12 +55,15 @@ class _Caller(Member):
     def first(self) -> Job | None:
         return self.lanes.first() if self.gates.is_open_for(self.client) else None
 
-    def ahead_s(self, index: int, cost_s: float) -> float:
+    def ahead_s(self, index: int, cost_s: float, without: Collection[int]) -> float:
         """Of this caller's work, what goes before one more job of the task: no more of each other's than of its own."""
-        lane = self.lanes.members.get(index)
-        own_s = cost_s if lane is None else cost_s + lane.work_s()
-        turns = len(self.lanes.members) + (lane is None)
-        return min(sum(lane.work_s() for lane in self.lanes.members.values()), own_s * turns - cost_s)
+        own = self.lanes.members.get(index)
+        if own is None and cost_s <= TURN_S:
+            return 0.0  # it has its turn at once
+        own_s = cost_s if own is None else cost_s + own.work_s()
+        others = [lane for other, lane in self.lanes.members.items() if other not in without or other == index]
+        turns = len(others) + (own is None)
+        return min(sum(lane.work_s() for lane in others), own_s * turns - cost_s)
 
 
 class FairLine:
@@ -106,17 +109,20 @@ class FairLine:
         newest = (next(reversed(lane.jobs)) for lane in longest.lanes.members.values())
         return max(newest, key=lambda job: job.number)
 
-    def ahead_s(self, client: str, index: int | None, cost_s: float) -> float:
+    def ahead_s(self, client: str, index: int | None, cost_s: float, without: Collection[int]) -> float:
         """The work that goes before one more job of this caller and task: no more of each other's than of its own.
 
-        All of it where no task is named.
+        All of it where no task is named.  `without` these tasks, its own excepted.
         """
+        total_s = self.work.expected_s(self._run_times, without=without)
         if index is None:
-            return self.work.expected_s(self._run_times)
+            return total_s
         caller = self._callers.members.get(client)
-        own_s = cost_s if caller is None else cost_s + caller.ahead_s(index, cost_s)
+        if caller is None and cost_s <= TURN_S:
+            return 0.0
+        own_s = cost_s if caller is None else cost_s + caller.ahead_s(index, cost_s, without)
         turns = len(self._callers.members) + (caller is None)
-        return min(self.work.expected_s(self._run_times), own_s * turns - cost_s)
+        return min(total_s, own_s * turns - cost_s)
 
     def first(self) -> Job | None:
         """Whose turn it is, of those that may run; the same until something changes."""
@@ -125,15 +131,15 @@ class FairLine:
     def push(self, job: Job) -> None:
         self._order[job] = None
         self.work.add(job)
-        callers = self._callers.members
-        caller = callers.get(job.client)
+        caller = self._callers.members.get(job.client)
         if caller is None:
-            caller = callers[job.client] = _Caller(job.client, self._gates, Turns(self._cost_s))
+            caller = _Caller(job.client, self._gates, Turns(self._cost_s))
+            self._callers.join(job.client, caller)
         caller.length += 1
-        lanes = caller.lanes.members
-        lane = lanes.get(job.limits.index)
+        lane = caller.lanes.members.get(job.limits.index)
         if lane is None:
-            lane = lanes[job.limits.index] = _Lane(self._gates, self._run_times)
+            lane = _Lane(self._gates, self._run_times)
+            caller.lanes.join(job.limits.index, lane)
         lane.jobs[job] = None
 
     def take(self, job: Job) -> None:

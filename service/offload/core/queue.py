@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
@@ -176,16 +176,18 @@ class JobQueue:
 
     # What goes before
 
-    def ahead_s(self, *, urgency: int, client: str, index: int | None, cost_s: float) -> float:
-        """The work that would go before one more job, seconds of one slot.
+    def ahead_s(
+        self, *, urgency: int, client: str, index: int | None, cost_s: float, without: Collection[int] = ()
+    ) -> float:
+        """The work that would go before one more job, seconds of one slot; `without` other jobs of these tasks.
 
         `index` is its task's; None for all that waits up to this urgency.
         """
-        ahead_s = self.returned_work.expected_s(self._run_times)
+        ahead_s = self.returned_work.expected_s(self._run_times, without=without)
         for more_urgent in self._busy:
             if more_urgent < urgency:
-                ahead_s += self._lines[more_urgent].work.expected_s(self._run_times)
-        return ahead_s + self._lines[urgency].ahead_s(client, index, cost_s)
+                ahead_s += self._lines[more_urgent].work.expected_s(self._run_times, without=without)
+        return ahead_s + self._lines[urgency].ahead_s(client, index, cost_s, without)
 
     def gated(self, urgency: int) -> Iterator[tuple[TaskLimits, int]]:
         """The tasks that may not use all slots, and how many jobs of each wait up to this urgency."""

@@ -43,7 +43,7 @@ class Scheduler:
             queue=self.queue, load=self._load, gates=self._gates, run_times=self.run_times, withdraw=withdraw
         )
         self._estimate = Estimate(
-            queue=self.queue, gates=self._gates, run_times=self.run_times, busy_slots=self._slots.busy_s
+            queue=self.queue, gates=self._gates, run_times=self.run_times, busy_slots=self._slots.busy
         )
         self._admission = Admission(limits=limits, queue=self.queue, load=self._load, estimate=self._estimate)
         self.traffic = self._admission.traffic
@@ -119,9 +119,9 @@ class Scheduler:
         """How long a job that came now would wait."""
         return 0.0 if self._slots.idle else self._estimate.wait_s(Ask(), now)
 
-    def expected_done_s(self, ask: Ask, now: float) -> float:
-        """How long until such a job would be done, if it had to wait."""
-        return self._estimate.wait_s(ask, now) + self._estimate.own_s(ask.limits)
+    def would_be_late(self, ask: Ask, now: float) -> bool:
+        """Whether such a job, if it had to wait, would be done too late for its caller."""
+        return self._admission.too_late(ask, now) is not None
 
     def refusal(self, ask: Ask, now: float) -> Refusal | None:
         """Why such a job would not be taken if it came now; None if it would."""

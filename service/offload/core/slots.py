@@ -26,6 +26,7 @@ Withdraw = Callable[[SlotId, Job], bool]
 
 # Of more slots than this the first stand for all: an estimate needs no more, and must cost the same on any machine.
 _LOOKED_AT: Final = 32
+_NO_TASK: Final = -1
 
 
 class Slots:
@@ -169,14 +170,15 @@ class Slots:
         """When `take_back_held_up` is wanted next, monotonic seconds; None for never."""
         return self._prefetch.next_instant()
 
-    def busy_s(self, now: float) -> tuple[int, list[float]]:
-        """How many slots have a worker, and for how long each of them, or of many some, goes on with what it has.
+    def busy(self, now: float) -> tuple[int, list[tuple[float, int]]]:
+        """How many slots have a worker; and of each of them, or of many some, for how long it goes on with a job of
+        which task.
 
         One that takes longer than expected is expected to take as long again: the longer, the more likely it hangs.
         """
         slots = islice(self.all.values(), _LOOKED_AT)
         return self._load.present_slots, [
-            0.0 if slot.job is None else abs(slot.busy_until - now)
+            (0.0, _NO_TASK) if slot.job is None else (abs(slot.busy_until - now), slot.job.limits.index)
             for slot in slots
             if slot.job is not None or slot.is_idle
         ]

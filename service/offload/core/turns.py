@@ -16,7 +16,7 @@ from typing import Final, Generic, TypeVar
 from offload.core.job import Job
 
 # What a turn is worth.  Less means more turns for each job; more lets members with tiny jobs wait for each other's.
-_TURN_S: Final = 0.01
+TURN_S: Final = 0.01
 
 
 class Member:
@@ -43,6 +43,12 @@ class Turns(Generic[K, M]):
         self.members: OrderedDict[K, M] = OrderedDict()
         self._cost_s = cost_s
 
+    def join(self, key: K, member: M) -> None:
+        """Who comes new has a turn at once: what asks for little should not wait for what asks for much."""
+        member.credit_s = TURN_S
+        self.members[key] = member
+        self.members.move_to_end(key, last=False)
+
     def first(self) -> Job | None:
         """The job whose turn it is; the same until something changes."""
         members = self.members
@@ -60,8 +66,8 @@ class Turns(Generic[K, M]):
                     short_s = self._cost_s(job) - member.credit_s
                     if short_s <= 0:
                         return job
-                    member.credit_s += _TURN_S
-                    missing_s = min(missing_s, short_s - _TURN_S)
+                    member.credit_s += TURN_S
+                    missing_s = min(missing_s, short_s - TURN_S)
                 members.move_to_end(key)
             if missing_s is inf:
                 return None

@@ -7,7 +7,7 @@ arithmetic of sharing it among slots.  The queue counts with it; admission asks 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import pairwise
 
 from offload.core.job import Job
@@ -34,8 +34,9 @@ class Work:
         else:
             del self.counts[index]
 
-    def expected_s(self, run_times: RunTimes) -> float:
-        return sum(count * run_times.expected_s(index) for index, count in self.counts.items())
+    def expected_s(self, run_times: RunTimes, *, without: Collection[int] = ()) -> float:
+        """Seconds of one slot; `without` these tasks."""
+        return sum(count * run_times.expected_s(index) for index, count in self.counts.items() if index not in without)
 
     def check_is_of(self, jobs: Iterable[Job]) -> None:
         """Raises AssertionError if it is other work than these jobs'."""
