@@ -14,6 +14,8 @@ from offload import task
 
 # Of the tasks that never end.  A test that needs them to go on says how long.
 LIMIT_S = float(os.environ.get("FAULT_LIMIT_S", "0.3"))
+# As a numeric library does: once, when it is imported.
+THREADS_AT_IMPORT = os.environ.get("OMP_NUM_THREADS")
 
 
 @task
@@ -291,6 +293,11 @@ def prints(text: str) -> None:
 @task
 def environment(name: str) -> str | None:
     return os.environ.get(name)
+
+
+@task
+def threads_at_import() -> str | None:
+    return THREADS_AT_IMPORT
 
 
 @task

@@ -137,8 +137,10 @@ async def test_the_stacks_of_a_stuck_worker_are_in_the_log() -> None:
     ],
 )
 async def test_numeric_libraries_get_their_threads(start_method: str, flags: tuple[str, ...], expected: str) -> None:
+    """From their import on: that is when they look."""
     async with serving(TASKS, "--workers", "1", "--start-method", start_method, *flags) as service:
         await service.ready()
+        assert (await service.job("threads_at_import")).json() == expected
         assert (await service.job("environment", {"name": "OMP_NUM_THREADS"})).json() == expected
 
 

@@ -28,6 +28,7 @@ from offload.engines.supervised.killing import kill_strays
 from offload.errors import StartError
 from offload.settings import StartMethod
 from offload.tasks.loading import load, targets_to_json
+from offload.worker.isolation import limit_library_threads
 from offload.worker.spec import PRELOAD_VARIABLE, LoadSpec
 
 MARK_VARIABLE: Final = "OFFLOAD_TREE"
@@ -57,6 +58,7 @@ class Launcher:
         if self._forkserver is not None:
             self._forkserver.ensure_running()
         elif self.start_method == "fork":
+            limit_library_threads(self._spec.library_threads)  # the libraries read it once, when they are imported
             load(self._spec.targets)
 
     def open(self) -> None:
