@@ -22,6 +22,7 @@ _MAX_LINE_BYTES: Final = 4096
 # A human reads a few lines a second and a log collector some thousand of them; beyond that it is noise.
 _LINES_PER_S: Final = 500
 _BURST_LINES: Final = 1000
+_TELL_DROPPED_EVERY_S: Final = 1.0
 # What one look at the end of a job or worker reads at most: a pipe holds 64 KiB, unless somebody enlarged it.
 _MAX_READS: Final = 16
 
@@ -37,6 +38,7 @@ class OutputReader:
         self._allowance = float(_BURST_LINES)
         self._allowed_at = time.monotonic()
         self._dropped = 0
+        self._tell_at = 0.0
         self._has_read = False
         os.set_blocking(descriptor, False)
         self._loop = asyncio.get_running_loop()
@@ -86,26 +88,26 @@ class OutputReader:
 
     def _take(self, data: bytes) -> None:
         self._has_read = True
+        data = self._rest + data
         lines = data.count(b"\n")
-        if not self._may_log(lines):
-            self._dropped += lines + bool(self._rest)
-            self._rest = b""
-            return
-        *whole, rest = (self._rest + data).split(b"\n")
+        may_log = self._may_log(lines)
+        *whole, rest = data.split(b"\n", may_log)
         for line in whole:
             self._log(line)
-        self._rest = rest[:_MAX_LINE_BYTES]
+        self._dropped += lines - may_log
+        self._rest = rest[rest.rfind(b"\n") + 1 :][:_MAX_LINE_BYTES]
 
-    def _may_log(self, lines: int) -> bool:
+    def _may_log(self, lines: int) -> int:
+        """How many of so many lines may be logged now."""
         now = time.monotonic()
         self._allowance = min(_BURST_LINES, self._allowance + (now - self._allowed_at) * _LINES_PER_S)
         self._allowed_at = now
-        if lines > self._allowance:
-            return False
-        self._allowance -= lines
-        if self._dropped:
+        may_log = min(lines, int(self._allowance))
+        self._allowance -= may_log
+        if self._dropped and now >= self._tell_at:
             self._tell_dropped()
-        return True
+            self._tell_at = now + _TELL_DROPPED_EVERY_S
+        return may_log
 
     def _log(self, line: bytes) -> None:
         if not line:
