@@ -117,13 +117,14 @@ def swallow() -> None:
 
 @task
 def grandchild_holds_channel(mode: str) -> int:
-    """A grandchild inherits every descriptor, the channel's among them; then its parent dies, or succeeds."""
-    if os.fork() == 0:
+    """A grandchild inherits every descriptor, the channel's among them; then its parent dies, or returns its id."""
+    pid = os.fork()
+    if pid == 0:
         time.sleep(1000)
         os._exit(0)
     if mode == "die":
         os._exit(7)
-    return os.getpid()
+    return pid
 
 
 @task(timeout=LIMIT_S)

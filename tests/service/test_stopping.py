@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import RunningService, eventually, serving
+from tests.support.service import RunningService, alive, eventually, serving
 
 TASKS = Path(__file__).parent.parent / "faults" / "fault_tasks.py"
 
@@ -66,6 +66,16 @@ async def test_a_second_signal_hurries_it() -> None:
         answer = await job
         assert (answer.status, answer.slug) == (503, "draining")
         assert await service.process.wait() == 0
+
+
+@pytest.mark.parametrize("start_method", ["forkserver", "spawn", "fork"])
+async def test_what_a_successful_job_left_running_ends_with_the_service(start_method: str) -> None:
+    async with serving(TASKS, "--workers", "1", "--start-method", start_method) as service:
+        await service.ready()
+        answer = await service.job("grandchild_holds_channel", {"mode": "succeed"})
+        assert answer.status == 200
+        assert alive({answer.json()})
+    assert not alive({answer.json()})
 
 
 async def test_it_listens_on_a_unix_socket_too(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
@@ -173,6 +174,7 @@ class SupervisedEngine:
         self._events.finished(SlotId(lane.number), lane.generation, job.number, outcome, is_leaving=is_leaving)
 
     def lane_ended(self, lane: Lane, end: WorkerEnd) -> None:
+        self._end_group(end.pid)
         if self._is_closing:
             self._note_dead()
             return
@@ -186,7 +188,7 @@ class SupervisedEngine:
             self._events.died(SlotId(lane.number), lane.generation, end.death, begun=end.begun)
             self._stand_in_for_missing()
         self._restart(lane, 0.0 if end.was_ready else self._brake.pause_s())
-        self._clear_up(end.pid)
+        self._hunt_strays()
 
     # Sightings
 
@@ -263,12 +265,19 @@ class SupervisedEngine:
             self._events.ready(SlotId(spare.number), spare.generation)
 
     def _kill_tree(self, pid: int, start_ticks: int) -> None:
-        self._reaper.submit(kill_tree, pid, start_ticks).add_done_callback(_tell_failure)
+        self._reap(kill_tree, pid, start_ticks)
 
-    def _clear_up(self, pid: int | None) -> None:
-        """Ends what a worker left behind; after `kill_tree` that is nothing, unless it died by itself just before."""
+    def _end_group(self, pid: int | None) -> None:
+        """Ends what a worker left in its group; after `kill_tree` that is nothing, unless it died just before."""
         if pid is not None:
-            self._reaper.submit(kill_group, pid).add_done_callback(_tell_failure)
+            self._reap(kill_group, pid)
+
+    def _reap(self, kill: Callable[..., None], *whom: int) -> None:
+        with suppress(RuntimeError):  # we gave up waiting for this worker and closed; it is the guard's
+            self._reaper.submit(kill, *whom).add_done_callback(_tell_failure)
+
+    def _hunt_strays(self) -> None:
+        """Ends what a worker left outside of its group.  While closing that is the guard's."""
         hunt = asyncio.create_task(self._launcher.hunt_strays())
         self._hunts.add(hunt)
         hunt.add_done_callback(self._hunts.discard)
