@@ -15,6 +15,7 @@ from typing import Final
 from offload.errors import UserError
 from offload.tasks.loading import Registry, Target, load, targets_from_json
 from offload.worker.isolation import limit_library_threads
+from offload.worker.prctl import die_with_parent_thread
 from offload.worker.spec import PRELOAD_VARIABLE
 
 
@@ -36,6 +37,11 @@ def _preload() -> Preloaded | None:
     if text is None:
         return None
     wanted = json.loads(text)
+    # Whatever hangs or dies from here on, the import of a module too: this process does not outlive the service.  Its
+    # children do not inherit that; they are the guard's.
+    die_with_parent_thread()
+    if os.getppid() != wanted["service_pid"]:
+        os._exit(1)  # the service had gone before it could take us along
     limit_library_threads(wanted["library_threads"])
     return Preloaded(targets_from_json(wanted["targets"]))
 

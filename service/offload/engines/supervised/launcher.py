@@ -52,6 +52,9 @@ class Launcher:
     def warm_up(self) -> None:
         """Gets going what takes time: the forkserver begins to load the user's modules.  Blocks for milliseconds.
 
+        To be called in a thread that lives as long as the service: the forkserver ends with the one that starts it.
+        (One that dies later is replaced from our own thread, which lives as long as the launcher.)
+
         Under `fork` the modules are loaded here and now, in this process: that is what `fork` is.
         """
         resource_tracker.ensure_running()  # first, so that it does not carry the mark
@@ -142,8 +145,13 @@ class Launcher:
         """
         added = dict([self.mark.split("=")])
         if self._forkserver is not None:
-            spec = {"targets": targets_to_json(self._spec.targets), "library_threads": self._spec.library_threads}
-            added[PRELOAD_VARIABLE] = json.dumps(spec)
+            added[PRELOAD_VARIABLE] = json.dumps(
+                {
+                    "targets": targets_to_json(self._spec.targets),
+                    "library_threads": self._spec.library_threads,
+                    "service_pid": os.getpid(),
+                }
+            )
         with _environment_lock:
             before = {name: os.environ.get(name) for name in added}
             os.environ.update(added)
