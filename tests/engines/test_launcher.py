@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import pytest
+
+from offload.engines.supervised.forkserver import OwnForkServer
 from tests.engines.process_trees import are_gone, eventually
 
 # What a service does before its event loop runs: there is no guard yet.
@@ -39,3 +42,17 @@ def test_a_service_that_is_killed_while_a_module_hangs_leaves_nothing(tmp_path: 
         assert not are_gone([forkserver])
         service.kill()
         eventually("the forkserver is gone", lambda: are_gone([forkserver]))
+
+
+def test_a_start_that_is_under_way_when_the_forkserver_is_ended_gets_no_other() -> None:
+    """It would load the modules again, for as long as that takes, and hold the end of the service up."""
+    server = OwnForkServer(nullcontext)
+    server.ensure_running()
+    first = server.pid
+    assert first is not None
+    server.end()
+    with pytest.raises(EOFError):
+        server.fork([])
+    assert server.pid == first
+    server.close()
+    assert are_gone([first])

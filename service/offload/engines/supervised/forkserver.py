@@ -30,7 +30,7 @@ Environment = Callable[[], AbstractContextManager[None]]
 
 
 class OwnForkServer:
-    """One forkserver process.  Its methods block for milliseconds, and are called from one thread.
+    """One forkserver process.  Its methods block for milliseconds, and are called from one thread; `end` from any.
 
     `environment` is entered around whatever starts the process, and sets what that is to find in its environment.
     """
@@ -59,9 +59,14 @@ class OwnForkServer:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
+    def end(self) -> None:
+        """Ends it for good, and with it a `fork` that waits for it in another thread; that one gets no other."""
+        self._server.forbid_start()
+        self.kill()
+
     def close(self) -> None:
         """Ends it and waits for its end."""
-        self.kill()
+        self.end()
         self._server._stop()  # the only way to end a forkserver before the process ends that started it
 
 
@@ -71,10 +76,19 @@ class _Server(forkserver.ForkServer):
     def __init__(self, environment: Environment) -> None:
         super().__init__()
         self._environment = environment
+        self._start_lock = threading.Lock()  # held for milliseconds
+        self._may_start = True
 
     def ensure_running(self) -> None:
-        with self._environment():
+        with self._start_lock, self._environment():
+            if not self._may_start:
+                raise EOFError("the forkserver was ended")
             super().ensure_running()
+
+    def forbid_start(self) -> None:
+        """From here on `ensure_running` raises; none is being started any more."""
+        with self._start_lock:
+            self._may_start = False
 
 
 class ForkserverProcess(process.BaseProcess):

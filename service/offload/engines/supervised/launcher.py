@@ -102,8 +102,9 @@ class Launcher:
 
     async def close(self) -> None:
         """Ends the forkserver, the guard and the thread.  May be called twice."""
-        self._thread.shutdown(wait=False, cancel_futures=True)  # starts that still wait would start another forkserver
-        self.kill_forkserver()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._forkserver is not None:
+            self._forkserver.end()  # a start that is under way would wait for it, or start another
         await asyncio.to_thread(self._thread.shutdown)
         if self._forkserver is not None:
             await asyncio.to_thread(self._forkserver.close)
