@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import RunningService, eventually, serving
+from tests.support.service import RunningService, alive, eventually, serving
 
 TASKS = Path(__file__).parent.parent / "faults" / "fault_tasks.py"
 
@@ -58,6 +58,56 @@ async def test_retiring_workers_lose_no_job(start_method: str) -> None:
         stats = await service.ready()
         assert stats["pool"]["restarts"]["retire"] >= 4
         assert stats["pool"]["restarts"]["crash"] == 0
+
+
+HELPED = """
+import os, subprocess, sys
+from offload import task
+
+def start(name):
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
+    with open(os.path.join({directory!r}, name), "a") as file:
+        print(process.pid, file=file)
+
+start("helpers")
+
+@task
+def leave_a_stray() -> None:
+    start("strays")
+    os._exit(9)
+"""
+
+
+async def test_what_a_module_starts_at_its_import_lives_as_long_as_the_service(tmp_path: Path) -> None:
+    """Though it carries the mark by which strays are found; that of a forkserver's successor, too."""
+    tasks = tmp_path / "tasks.py"
+    tasks.write_text(HELPED.format(directory=str(tmp_path)))
+
+    def pids_of(name: str) -> set[int]:
+        return set(map(int, (tmp_path / name).read_text().split()))
+
+    async def strays_are_ended() -> None:
+        for _ in range(2):  # when the second hunt begins the first one is over for certain
+            assert (await service.job("leave_a_stray")).slug == "worker-crashed"
+
+            async def are_ended() -> bool:
+                return not alive(pids_of("strays"))
+
+            await eventually("the stray is ended", are_ended)
+
+    async with serving(tasks, "--workers", "1") as service:
+        await service.ready()
+        await strays_are_ended()
+        forkserver = next(pid for pid, command in service.processes().items() if "forkserver import main" in command)
+        os.kill(forkserver, signal.SIGKILL)
+        await strays_are_ended()
+        assert len(pids_of("helpers")) == 2
+        assert alive(pids_of("helpers")) == pids_of("helpers")
+
+    async def are_gone() -> bool:
+        return not alive(pids_of("helpers"))
+
+    await eventually("they are gone with the service", are_gone)
 
 
 async def test_a_worker_that_has_grown_is_replaced() -> None:

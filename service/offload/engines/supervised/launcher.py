@@ -25,6 +25,7 @@ from typing import Any, Final
 from offload.engines.supervised.forkserver import ForkserverProcess, OwnForkServer
 from offload.engines.supervised.guarding import Guarding
 from offload.engines.supervised.killing import kill_strays
+from offload.engines.supervised.proctree import all_processes, descendants, read
 from offload.errors import StartError
 from offload.settings import StartMethod
 from offload.tasks.loading import load, targets_to_json
@@ -46,6 +47,9 @@ class Launcher:
         self._spec = spec
         self._forkserver = OwnForkServer(self._environment) if start_method == "forkserver" else None
         self._known: set[int] = set()
+        # What the user's modules started at their import, id → start_ticks, and the forkserver last asked for it.
+        self._helpers: dict[int, int] = {}
+        self._helpers_of: int | None = None
         self._guard: Guarding | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="offload-launcher")
 
@@ -122,7 +126,19 @@ class Launcher:
         keep = {os.getpid()}
         if self.forkserver_pid is not None:
             keep.add(self.forkserver_pid)
-        kill_strays(self.mark.encode("ascii"), known=set(self._known), keep=keep)
+        infos = {pid: read(pid) for pid in self._helpers}
+        living = {pid for pid, info in infos.items() if info is not None and info.start_ticks == self._helpers[pid]}
+        kill_strays(self.mark.encode("ascii"), known=self._known | living, keep=keep)
+
+    def _note_helpers(self, newborn: int) -> None:
+        """Whatever else descends from a forkserver at its first birth was started by the modules that it has loaded
+        (a server of `multiprocessing.Manager`, say): all workers may use it, and it is nobody's stray."""
+        if self.forkserver_pid is None or self.forkserver_pid == self._helpers_of:
+            return
+        self._helpers_of = self.forkserver_pid
+        processes = all_processes()
+        helpers = descendants({self.forkserver_pid}, processes) - {newborn} - descendants({newborn}, processes)
+        self._helpers.update((pid, processes[pid].start_ticks) for pid in helpers)
 
     def _start(self, process: BaseProcess) -> int:
         # A forkserver has its environment already; it may also be stopped and hold us up, and others may not wait then.
@@ -135,6 +151,7 @@ class Launcher:
         if process.pid is None:
             raise StartError("it has no process id")
         self._known.add(process.pid)
+        self._note_helpers(process.pid)
         return process.pid
 
     @contextmanager
