@@ -96,6 +96,16 @@ async def test_lines_belong_to_the_job_that_printed_them(printing: Printing) -> 
     ]
 
 
+async def test_where_a_job_raised_is_logged_with_that_job_and_counts_as_printed(printing: Printing) -> None:
+    printing.reader.log_raised(job("other"), b"Traceback:\n  here\n")
+    fields = {"message": "task raised", "job_id": "other", "task": "primes", "lane": 3, "pid": 77}
+    assert printing.records.fields == [{**fields, "line": "Traceback:"}, {**fields, "line": "  here"}]
+    printing.reader.log_raised(job("other"), b"x\n" * 1000)
+    printing.reader.end_of_job()
+    assert len(printing.records.lines) + printing.records.dropped == 1002
+    assert printing.records.dropped > 0
+
+
 async def test_bytes_that_are_no_text_are_shown(printing: Printing) -> None:
     printing.print(b"caf\xe9 \xf0\x9f\x98\x80\n")
     printing.reader.read_pending()

@@ -244,6 +244,33 @@ async def test_without_descriptors_for_a_new_worker_it_waits_until_there_are_som
         assert (await service.job("fine")).status == 200
 
 
+async def test_where_short_jobs_raise_in_one_worker_is_logged_with_each_jobs_id() -> None:
+    """From the first one on, though they wait in the worker behind each other."""
+    async with serving(TASKS, "--workers", "1") as service:
+        await service.ready()
+        for _ in range(3):  # from now on it is known to be short
+            assert (await service.job("raises", {"message": ""})).status == 200
+
+        async def caller(first: int) -> dict[str, str]:
+            ids = {}
+            for number in range(first, first + 2):
+                answer = await service.job("raises", {"message": f"number-{number}-"})
+                ids[f"number-{number}-"] = answer.headers["Job-Id"]
+            return ids
+
+        own = {text: job for ids in await asyncio.gather(*map(caller, range(0, 64, 2))) for text, job in ids.items()}
+
+        async def all_lines() -> list[str] | None:
+            lines = [line for line in service.log if "number-" in line]
+            return lines if len(lines) == len(own) else None
+
+        lines = await eventually("a line of each job", all_lines)
+        texts = [re.findall(r"number-\d+-", line)[0] for line in lines]
+        assert [line for line, text in zip(lines, texts, strict=True) if f"job_id={own[text]}" not in line] == []
+        heads = [line for line in service.log if "Traceback" in line]
+        assert sorted(re.findall(r"job_id=(\w+)", "".join(heads))) == sorted(own.values())
+
+
 async def test_what_short_jobs_print_in_one_worker_is_never_logged_as_another_jobs() -> None:
     """Jobs that wait in the worker behind another: a line has its own job's id, or at the very first none."""
     async with serving(TASKS, "--workers", "1") as service:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -116,9 +115,7 @@ def test_all_that_is_wrong_with_the_arguments_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     "error", [KeyError("no"), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError(), RecursionError()]
 )
-def test_whatever_is_raised_ends_the_job_and_not_the_worker(
-    error: BaseException, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_whatever_is_raised_ends_the_job_and_not_the_worker(error: BaseException) -> None:
     def fail() -> None:
         raise error
 
@@ -126,8 +123,25 @@ def test_whatever_is_raised_ends_the_job_and_not_the_worker(
     assert answer.reason is Reason.TASK_ERROR
     fields = problem(answer)
     assert (fields["exception"], fields["message"]) == (type(error).__name__, str(error))
-    assert "Traceback" in capsys.readouterr().err
     assert "traceback" not in fields
+
+
+def test_where_a_task_raised_is_for_the_log() -> None:
+    def fail(depth: int) -> None:
+        if depth:
+            return other(depth - 1)
+        raise ValueError("no")
+
+    def other(depth: int) -> None:
+        return fail(depth)
+
+    answer = run(fail, b'{"depth": 0}')
+    assert answer.traceback.startswith("Traceback (most recent call last):")
+    assert answer.traceback.endswith("ValueError: no\n")
+    long = run(fail, b'{"depth": 400}').traceback
+    assert len(long) == 1 << 16
+    assert long.endswith("ValueError: no\n")
+    assert run(fail, b"{}").traceback == ""
 
 
 def test_a_check_of_the_users_that_raises_anything_is_an_answer_too() -> None:
@@ -166,11 +180,3 @@ def test_an_exception_that_cannot_be_printed_is_named() -> None:
     fields = problem(run(fail, is_debug=True))
     assert fields["exception"] == "Unprintable"
     assert isinstance(fields["traceback"], str)
-
-
-def test_a_task_that_closed_its_stderr_still_gets_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
-        monkeypatch.setattr(sys, "stderr", None)
-        raise ValueError("no")
-
-    assert problem(run(fail))["exception"] == "ValueError"

@@ -20,12 +20,13 @@ _MAX_MESSAGE_IN_DETAIL: Final = 300
 
 class Fault(OffloadError):  # the word for what is wrong with a job, not with us
     """Ends the job with `reason`; `fields` are the problem's own, `detail` among them: what happened, the limit, and
-    what to do."""
+    what to do.  `traceback` is for the log: where a task raised what it did, else empty."""
 
     def __init__(self, reason: Reason, *, detail: str, **fields: Any) -> None:
         super().__init__(reason, detail)
         self.reason = reason
         self.fields: dict[str, Any] = {"detail": detail, **fields}
+        self.traceback = ""
 
     def __str__(self) -> str:
         return str(self.fields["detail"])

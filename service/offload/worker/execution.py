@@ -6,10 +6,9 @@ socket and no process is touched.  `main` calls `Executor.run` for each frame.
 
 from __future__ import annotations
 
-import sys
 import time
 import traceback
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -21,14 +20,21 @@ from offload.tasks.results import Encoded
 from offload.worker.channel import JobFrame
 from offload.worker.frames import JobMeta
 
+# Of a longer one the end is kept: what was raised, and the frames next to it.
+_MAX_TRACEBACK_LENGTH: Final = 1 << 16
+
 
 class Answer(NamedTuple):
-    """What a job ends with.  `run_ns` is the time from the first look at its arguments to the encoded result."""
+    """What a job ends with.  `run_ns` is the time from the first look at its arguments to the encoded result.
+
+    `traceback` is for the service's log, which knows whose it is; in the worker's output it would be anybody's.
+    """
 
     reason: Reason
     media_type: str
     body: bytes | bytearray | memoryview
     run_ns: int
+    traceback: str = ""
 
 
 class Executor:
@@ -49,7 +55,7 @@ class Executor:
         try:
             encoded = self._result(task, meta, frame.body)
         except Fault as fault:
-            return Answer(fault.reason, "", fault.to_json(), time.monotonic_ns() - began_ns)
+            return Answer(fault.reason, "", fault.to_json(), time.monotonic_ns() - began_ns, fault.traceback)
         finally:
             set_current(None)
         return Answer(Reason.SUCCEEDED, encoded.media_type, encoded.body, time.monotonic_ns() - began_ns)
@@ -67,10 +73,9 @@ class Executor:
         """The caller is told what was raised; where, only the log (and the caller of a service in debug mode)."""
         fault = task_error(error)
         try:
-            text = "".join(traceback.format_exception(error))
-            print(text, end="", file=sys.stderr)
-        except BaseException as unprintable:  # the exception's own methods run here, and stderr may be closed
-            text = f"(no traceback: {type(unprintable).__name__})"
+            fault.traceback = "".join(traceback.format_exception(error))[-_MAX_TRACEBACK_LENGTH:]
+        except BaseException as unprintable:  # the exception's own methods run here
+            fault.traceback = f"(no traceback: {type(unprintable).__name__})"
         if self._is_debug:
-            fault.fields["traceback"] = text
+            fault.fields["traceback"] = fault.traceback
         return fault

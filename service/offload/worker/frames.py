@@ -9,7 +9,8 @@ A frame is a header of 32 bytes, then `meta_bytes` of meta, then `body_bytes` of
     0       1     kind           what it is (`Kind`)
     1       1     flag           JOB: attempt, 1 to 255.  DONE: index into STATUSES, + PENDING_OUTPUT
     2       2     tag            JOB: index of the task.  From the worker: MAGIC
-    4       4     meta_bytes     JOB: length of a JSON array (see `JobMeta`).  DONE: length of the media type
+    4       4     meta_bytes     JOB: length of a JSON array (see `JobMeta`).  DONE: length of the media type,
+                                 where the task raised of the traceback
     8       8     body_bytes
     16      8     number         of the job; 0 in frames that concern none
     24      8     run_ns         DONE: run time, nanoseconds

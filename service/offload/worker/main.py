@@ -107,16 +107,19 @@ def _send(channel: Channel, frame: JobFrame, answer: Answer, output: int) -> Non
     flag = _FLAG_OF[answer.reason]
     if _has_output(output):
         flag |= PENDING_OUTPUT
-    media_type = answer.media_type.encode("latin-1", "replace")
+    if answer.traceback:
+        meta = answer.traceback.encode("utf-8", "backslashreplace")
+    else:
+        meta = answer.media_type.encode("latin-1", "replace")
     header = pack_answer(
         Kind.DONE,
         flag=flag,
-        meta_bytes=len(media_type),
+        meta_bytes=len(meta),
         body_bytes=len(answer.body),
         number=frame.header.number,
         run_ns=answer.run_ns,
     )
-    channel.write(header, media_type, answer.body)
+    channel.write(header, meta, answer.body)
 
 
 def _has_output(output: int) -> bool:

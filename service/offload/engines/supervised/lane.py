@@ -277,6 +277,9 @@ class Lane:
             return
         if header.flag & PENDING_OUTPUT:
             self._worker.output.read_pending()
+        reason = STATUSES[header.flag & ~PENDING_OUTPUT]
+        if reason is Reason.TASK_ERROR:
+            self._worker.output.log_raised(job, meta)
         has_printed = self._worker.output.end_of_job()
         self.watched.end()
         self._jobs.popleft()
@@ -288,9 +291,9 @@ class Lane:
         else:
             self._step(WorkerState.IDLE)
         outcome = Outcome(
-            reason=STATUSES[header.flag & ~PENDING_OUTPUT],
+            reason=reason,
             body=body,
-            media_type=meta.decode("latin-1"),
+            media_type=meta.decode("latin-1") if reason is Reason.SUCCEEDED else "",
             run_s=header.run_ns / 1e9,
             has_printed=has_printed,
         )

@@ -1,4 +1,4 @@
-"""What a worker prints, on its way to the log.
+"""What a worker prints, and where its jobs raised, on its way to the log.
 
 Lives here: the service's end of the pipe that is a worker's stdout and stderr.  It is always emptied, so that printing
 never holds a task up; what comes faster than a log can be read is counted and dropped.  A `WorkerProcess` owns
@@ -47,6 +47,14 @@ class OutputReader:
     def belongs_to(self, job: Job | None) -> None:
         """What is read from now on was printed by this job; None where nobody can tell by which."""
         self._job = job
+
+    def log_raised(self, job: Job, traceback: bytes) -> None:
+        """Where a job raised what ended it, line by line as if it had printed that; but whose it is, is known."""
+        lines = traceback.splitlines()
+        may_log = self._may_log(len(lines))
+        for line in lines[:may_log]:
+            logger.info("task raised", extra={"fields": {**self._whose(job), "line": _text(line)}})
+        self._dropped += len(lines) - may_log
 
     def read_pending(self) -> None:
         """Reads what is in the pipe now."""
@@ -112,15 +120,18 @@ class OutputReader:
     def _log(self, line: bytes) -> None:
         if not line:
             return
-        text = line[:_MAX_LINE_BYTES].decode("utf-8", "backslashreplace")
-        logger.info("task printed", extra={"fields": {**self._whose(), "line": text}})
+        logger.info("task printed", extra={"fields": {**self._whose(self._job), "line": _text(line)}})
 
     def _tell_dropped(self) -> None:
-        fields = {**self._whose(), "lines": self._dropped, "limit_per_s": _LINES_PER_S}
+        fields = {**self._whose(self._job), "lines": self._dropped, "limit_per_s": _LINES_PER_S}
         self._dropped = 0
         logger.warning("task printed too much, lines were dropped", extra={"fields": fields})
 
-    def _whose(self) -> dict[str, object]:
-        if self._job is None:
+    def _whose(self, job: Job | None) -> dict[str, object]:
+        if job is None:
             return self._fields
-        return {"job_id": self._job.id, "task": self._job.limits.name, **self._fields, **self._job.labels}
+        return {"job_id": job.id, "task": job.limits.name, **self._fields, **job.labels}
+
+
+def _text(line: bytes) -> str:
+    return line[:_MAX_LINE_BYTES].decode("utf-8", "backslashreplace")
