@@ -7,6 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -66,10 +67,11 @@ grow()
         eventually("nobody is left in its group", lambda: not members(victim.root))
 
 
-def test_another_process_that_has_got_the_id_since_is_spared() -> None:
-    with tree("child('a'); sleep()", count=2) as one:
-        kill_tree(one.pids["a"], start_ticks(one.pids["a"]) - 1)
-        assert not are_gone([one.pids["a"]])
+@pytest.mark.parametrize("kill", [kill_tree, kill_group])
+def test_another_process_that_has_got_the_id_since_is_spared_with_its_group(kill: Callable[[int, int], None]) -> None:
+    with tree("child('a'); sleep()", count=2) as other:
+        kill(other.root, start_ticks(other.root) - 1)
+        assert not any(are_gone([pid]) for pid in other.pids.values())
 
 
 def members(group: int) -> list[int]:
@@ -84,12 +86,14 @@ def _group_of(pid: int) -> int:
 
 
 def test_what_is_left_of_a_group_is_ended_after_its_leader() -> None:
-    with tree("child('a'); os._exit(0)", count=2) as victim:
+    with tree("child('a'); sleep()", count=2) as victim:
+        ticks = start_ticks(victim.root)
+        victim.process.kill()
         victim.process.wait()
         assert not are_gone([victim.pids["a"]])
-        kill_group(victim.root)
+        kill_group(victim.root, ticks)
         eventually("it is gone", lambda: are_gone([victim.pids["a"]]))
-        kill_group(victim.root)
+        kill_group(victim.root, ticks)
 
 
 def test_strays_are_known_by_their_mark_and_those_of_living_workers_are_spared() -> None:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from offload.core.death import Death
@@ -74,7 +75,7 @@ class SupervisedEngine:
         parts = LaneParts(
             launcher=self._launcher,
             make_spec=self._make_spec,
-            kill_tree=self._kill_tree,
+            kill_tree=partial(self._reap, kill_tree),
             start_timeout_s=self._settings.start_timeout,
         )
         for number in range(self._workers + self._settings.spares):
@@ -174,7 +175,8 @@ class SupervisedEngine:
         self._events.finished(SlotId(lane.number), lane.generation, job.number, outcome, is_leaving=is_leaving)
 
     def lane_ended(self, lane: Lane, end: WorkerEnd) -> None:
-        self._end_group(end.pid)
+        if end.pid is not None:  # after `kill_tree` nothing is left there, unless the worker died just before
+            self._reap(kill_group, end.pid, end.start_ticks)
         if self._is_closing:
             self._note_dead()
             return
@@ -264,17 +266,9 @@ class SupervisedEngine:
             self._events.slot_added(SlotId(spare.number))
             self._events.ready(SlotId(spare.number), spare.generation)
 
-    def _kill_tree(self, pid: int, start_ticks: int) -> None:
-        self._reap(kill_tree, pid, start_ticks)
-
-    def _end_group(self, pid: int | None) -> None:
-        """Ends what a worker left in its group; after `kill_tree` that is nothing, unless it died just before."""
-        if pid is not None:
-            self._reap(kill_group, pid)
-
-    def _reap(self, kill: Callable[..., None], *whom: int) -> None:
+    def _reap(self, kill: Callable[[int, int], None], pid: int, start_ticks: int) -> None:
         with suppress(RuntimeError):  # we gave up waiting for this worker and closed; it is the guard's
-            self._reaper.submit(kill, *whom).add_done_callback(_tell_failure)
+            self._reaper.submit(kill, pid, start_ticks).add_done_callback(_tell_failure)
 
     def _hunt_strays(self) -> None:
         """Ends what a worker left outside of its group.  While closing that is the guard's."""

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
-from offload.engines.supervised.proctree import ProcessInfo, all_processes, descendants, has_mark
+from offload.engines.supervised.proctree import ProcessInfo, all_processes, descendants, has_mark, read
 
 # A fork bomb may win a few rounds against the scan; each round freezes all that the last one left running.
 _MAX_ROUNDS: Final = 20
@@ -31,15 +31,17 @@ def kill_tree(pid: int, start_ticks: int) -> None:
         return {pid} | descendants({pid}, processes) if info is not None and info.start_ticks == start_ticks else set()
 
     kill_all(tree)
-    kill_group(pid)
+    kill_group(pid, start_ticks)
 
 
-def kill_group(pid: int) -> None:
-    """SIGKILL for what is left of the process group that `pid` led.
+def kill_group(pid: int, start_ticks: int) -> None:
+    """SIGKILL for what is left of the process group that the process led.
 
-    As long as the group has a member, no new process gets its id (fork(2)).
+    As long as the group has a member, no new process gets its id (fork(2)); if one has it, the group is not ours.
     """
-    _signal_group(pid, signal.SIGKILL)
+    info = read(pid)
+    if info is None or info.start_ticks == start_ticks:
+        _signal_group(pid, signal.SIGKILL)
 
 
 def kill_strays(mark: bytes, *, known: set[int], keep: set[int]) -> None:

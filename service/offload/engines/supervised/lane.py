@@ -73,13 +73,14 @@ class EndCause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerEnd:
-    """How a worker ended; `pid` is None if it never was one.
+    """How a worker ended; `pid` is None if it never was one, `start_ticks` as in `proctree.ProcessInfo`.
 
     `was_ready`: it had come as far as taking jobs.  `begun`: how many of the jobs that it had, in their order, it may
     have begun.
     """
 
     pid: int | None
+    start_ticks: int
     death: Death
     cause: EndCause
     was_ready: bool
@@ -239,7 +240,7 @@ class Lane:
         worker, self._worker = self._worker, None
         assert worker is not None
         self._parts.launcher.forget(worker.pid)
-        self._end(name_death(exit_code, note=self._note), worker.pid)
+        self._end(name_death(exit_code, note=self._note), worker)
 
     # Steps
 
@@ -333,7 +334,7 @@ class Lane:
         self._worker.signal(signal.SIGSTOP)  # frees the CPU now; the rest takes a scan of all processes
         self._parts.kill_tree(self._worker.pid, self._worker.start_ticks)
 
-    def _end(self, death: Death, pid: int | None) -> None:
+    def _end(self, death: Death, worker: WorkerProcess | None) -> None:
         number_begun = self.row.died(time.monotonic_ns())
         begun = next((place for place, job in enumerate(self._jobs, 1) if job.number == number_begun), 0)
         self._clear_timer()
@@ -344,7 +345,13 @@ class Lane:
         if not self._error:
             self._error = f"it {death}"
         end = WorkerEnd(
-            pid=pid, death=death, cause=self._cause, was_ready=self._was_ready, begun=begun, error=self._error
+            pid=None if worker is None else worker.pid,
+            start_ticks=0 if worker is None else worker.start_ticks,
+            death=death,
+            cause=self._cause,
+            was_ready=self._was_ready,
+            begun=begun,
+            error=self._error,
         )
         self._events.lane_ended(self, end)
 
