@@ -8,12 +8,52 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
-from offload.engines.supervised.watch import Watch, Watched
+import pytest
+
+from offload.engines.supervised.watch import Rhythm, Watch, Watched
 from tests.engines.process_trees import tree
 
 BOUND_S = 30.0
 MB = 1_000_000
+
+
+def looks_of(took_s: float, *, is_close: bool) -> tuple[list[float], list[float]]:
+    """When looks that take so long begin, and which of them are glances, in ten seconds of nobody's clock."""
+    rhythm, now = Rhythm(), 1000.0
+    looks, glances = [], []
+    while now < 1010.0:
+        looks.append(now)
+        if rhythm.begin(now):
+            glances.append(now)
+        now += took_s
+        now += rhythm.pause_s(now, is_close=is_close)
+    return looks, glances
+
+
+def longest_gap(instants: list[float]) -> float:
+    return max(later - earlier for earlier, later in pairwise(instants))
+
+
+@pytest.mark.parametrize("took_s", [0.0, 0.001, 0.008, 0.016])
+def test_memory_is_looked_at_every_20_ms_whatever_of_it_a_look_takes(took_s: float) -> None:
+    looks, glances = looks_of(took_s, is_close=True)
+    assert longest_gap(looks) <= 0.020
+    assert longest_gap(glances) <= 0.250 + 0.020
+
+
+@pytest.mark.parametrize("is_close", [True, False])
+def test_looks_that_take_long_leave_the_machine_a_pause(is_close: bool) -> None:
+    looks, glances = looks_of(0.5, is_close=is_close)
+    assert looks == glances
+    assert 0.5 < longest_gap(looks) < 0.51
+
+
+def test_without_a_memory_limit_all_looks_are_glances_four_a_second() -> None:
+    looks, glances = looks_of(0.001, is_close=False)
+    assert looks == glances
+    assert len(looks) == 40
 
 
 class Sightings:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from offload.engines.supervised.proctree import all_processes, descendants, last_pid, read, rss_bytes
 
-# A job with a memory limit is sampled at least every 20 ms; the rest of the time is for the look itself.
-_SAMPLE_S: Final = 0.012
+# A job with a memory limit is sampled at least every 20 ms, from the begin of one look to that of the next; the rest of
+# the time is for waking up.  Where a look takes longer than all that, the others on the machine get this pause.
+_SAMPLE_S: Final = 0.016
+_LEAST_PAUSE_S: Final = 0.003
 # An idle worker that was stopped (SIGSTOP) is noticed within this time.
 _GLANCE_S: Final = 0.25
 
@@ -52,6 +55,27 @@ class Sightings(Protocol):
     def over_memory(self, watched: Watched, number: int) -> None: ...
 
 
+class Rhythm:
+    """When to look.  Pure: instants are passed in, in seconds."""
+
+    def __init__(self) -> None:
+        self._began_at = 0.0
+        self._glance_at = 0.0
+
+    def begin(self, now: float) -> bool:
+        """A look begins; whether it is to be a glance at all workers as well."""
+        self._began_at = now
+        is_glance = now >= self._glance_at
+        if is_glance:
+            self._glance_at = now + _GLANCE_S
+        return is_glance
+
+    def pause_s(self, now: float, *, is_close: bool) -> float:
+        """How long to wait when that look is over.  `is_close`: a job with a memory limit runs."""
+        next_at = min(self._glance_at, self._began_at + _SAMPLE_S) if is_close else self._glance_at
+        return max(next_at - now, _LEAST_PAUSE_S)
+
+
 class Watch:
     """The thread.  `records` is asked anew for each look."""
 
@@ -77,18 +101,16 @@ class Watch:
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        glance_in_s = 0.0
+        rhythm = Rhythm()
         while not self._is_closing:
+            is_glance = rhythm.begin(time.monotonic())
             records = list(self._records())
-            if glance_in_s <= 0.0:
+            if is_glance:
                 self._glance(records)
-                glance_in_s = _GLANCE_S
             limited = [record for record in records if record.limit_bytes is not None]
             if limited:
                 self._sample(limited)
-            pause_s = _SAMPLE_S if limited else glance_in_s
-            glance_in_s -= pause_s
-            self._wake.wait(pause_s)
+            self._wake.wait(rhythm.pause_s(time.monotonic(), is_close=bool(limited)))
             self._wake.clear()
 
     def _glance(self, records: list[Watched]) -> None:
