@@ -60,6 +60,43 @@ async def test_retiring_workers_lose_no_job(start_method: str) -> None:
         assert stats["pool"]["restarts"]["crash"] == 0
 
 
+HANGING = """
+import os, time
+from offload import on_worker_start, task
+
+@on_worker_start
+def begin() -> None:
+    if os.path.exists("{path}"):
+        open("{path}.hangs", "w").close()
+        time.sleep(1000)
+
+@task
+def fine() -> None: ...
+"""
+
+
+@pytest.mark.parametrize("start_method", ["forkserver", "spawn", "fork"])
+async def test_a_starting_worker_that_is_stopped_is_replaced(start_method: str, tmp_path: Path) -> None:
+    """Long before its start would be given up."""
+    tasks, path = tmp_path / "tasks.py", tmp_path / "broken"
+    tasks.write_text(HANGING.format(path=path))
+    path.touch()
+    async with serving(tasks, "--workers", "1", "--start-method", start_method) as service:
+
+        async def hangs() -> bool:
+            return Path(f"{path}.hangs").exists()
+
+        await eventually("the start hangs", hangs)
+        (worker,) = (await service.stats())["workers"]
+        assert worker["state"] == "starting"
+        path.unlink()
+        os.kill(worker["pid"], signal.SIGSTOP)
+        (other,) = (await service.ready())["workers"]
+        assert other["pid"] != worker["pid"]
+        assert not alive({worker["pid"]})
+        assert (await service.job("fine")).status == 200
+
+
 HELPED = """
 import os, subprocess, sys
 from offload import task
