@@ -62,6 +62,7 @@ async def printing() -> AsyncIterator[Printing]:
     logger.setLevel(logging.INFO)
     descriptor, writer = os.pipe()
     reader = OutputReader(descriptor, lane=3, pid=77)
+    reader.open()
     try:
         yield Printing(reader, writer, records)
     finally:
@@ -165,6 +166,7 @@ async def test_what_is_left_in_the_pipe_is_read_at_the_end(printing: Printing) -
 async def test_a_writer_that_has_gone_is_no_end_of_the_reader() -> None:
     descriptor, writer = os.pipe()
     reader = OutputReader(descriptor, lane=0, pid=1)
+    reader.open()
     os.close(writer)
     for _ in range(3):
         await asyncio.sleep(0)

@@ -255,7 +255,11 @@ class Lane:
             return
         self._worker = worker
         self.watched = Watched(pid=worker.pid, must_answer=self.must_answer)
-        await worker.connect()
+        try:
+            await worker.connect()
+        except OSError as error:  # no more descriptors, most likely
+            self._error = str(error)
+            self.kill(EndCause.CRASH)
         if self._state is WorkerState.KILLING:
             self._kill_now()
 

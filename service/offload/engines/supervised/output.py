@@ -28,7 +28,7 @@ _MAX_READS: Final = 16
 
 
 class OutputReader:
-    """Reads one pipe, line by line.  Made on the loop's thread; owns the descriptor."""
+    """Reads one pipe, line by line, from `open` on.  Made on the loop's thread; owns the descriptor."""
 
     def __init__(self, descriptor: int, *, lane: int, pid: int) -> None:
         self._descriptor = descriptor
@@ -42,7 +42,10 @@ class OutputReader:
         self._has_read = False
         os.set_blocking(descriptor, False)
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(descriptor, self._read_once)
+
+    def open(self) -> None:
+        """From here on what is printed is read as it comes.  Raises OSError."""
+        self._loop.add_reader(self._descriptor, self._read_once)
 
     def belongs_to(self, job: Job | None) -> None:
         """What is read from now on was printed by this job; None where nobody can tell by which."""

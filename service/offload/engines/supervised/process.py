@@ -32,6 +32,8 @@ from offload.worker.spec import WorkerSpec
 # How long the exit code may lag behind the end: the forkserver has to be woken, to wait for it and to write.
 _EXIT_CODE_WAIT_S: Final = 1.0
 _EXIT_CODE_POLL_S: Final = 0.001
+# A descriptor that could not be waited for is tried again; what its owner has to say by then it says a moment later.
+_AWAIT_AGAIN_S: Final = 0.1
 # How long, after the end, the channel may still be held open by a descendant that has not been killed yet.
 _CHANNEL_WAIT_S: Final = 1.0
 
@@ -122,14 +124,17 @@ class WorkerProcess:
         )
 
     async def connect(self) -> None:
-        """From here on its frames and its end are told."""
-        self._socket.setblocking(False)
-        self._rest = self._socket.dup()
-        await self._loop.create_unix_connection(lambda: self.channel, sock=self._socket)
-        if self._descriptor is None:
-            self._on_end()  # it has ended already, and been waited for
-        else:
-            self._loop.add_reader(self._descriptor, self._on_end)
+        """From here on its frames and its end are told.  Raises OSError: then there will be no frames, but its end."""
+        self._await_end()  # first: whatever fails below, its end must be seen
+        try:
+            self.output.open()
+            self._socket.setblocking(False)
+            self._rest = self._socket.dup()
+            await self._loop.create_unix_connection(lambda: self.channel, sock=self._socket)
+        except OSError:
+            self._is_channel_open = False  # and never was: its end need not wait for that
+            self._socket.close()
+            raise
 
     @property
     def has_ended(self) -> bool:
@@ -228,6 +233,15 @@ class WorkerProcess:
             self.channel.write(pack_retire())
 
     # The end
+
+    def _await_end(self) -> None:
+        if self._descriptor is None:
+            self._on_end()  # it has ended already, and been waited for
+            return
+        try:
+            self._loop.add_reader(self._descriptor, self._on_end)
+        except OSError:  # the system has a limit for these, too: epoll_ctl(2)
+            self._wait = self._loop.call_later(_AWAIT_AGAIN_S, self._await_end)
 
     def _on_end(self) -> None:
         """The process has ended.  Its last words may still be in the channel, its exit code still on the way."""
