@@ -16,9 +16,11 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from multiprocessing import forkserver, popen_forkserver, process, spawn, util
+from multiprocessing import forkserver, popen_forkserver, process, resource_tracker, spawn, util
 from multiprocessing.context import reduction, set_spawning_popen  # type: ignore[attr-defined]  # not in the stubs
 from typing import Any, Final
+
+from offload.engines.supervised.proctree import read
 
 PRELOADED: Final = "offload.worker.preload"
 
@@ -32,7 +34,8 @@ Environment = Callable[[], AbstractContextManager[None]]
 class OwnForkServer:
     """One forkserver process.  Its methods block for milliseconds, and are called from one thread; `end` from any.
 
-    `environment` is entered around whatever starts the process, and sets what that is to find in its environment.
+    `environment` is entered when the process is started, and only then, and sets what it is to find in its
+    environment: whatever else starts a process meanwhile gives it that, too.
     """
 
     def __init__(self, environment: Environment) -> None:
@@ -80,15 +83,24 @@ class _Server(forkserver.ForkServer):
         self._may_start = True
 
     def ensure_running(self) -> None:
-        with self._start_lock, self._environment():
+        resource_tracker.ensure_running()  # the library would start it in that environment, too
+        with self._start_lock:
             if not self._may_start:
                 raise EOFError("the forkserver was ended")
-            super().ensure_running()
+            if not self._runs():
+                with self._environment():
+                    super().ensure_running()
 
     def forbid_start(self) -> None:
         """From here on `ensure_running` raises; none is being started any more."""
         with self._start_lock:
             self._may_start = False
+
+    def _runs(self) -> bool:
+        """Without waiting for it, which is the library's."""
+        pid: int | None = self._forkserver_pid  # type: ignore[attr-defined]  # not in the stubs
+        info = None if pid is None else read(pid)
+        return info is not None and not info.is_dead
 
 
 class ForkserverProcess(process.BaseProcess):

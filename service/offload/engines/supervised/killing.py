@@ -44,14 +44,16 @@ def kill_group(pid: int, start_ticks: int) -> None:
         _signal_group(pid, signal.SIGKILL)
 
 
-def kill_strays(mark: bytes, *, known: set[int], keep: set[int]) -> None:
+def kill_strays(mark: bytes, *, known: set[int], keep: set[int], host: int | None = None) -> None:
     """SIGKILL for marked processes that belong to no worker any more.
 
     `known`: living processes of ours; they and their descendants are spared.  `keep`: spared, but not their children.
+    `host`: whatever is its child is spared with its descendants.
     """
 
     def strays(processes: dict[int, ProcessInfo]) -> set[int]:
-        ours = known | keep | descendants(known, processes)
+        roots = known | {pid for pid, info in processes.items() if info.parent == host}
+        ours = roots | keep | descendants(roots, processes)
         return {pid for pid in processes if pid not in ours and has_mark(pid, mark)}
 
     kill_all(strays)

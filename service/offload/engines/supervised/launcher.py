@@ -126,9 +126,16 @@ class Launcher:
         keep = {os.getpid()}
         if self.forkserver_pid is not None:
             keep.add(self.forkserver_pid)
+        if self._guard is not None:
+            keep.add(self._guard.pid)  # it may have been started just while the mark stood in our environment
         infos = {pid: read(pid) for pid in self._helpers}
         living = {pid for pid, info in infos.items() if info is not None and info.start_ticks == self._helpers[pid]}
-        kill_strays(self.mark.encode("ascii"), known=self._known | living, keep=keep)
+        # Without a forkserver the mark stands in our environment at each start, and what an application around us
+        # starts at that moment inherits it.  It is our child then, which a stray never is: who loses its parent goes
+        # to the nearest subreaper above, or to process 1.  Where the service itself is one of these, what has left a
+        # dead worker's group lives on until the guard ends it with the service: better than to kill a bystander.
+        host = os.getpid() if self._forkserver is None else None
+        kill_strays(self.mark.encode("ascii"), known=self._known | living, keep=keep, host=host)
 
     def _note_helpers(self, newborn: int) -> None:
         """Whatever else descends from a forkserver at its first birth was started by the modules that it has loaded
@@ -141,6 +148,7 @@ class Launcher:
         self._helpers.update((pid, processes[pid].start_ticks) for pid in helpers)
 
     def _start(self, process: BaseProcess) -> int:
+        resource_tracker.ensure_running()  # if it has died, the start would replace it, with the mark
         # A forkserver has its environment already; it may also be stopped and hold us up, and others may not wait then.
         environment = self._environment() if self._forkserver is None else nullcontext()
         with environment, _signals_blocked(self.start_method == "fork"):
