@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import pytest
 
+from offload.engines.supervised import guarding as module
 from offload.engines.supervised.guard import _end_all
 from offload.engines.supervised.guarding import Guarding
 from offload.engines.supervised.proctree import read
@@ -143,6 +146,65 @@ async def test_a_guard_that_dies_is_replaced_and_the_next_one_knows_the_workers(
             await guarding.close()
         assert are_gone(list(worker.pids.values()))
         assert not are_gone([forgotten.root])
+
+
+@pytest.mark.parametrize("what", ["the process", "its pipe"])
+async def test_a_guard_that_cannot_be_replaced_at_once_is_replaced_later(
+    what: str, mark: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Until then it is said that nobody guards the workers; none of them is touched."""
+    refuse, _ = refusing()
+    loop = asyncio.get_running_loop()
+    with tree("sleep()", count=1) as worker:
+        guarding = Guarding(mark)
+        try:
+            guarding.watch(worker.root)
+            first = guarding.pid
+            with monkeypatch.context() as patched:
+                if what == "the process":
+                    patched.setattr(subprocess, "Popen", refuse)
+                else:
+                    patched.setattr(loop, "add_reader", refuse)
+                os.kill(first, signal.SIGKILL)
+                async with asyncio.timeout(30):
+                    while "no guard process could be started" not in caplog.text:
+                        await asyncio.sleep(0.005)
+                last = guarding.pid
+                assert are_gone([last])
+            async with asyncio.timeout(30):
+                while guarding.pid == last:
+                    await asyncio.sleep(0.005)
+            assert not are_gone([worker.root, guarding.pid])
+        finally:
+            await guarding.close()
+        assert are_gone([worker.root])
+
+
+async def test_after_closing_no_guard_is_tried_any_more(mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TRY_AGAIN_S", 0)
+    guarding = Guarding(mark)
+    refuse, refusals = refusing()
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    os.kill(guarding.pid, signal.SIGKILL)
+    async with asyncio.timeout(30):
+        while not refusals:
+            await asyncio.sleep(0.005)
+    await guarding.close()
+    tries = len(refusals)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert len(refusals) == tries
+
+
+def refusing() -> tuple[Callable[..., NoReturn], list[OSError]]:
+    """A call that the system refuses, and each time that it did."""
+    refusals: list[OSError] = []
+
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        refusals.append(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
+        raise refusals[-1]
+
+    return refuse, refusals
 
 
 async def test_a_guard_that_is_stopped_holds_nobody_up(mark: str) -> None:

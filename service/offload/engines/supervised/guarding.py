@@ -20,6 +20,8 @@ _COMMAND: Final = (
     f"import sys; sys.path.insert(0, {_ROOT!r}); from offload.engines.supervised.guard import main; main(sys.argv[1])"
 )
 _END_S: Final = 5.0
+# What is refused for want of memory, processes or descriptors may be there a moment later.
+_TRY_AGAIN_S: Final = 1.0
 
 
 class Guarding:
@@ -30,6 +32,7 @@ class Guarding:
         self._workers: set[int] = set()
         self._loop = asyncio.get_running_loop()
         self._is_closing = False
+        self._retry: asyncio.TimerHandle | None = None
         self._start()
 
     @property
@@ -52,6 +55,8 @@ class Guarding:
             self._is_closing = True
             if self._pipe >= 0:
                 self._loop.remove_reader(self._pipe)
+            if self._retry is not None:
+                self._retry.cancel()
         await asyncio.to_thread(self._end)
 
     def _start(self) -> None:
@@ -77,10 +82,23 @@ class Guarding:
         if self._is_closing:
             return
         logger.warning("guard process ended, starting another", extra={"fields": {"pid": self._process.pid}})
+        self._start_another()
+
+    def _start_another(self) -> None:
+        self._drop()
+        try:
+            self._start()
+        except OSError:
+            self._drop()  # it may have come as far as being a process
+            message = "no guard process could be started: if the service were killed now, its workers would live on"
+            logger.exception(message, extra={"fields": {"retry_s": _TRY_AGAIN_S}})
+            self._retry = self._loop.call_later(_TRY_AGAIN_S, self._start_another)
+
+    def _drop(self) -> None:
+        """Ends it, before its pipe: a guard whose pipe ends kills the workers.  May be called twice."""
         self._process.kill()
         self._process.wait()
         self._close_pipe()
-        self._start()
 
     def _tell(self, line: str) -> None:
         if self._pipe < 0:
