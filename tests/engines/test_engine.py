@@ -14,7 +14,12 @@ from typing import Any
 
 import pytest
 
-from tests.engines.supervised_engine import opened
+from offload.engines.supervised import killing, process, reaper
+from offload.engines.supervised.engine import SupervisedEngine
+from offload.engines.supervised.proctree import read
+from offload.settings import StartMethod
+from tests.engines.process_trees import are_gone
+from tests.engines.supervised_engine import BOUND_S, opened
 
 
 def failing_once(real: Callable[..., Any], *, after: int = 0) -> Callable[..., Any]:
@@ -58,3 +63,46 @@ async def test_the_end_of_a_worker_is_seen_though_it_could_not_be_waited_for_at_
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGKILL)
         await told.until(lambda: ("ready", 0, 2) in told.events)
+
+
+async def newborn(engine: SupervisedEngine) -> int:
+    """The id of the first worker as soon as it has one: by then it leads no group yet."""
+    async with asyncio.timeout(BOUND_S):
+        while True:
+            pid = engine.worker_facts()[0].pid
+            if pid is not None:
+                return pid
+            await asyncio.sleep(0)
+
+
+async def test_a_worker_that_is_to_be_killed_is_killed_though_no_scan_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of descriptors nothing can be read of any process."""
+    async with opened(tmp_path, start_method=StartMethod.SPAWN) as (engine, _):
+        pid = await newborn(engine)
+        with monkeypatch.context() as patched:
+            patched.setattr(killing, "all_processes", dict)
+            patched.setattr(killing, "read", lambda pid: None)
+            await engine.close(BOUND_S / 3)
+        assert are_gone([pid])
+
+
+async def test_a_worker_that_could_not_be_told_from_others_at_its_start_is_told_from_them_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = []
+
+    def kill(pid: int, start_ticks: int) -> None:
+        killed.append((pid, start_ticks))
+        killing.kill_tree(pid, start_ticks)
+
+    monkeypatch.setattr(reaper, "kill_tree", kill)
+    async with opened(tmp_path, start_method=StartMethod.SPAWN) as (engine, _):
+        with monkeypatch.context() as patched:
+            patched.setattr(process, "read", lambda pid: None)
+            pid = await newborn(engine)
+        info = read(pid)
+        assert info is not None
+        await engine.close(BOUND_S / 3)
+        assert killed == [(pid, info.start_ticks)]

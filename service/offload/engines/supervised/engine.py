@@ -11,20 +11,17 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason, SlotId
 from offload.engines.base import Capabilities, EngineEvents
 from offload.engines.supervised.brake import Brake
-from offload.engines.supervised.killing import kill_group, kill_tree
 from offload.engines.supervised.lane import STOP_CAUSES, EndCause, Lane, LaneParts, WorkerEnd, WorkerState, running_s
 from offload.engines.supervised.launcher import Launcher
 from offload.engines.supervised.process import WorkerEnds
+from offload.engines.supervised.reaper import Reaper
 from offload.engines.supervised.watch import Watch, Watched
 from offload.metrics.layout import MetricsMemory
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
@@ -69,13 +66,13 @@ class SupervisedEngine:
     async def open(self, events: EngineEvents) -> None:
         """Starts all workers; they are ready when they say so."""
         self._events = events
-        self._reaper = ThreadPoolExecutor(1, thread_name_prefix="offload-reaper")
+        self._reaper = Reaper()
         self._watch = Watch(self._watched, self)
         self._is_open = True
         parts = LaneParts(
             launcher=self._launcher,
             make_spec=self._make_spec,
-            kill_tree=partial(self._reap, kill_tree),
+            kill_tree=self._reaper.kill_tree,
             start_timeout_s=self._settings.start_timeout,
         )
         for number in range(self._workers + self._settings.spares):
@@ -133,7 +130,7 @@ class SupervisedEngine:
         for hunt in self._hunts:
             hunt.cancel()
         await self._watch.close()
-        await asyncio.to_thread(self._reaper.shutdown)
+        await self._reaper.close()
 
     # What `/stats` shows
 
@@ -176,7 +173,7 @@ class SupervisedEngine:
 
     def lane_ended(self, lane: Lane, end: WorkerEnd) -> None:
         if end.pid is not None:  # after `kill_tree` nothing is left there, unless the worker died just before
-            self._reap(kill_group, end.pid, end.start_ticks)
+            self._reaper.kill_group(end.pid, end.start_ticks)
         if self._is_closing:
             self._note_dead()
             return
@@ -266,10 +263,6 @@ class SupervisedEngine:
             self._events.slot_added(SlotId(spare.number))
             self._events.ready(SlotId(spare.number), spare.generation)
 
-    def _reap(self, kill: Callable[[int, int], None], pid: int, start_ticks: int) -> None:
-        with suppress(RuntimeError):  # we gave up waiting for this worker and closed; it is the guard's
-            self._reaper.submit(kill, pid, start_ticks).add_done_callback(_tell_failure)
-
     def _hunt_strays(self) -> None:
         """Ends what a worker left outside of its group.  While closing that is the guard's."""
         hunt = asyncio.create_task(self._launcher.hunt_strays())
@@ -292,9 +285,3 @@ class SupervisedEngine:
             started_at=lane.started_at,
             restarts=lane.restarts,
         )
-
-
-def _tell_failure(done: Future[None]) -> None:
-    error = done.exception()
-    if error is not None:
-        logger.error("a worker could not be killed", exc_info=error)

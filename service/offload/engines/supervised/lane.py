@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Final, Protocol
 
 from offload.core.death import Death
@@ -101,13 +102,13 @@ class LaneEvents(Protocol):
 class LaneParts:
     """What all lanes of an engine share.
 
-    `kill_tree` ends a process with its descendants and returns at once.  `start_timeout_s`: a worker that is not ready
-    by then is a failed start.
+    `kill_tree` ends a process with its descendants; it returns at once, and calls back when that is over, whomever it
+    found.  `start_timeout_s`: a worker that is not ready by then is a failed start.
     """
 
     launcher: Launcher
     make_spec: Callable[[int, WorkerEnds], WorkerSpec]
-    kill_tree: Callable[[int, int], None]
+    kill_tree: Callable[[int, int, Callable[[], None]], None]
     start_timeout_s: float
 
 
@@ -255,13 +256,13 @@ class Lane:
             return
         self._worker = worker
         self.watched = Watched(pid=worker.pid, must_answer=self.must_answer)
+        if self._state is WorkerState.KILLING:
+            self._kill_now()
         try:
             await worker.connect()
         except OSError as error:  # no more descriptors, most likely
             self._error = str(error)
             self.kill(EndCause.CRASH)
-        if self._state is WorkerState.KILLING:
-            self._kill_now()
 
     def _on_started(self, starting: asyncio.Task[None]) -> None:
         self._starting = None
@@ -333,10 +334,13 @@ class Lane:
 
     def _kill_now(self) -> None:
         self._clear_timer()
-        if self._worker is None or self._worker.has_ended:
+        worker = self._worker
+        if worker is None or worker.has_ended:
             return
-        self._worker.signal(signal.SIGSTOP)  # frees the CPU now; the rest takes a scan of all processes
-        self._parts.kill_tree(self._worker.pid, self._worker.start_ticks)
+        worker.signal(signal.SIGSTOP)  # frees the CPU now; the rest takes a scan of all processes
+        # Out of descriptors a scan finds nobody.  This signal needs no new one; it comes last, for with the worker dead
+        # a scan would not find what it started.
+        self._parts.kill_tree(worker.pid, worker.start_ticks, partial(worker.signal, signal.SIGKILL))
 
     def _end(self, death: Death, worker: WorkerProcess | None) -> None:
         number_begun = self.row.died(time.monotonic_ns())

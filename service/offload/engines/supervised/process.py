@@ -73,8 +73,7 @@ class WorkerProcess:
     ) -> None:
         assert process.pid is not None
         self.pid = process.pid
-        info = read(process.pid)
-        self.start_ticks = 0 if info is None else info.start_ticks
+        self._start_ticks = _start_ticks(process.pid)
         self.output = output
         self.channel = WorkerChannel(self)
         self._process = process
@@ -135,6 +134,13 @@ class WorkerProcess:
             self._is_channel_open = False  # and never was: its end need not wait for that
             self._socket.close()
             raise
+
+    @property
+    def start_ticks(self) -> int:
+        """As in `proctree.ProcessInfo`; 0 as long as it cannot be read, for want of a descriptor most likely."""
+        if not self._start_ticks and not self._has_ended:
+            self._start_ticks = _start_ticks(self.pid)
+        return self._start_ticks
 
     @property
     def has_ended(self) -> bool:
@@ -291,6 +297,11 @@ async def _start_process(launcher: Launcher, spec: WorkerSpec) -> tuple[BaseProc
         if process.pid is not None:
             launcher.forget(process.pid)
         raise
+
+
+def _start_ticks(pid: int) -> int:
+    info = read(pid)
+    return 0 if info is None else info.start_ticks
 
 
 def _make_tokens() -> connection.Connection | None:
