@@ -93,11 +93,11 @@ async def test_a_worker_that_could_not_be_told_from_others_at_its_start_is_told_
 ) -> None:
     killed = []
 
-    def kill(pid: int, start_ticks: int) -> None:
-        killed.append((pid, start_ticks))
-        killing.kill_tree(pid, start_ticks)
+    def kill(roots: dict[int, int]) -> None:
+        killed.append(roots)
+        killing.kill_trees(roots)
 
-    monkeypatch.setattr(reaper, "kill_tree", kill)
+    monkeypatch.setattr(reaper, "kill_trees", kill)
     async with opened(tmp_path, start_method=StartMethod.SPAWN) as (engine, _):
         with monkeypatch.context() as patched:
             patched.setattr(process, "read", lambda pid: None)
@@ -105,4 +105,4 @@ async def test_a_worker_that_could_not_be_told_from_others_at_its_start_is_told_
         info = read(pid)
         assert info is not None
         await engine.close(BOUND_S / 3)
-        assert killed == [(pid, info.start_ticks)]
+        assert killed == [{pid: info.start_ticks}]

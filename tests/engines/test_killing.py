@@ -7,12 +7,21 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
-from offload.engines.supervised.killing import kill_group, kill_strays, kill_tree, send_signal
-from offload.engines.supervised.proctree import all_processes, descendants, has_mark, last_pid, read, rss_bytes
+from offload.engines.supervised import killing
+from offload.engines.supervised.killing import kill_group, kill_strays, kill_trees, send_signal
+from offload.engines.supervised.proctree import (
+    ProcessInfo,
+    all_processes,
+    descendants,
+    has_mark,
+    last_pid,
+    read,
+    rss_bytes,
+)
 from tests.engines.process_trees import are_gone, eventually, state, tree
 
 TREES = {
@@ -45,7 +54,7 @@ def start_ticks(pid: int) -> int:
 def test_a_whole_tree_is_ended(name: str) -> None:
     body, count = TREES[name]
     with tree(body, count=count) as victim, tree("child('a'); sleep()", count=2) as bystander:
-        kill_tree(victim.root, start_ticks(victim.root))
+        kill_trees({victim.root: start_ticks(victim.root)})
         eventually("all of it is gone", lambda: are_gone(list(victim.pids.values())))
         assert not any(are_gone([pid]) for pid in bystander.pids.values())
         assert victim.process.wait() == -signal.SIGKILL
@@ -63,14 +72,29 @@ grow()
 """
     with tree(body, count=1) as victim:
         eventually("it has grown", lambda: len(descendants({victim.root}, all_processes())) > 5)
-        kill_tree(victim.root, start_ticks(victim.root))
+        kill_trees({victim.root: start_ticks(victim.root)})
         eventually("nobody is left in its group", lambda: not members(victim.root))
 
 
-@pytest.mark.parametrize("kill", [kill_tree, kill_group])
-def test_another_process_that_has_got_the_id_since_is_spared_with_its_group(kill: Callable[[int, int], None]) -> None:
+def test_many_trees_are_ended_with_no_more_looks_at_all_processes_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def look() -> dict[int, ProcessInfo]:
+        looks.append(all_processes())
+        return looks[-1]
+
+    monkeypatch.setattr(killing, "all_processes", look)
+    with ExitStack() as stack:
+        victims = [stack.enter_context(tree("child('a', session=True); sleep()", count=2)) for _ in range(4)]
+        kill_trees({victim.root: start_ticks(victim.root) for victim in victims})
+        eventually("all are gone", lambda: are_gone([pid for victim in victims for pid in victim.pids.values()]))
+    assert len(looks) == 2  # one that finds all, one that finds nobody new
+
+
+def test_another_process_that_has_got_the_id_since_is_spared_with_its_group() -> None:
     with tree("child('a'); sleep()", count=2) as other:
-        kill(other.root, start_ticks(other.root) - 1)
+        kill_trees({other.root: start_ticks(other.root) - 1})
+        kill_group(other.root, start_ticks(other.root) - 1)
         assert not any(are_gone([pid]) for pid in other.pids.values())
 
 

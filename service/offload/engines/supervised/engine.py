@@ -56,7 +56,6 @@ class SupervisedEngine:
         self._lanes: list[Lane] = []
         self._active: set[int] = set()
         self._pauses: dict[int, asyncio.TimerHandle] = {}
-        self._hunts: set[asyncio.Task[None]] = set()
         self._all_dead = asyncio.Event()
         self._is_closing = False
         self._is_open = False
@@ -66,7 +65,7 @@ class SupervisedEngine:
     async def open(self, events: EngineEvents) -> None:
         """Starts all workers; they are ready when they say so."""
         self._events = events
-        self._reaper = Reaper()
+        self._reaper = Reaper(self._launcher.hunt_strays)
         self._watch = Watch(self._watched, self)
         self._is_open = True
         parts = LaneParts(
@@ -125,12 +124,8 @@ class SupervisedEngine:
                 lane.kill(EndCause.RETIRE)
             with suppress(TimeoutError):  # what is not dead by then (a process in the kernel's hands) is the guard's
                 await asyncio.wait_for(self._all_dead.wait(), grace_s)
-        if self._hunts:
-            await asyncio.wait(self._hunts, timeout=grace_s)
-        for hunt in self._hunts:
-            hunt.cancel()
         await self._watch.close()
-        await self._reaper.close()
+        await self._reaper.close(grace_s)
 
     # What `/stats` shows
 
@@ -187,7 +182,7 @@ class SupervisedEngine:
             self._events.died(SlotId(lane.number), lane.generation, end.death, begun=end.begun)
             self._stand_in_for_missing()
         self._restart(lane, 0.0 if end.was_ready else self._brake.pause_s())
-        self._hunt_strays()
+        self._reaper.hunt_strays()  # what it left outside of its group; while closing that is the guard's
 
     # Sightings
 
@@ -262,12 +257,6 @@ class SupervisedEngine:
             self._active.add(spare.number)
             self._events.slot_added(SlotId(spare.number))
             self._events.ready(SlotId(spare.number), spare.generation)
-
-    def _hunt_strays(self) -> None:
-        """Ends what a worker left outside of its group.  While closing that is the guard's."""
-        hunt = asyncio.create_task(self._launcher.hunt_strays())
-        self._hunts.add(hunt)
-        hunt.add_done_callback(self._hunts.discard)
 
     def _note_dead(self) -> None:
         if all(lane.state is WorkerState.DEAD for lane in self._lanes):

@@ -15,8 +15,8 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from offload.engines.supervised.killing import kill_all
-from offload.engines.supervised.proctree import ProcessInfo, all_processes, descendants, has_mark, read
+from offload.engines.supervised.killing import kill_all, trees
+from offload.engines.supervised.proctree import ProcessInfo, all_processes, has_mark, read
 
 # A process that was being forked while we looked is found by the next look; nothing of ours may be left after 2 s.
 _LOOKS: Final = 8
@@ -40,9 +40,8 @@ def main(mark: str) -> None:
 
 def _end_all(watched: Mapping[int, int], mark: bytes) -> None:
     def victims(processes: dict[int, ProcessInfo]) -> set[int]:
-        roots = {pid for pid, ticks in watched.items() if pid in processes and processes[pid].start_ticks == ticks}
         marked = {pid for pid in processes if pid != os.getpid() and has_mark(pid, mark)}
-        return roots | descendants(roots, processes) | marked
+        return trees(watched, processes) | marked
 
     for _ in range(_LOOKS):
         kill_all(victims)

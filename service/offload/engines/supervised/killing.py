@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from offload.engines.supervised.proctree import ProcessInfo, all_processes, descendants, has_mark, read
@@ -20,18 +21,20 @@ _MAX_ROUNDS: Final = 20
 Victims = Callable[[dict[int, ProcessInfo]], set[int]]
 
 
-def kill_tree(pid: int, start_ticks: int) -> None:
-    """SIGKILL for the process that led its group, for all of its descendants, and for the group.
+def kill_trees(roots: Mapping[int, int]) -> None:
+    """SIGKILL for processes that led their groups, for all of their descendants, and for the groups.
 
-    `start_ticks` (see `ProcessInfo`) tells it from another that may have got its id since.
+    `roots`: id → `start_ticks` (see `ProcessInfo`), which tells one from another that may have got its id since.
     """
+    kill_all(partial(trees, roots))
+    for pid, start_ticks in roots.items():
+        kill_group(pid, start_ticks)
 
-    def tree(processes: dict[int, ProcessInfo]) -> set[int]:
-        info = processes.get(pid)
-        return {pid} | descendants({pid}, processes) if info is not None and info.start_ticks == start_ticks else set()
 
-    kill_all(tree)
-    kill_group(pid, start_ticks)
+def trees(roots: Mapping[int, int], processes: dict[int, ProcessInfo]) -> set[int]:
+    """Those of `roots`, as in `kill_trees`, that are still there, with all of their descendants."""
+    there = {pid for pid, ticks in roots.items() if pid in processes and processes[pid].start_ticks == ticks}
+    return there | descendants(there, processes)
 
 
 def kill_group(pid: int, start_ticks: int) -> None:
