@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from offload.engines.supervised import killing, process, reaper
+from offload.engines.supervised import brake, killing, process, reaper
 from offload.engines.supervised.engine import SupervisedEngine
 from offload.engines.supervised.proctree import read
 from offload.settings import StartMethod
@@ -106,3 +106,33 @@ async def test_a_worker_that_could_not_be_told_from_others_at_its_start_is_told_
         assert info is not None
         await engine.close(BOUND_S / 3)
         assert killed == [{pid: info.start_ticks}]
+
+
+FAILING = """
+import os, time
+from offload import current_lane, on_worker_start, task
+
+@on_worker_start
+def begin() -> None:
+    while current_lane() == 0 and os.path.exists({path!r}):
+        time.sleep(0.01)
+    if os.path.exists({path!r}):
+        raise ValueError("broken")
+
+@task
+def fine() -> None: ...
+"""
+
+
+async def test_as_soon_as_one_worker_is_ready_no_other_start_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(brake, "_FIRST_PAUSE_S", 1000.0)
+    monkeypatch.setattr(brake, "_LONGEST_PAUSE_S", 1000.0)
+    broken = tmp_path / "broken"
+    broken.touch()
+    async with opened(tmp_path, tasks=FAILING.format(path=str(broken)), workers=3) as (_, told):
+        await told.until(lambda: ("failing to start",) in told.events)
+        assert told.all("ready") == []
+        broken.unlink()
+        await told.until(lambda: {slot for slot, _ in told.all("ready")} == {0, 1, 2})

@@ -1,11 +1,13 @@
 """How long to wait before the next start of a worker, when starts keep failing.
 
 Pure: it counts and answers.  Only *failed start-ups* count; a worker that dies after it was ready is replaced at once,
-always.  One brake for all lanes: they run the same code, so what fails in one fails in all.
+always.  One brake for all lanes: they run the same code, so what fails in one fails in all.  For the same reason it is
+one failure if many lanes fail once, and not many.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 # Two failures may be chance (somebody killed a starting worker); the third in a row is a pattern.
@@ -16,26 +18,30 @@ _LONGEST_PAUSE_S: Final = 15.0
 
 class Brake:
     def __init__(self) -> None:
-        self._failures = 0
+        self._failures: Counter[int] = Counter()  # in a row, by lane
         self.error: str | None = None
 
     @property
     def is_on(self) -> bool:
         """Start-ups keep failing."""
-        return self._failures > _FREE_FAILURES
+        return self._in_a_row() > _FREE_FAILURES
 
-    def failed(self, error: str) -> None:
+    def failed(self, lane: int, error: str) -> None:
         """A worker ended before it was ready; `error` says why, for whoever asks."""
-        self._failures += 1
+        self._failures[lane] += 1
         self.error = error
 
     def succeeded(self) -> None:
-        self._failures = 0
+        """A worker is ready."""
+        self._failures.clear()
         self.error = None
 
     def pause_s(self) -> float:
         """Seconds to wait before the next start: none at first, then doubling."""
         if not self.is_on:
             return 0.0
-        doublings = min(self._failures - _FREE_FAILURES - 1, 10)
+        doublings = min(self._in_a_row() - _FREE_FAILURES - 1, 10)
         return min(_FIRST_PAUSE_S * 2.0**doublings, _LONGEST_PAUSE_S)
+
+    def _in_a_row(self) -> int:
+        return max(self._failures.values(), default=0)

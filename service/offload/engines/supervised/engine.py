@@ -110,6 +110,7 @@ class SupervisedEngine:
         self._is_closing = True
         for pause in self._pauses.values():
             pause.cancel()
+        self._pauses.clear()
         for lane in self._lanes:
             if lane.state is WorkerState.IDLE:
                 lane.retire()
@@ -149,6 +150,7 @@ class SupervisedEngine:
 
     def lane_ready(self, lane: Lane) -> None:
         self._brake.succeeded()
+        self._end_pauses()
         if lane.number in self._active:
             self._events.ready(SlotId(lane.number), lane.generation)
         else:
@@ -230,7 +232,7 @@ class SupervisedEngine:
         return bool(max_rss) and lane.watched is not None and lane.watched.rss_bytes > max_rss
 
     def _start_failed(self, lane: Lane, end: WorkerEnd) -> None:
-        self._brake.failed(end.error)
+        self._brake.failed(lane.number, end.error)
         fields = {"lane": lane.number, "error": end.error, "pause_s": self._brake.pause_s()}
         logger.warning("worker failed to start", extra={"fields": fields})
         if self._brake.is_on:
@@ -246,6 +248,13 @@ class SupervisedEngine:
             lane.start()
 
         self._pauses[lane.number] = asyncio.get_running_loop().call_later(pause_s, start)
+
+    def _end_pauses(self) -> None:
+        """What kept workers from starting is gone."""
+        pauses, self._pauses = self._pauses, {}
+        for number, pause in pauses.items():
+            pause.cancel()
+            self._lanes[number].start()
 
     def _stand_in_for_missing(self) -> None:
         """A warm spare takes the place of a lane that has no worker; that lane becomes the spare."""
