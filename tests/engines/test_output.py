@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import weakref
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -95,6 +96,32 @@ async def test_lines_belong_to_the_job_that_printed_them(printing: Printing) -> 
         ("first", "primes", "by first"),
         ("second", "primes", "by second"),
     ]
+
+
+class Body(bytearray):
+    """One that can be watched."""
+
+
+async def test_a_job_whose_output_is_read_is_not_kept(printing: Printing) -> None:
+    """Until the next job comes its body and its result would take up memory for nothing."""
+    body = Body(b"{}")
+    watched = weakref.ref(body)
+    printing.reader.belongs_to(
+        Job(
+            id=JobId("first"),
+            number=1,
+            limits=TaskLimits(name="primes", index=0, timeout_s=1),
+            submitted_at=0,
+            body=body,
+            labels={"request_id": "order-17"},
+        )
+    )
+    del body
+    assert watched() is None
+    printing.print(b"still its own\n")
+    printing.reader.read_pending()
+    fields = {"job_id": "first", "task": "primes", "lane": 3, "pid": 77, "request_id": "order-17"}
+    assert printing.records.fields == [{"message": "task printed", **fields, "line": "still its own"}]
 
 
 async def test_where_a_job_raised_is_logged_with_that_job_and_counts_as_printed(printing: Printing) -> None:

@@ -33,7 +33,7 @@ class OutputReader:
     def __init__(self, descriptor: int, *, lane: int, pid: int) -> None:
         self._descriptor = descriptor
         self._fields: dict[str, object] = {"lane": lane, "pid": pid}
-        self._job: Job | None = None
+        self._printing = self._fields
         self._rest = b""
         self._allowance = float(_BURST_LINES)
         self._allowed_at = time.monotonic()
@@ -49,7 +49,8 @@ class OutputReader:
 
     def belongs_to(self, job: Job | None) -> None:
         """What is read from now on was printed by this job; None where nobody can tell by which."""
-        self._job = job
+        # Not the job itself: its body and its result would stay until the next one comes.
+        self._printing = self._fields if job is None else self._whose(job)
 
     def log_raised(self, job: Job, traceback: bytes) -> None:
         """Where a job raised what ended it, line by line as if it had printed that; but whose it is, is known."""
@@ -123,16 +124,14 @@ class OutputReader:
     def _log(self, line: bytes) -> None:
         if not line:
             return
-        logger.info("task printed", extra={"fields": {**self._whose(self._job), "line": _text(line)}})
+        logger.info("task printed", extra={"fields": {**self._printing, "line": _text(line)}})
 
     def _tell_dropped(self) -> None:
-        fields = {**self._whose(self._job), "lines": self._dropped, "limit_per_s": _LINES_PER_S}
+        fields = {**self._printing, "lines": self._dropped, "limit_per_s": _LINES_PER_S}
         self._dropped = 0
         logger.warning("task printed too much, lines were dropped", extra={"fields": fields})
 
-    def _whose(self, job: Job | None) -> dict[str, object]:
-        if job is None:
-            return self._fields
+    def _whose(self, job: Job) -> dict[str, object]:
         return {"job_id": job.id, "task": job.limits.name, **self._fields, **job.labels}
 
 
