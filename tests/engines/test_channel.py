@@ -12,6 +12,7 @@ import pytest
 
 from offload.core.job import Job, JobId, TaskLimits
 from offload.engines.supervised.channel import WorkerChannel
+from offload.engines.supervised.proctree import rss_bytes
 from offload.errors import FrameError
 from offload.worker.channel import Channel
 from offload.worker.frames import HEADER_BYTES, Header, Kind, pack_answer
@@ -131,6 +132,17 @@ async def test_a_large_meta_arrives_whole_too() -> None:
     async with opened() as one:
         await one.send(b"".join(frame(*each) for each in expected))
         assert await one.frames(3) == expected
+
+
+async def test_a_body_that_is_only_announced_takes_no_memory() -> None:
+    """And none of the time that it would take to fill it."""
+    announced = 512 << 20
+    before = rss_bytes(os.getpid())
+    async with opened() as one:
+        await one.send(frame(1, b"", b"whole") + pack_answer(Kind.DONE, body_bytes=announced, number=2) + b"begin")
+        await one.frames(1)  # which is cut in one turn with what follows it
+        assert len(one.channel.get_buffer(-1)) == announced - len(b"begin")
+        assert rss_bytes(os.getpid()) - before < announced / 8
 
 
 @pytest.mark.parametrize("garbage", [b"\xff" * 100, b"Traceback (most recent call last):\n" * 2, bytes(HEADER_BYTES)])

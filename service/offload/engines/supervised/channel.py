@@ -8,6 +8,7 @@ owns one, and passes on what it hears of frames and of the end.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 from collections.abc import Iterable
 from typing import Final, Protocol, cast
 
@@ -17,6 +18,13 @@ from offload.worker.frames import HEADER_BYTES, Header, check_from_worker, pack_
 
 _BUFFER_BYTES: Final = 64 * 1024
 _EMPTY: Final = memoryview(b"")
+
+# A bytearray of so many bytes that nobody has written yet: `bytearray(n)` writes n zeros, a second for some GiB, and on
+# the event loop, where a header alone would hold up all others.  Here the system gives each page when bytes for it
+# arrive.  (Source: "Byte Array Objects", Python/C API.)
+_new_body: Final = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctypes.c_ssize_t)(
+    ("PyByteArray_FromStringAndSize", ctypes.pythonapi)
+)
 
 
 class ChannelEvents(Protocol):
@@ -123,12 +131,12 @@ def job_header(job: Job) -> bytes:
 
 
 class _LargeFrame:
-    """A frame that does not fit the buffer: received into its own two."""
+    """A frame that does not fit the buffer: received into its own two, which hold anything until it is whole."""
 
     def __init__(self, header: Header, received: memoryview) -> None:
         self.header = header
         self._meta = bytearray(header.meta_bytes)
-        self._body = bytearray(header.body_bytes)
+        self._body: bytearray = _new_body(None, header.body_bytes)
         self._open = [memoryview(self._meta), memoryview(self._body)]
         while len(received):
             part = self.free()
