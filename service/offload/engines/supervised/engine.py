@@ -18,8 +18,9 @@ from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason, SlotId
 from offload.engines.base import Capabilities, EngineEvents
 from offload.engines.supervised.brake import Brake
-from offload.engines.supervised.lane import STOP_CAUSES, EndCause, Lane, LaneParts, WorkerEnd, WorkerState, running_s
+from offload.engines.supervised.lane import Lane, LaneParts, running_s
 from offload.engines.supervised.launcher import Launcher
+from offload.engines.supervised.life import STOP_CAUSES, EndCause, WorkerEnd, WorkerState
 from offload.engines.supervised.process import WorkerEnds
 from offload.engines.supervised.reaper import Reaper
 from offload.engines.supervised.watch import Watch, Watched

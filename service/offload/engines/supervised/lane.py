@@ -1,11 +1,7 @@
 """The service's side of one worker: the jobs that it was given, and the life that outlives it.
 
 Lives here: one lane, which starts a worker, hands it jobs, ends it, sees it die and starts the next.  It decides
-nothing about jobs: what it sees it tells the engine, which owns it.
-
-      DEAD ──start──► STARTING ──READY──► IDLE ◄──job / answer──► BUSY
-        ▲                │                 │                       │
-        └───the end──────┴────── KILLING or RETIRING ◄─────────────┘
+nothing about jobs: what it sees it tells the engine, which owns it.  The states between which it steps are in `life`.
 """
 
 from __future__ import annotations
@@ -15,16 +11,16 @@ import logging
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import partial
 from typing import Final, Protocol
 
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason
 from offload.engines.supervised.launcher import Launcher
+from offload.engines.supervised.life import STEPS, EndCause, WorkerEnd, WorkerState
 from offload.engines.supervised.naming import name_death
 from offload.engines.supervised.process import WorkerEnds, WorkerProcess
 from offload.engines.supervised.watch import Watched
@@ -41,52 +37,6 @@ _DUMP_S: Final = 0.005
 _SILENT_S: Final = 0.1
 # A retired worker has nothing to do but leave; exit handlers of the user's libraries may take a while.
 _RETIRE_S: Final = 5.0
-
-
-class WorkerState(StrEnum):
-    DEAD = "dead"
-    STARTING = "starting"
-    IDLE = "idle"
-    BUSY = "busy"
-    KILLING = "killing"
-    RETIRING = "retiring"
-
-
-_STEPS: Final[Mapping[WorkerState, frozenset[WorkerState]]] = {
-    WorkerState.DEAD: frozenset({WorkerState.STARTING}),
-    WorkerState.STARTING: frozenset({WorkerState.IDLE, WorkerState.KILLING, WorkerState.DEAD}),
-    WorkerState.IDLE: frozenset({WorkerState.BUSY, WorkerState.KILLING, WorkerState.RETIRING, WorkerState.DEAD}),
-    WorkerState.BUSY: frozenset({WorkerState.IDLE, WorkerState.KILLING, WorkerState.RETIRING, WorkerState.DEAD}),
-    WorkerState.KILLING: frozenset({WorkerState.DEAD}),
-    WorkerState.RETIRING: frozenset({WorkerState.KILLING, WorkerState.DEAD}),
-}
-
-
-class EndCause(StrEnum):
-    """Why a worker ended; the keys of `/stats`'s `pool.restarts`."""
-
-    CRASH = "crash"
-    TIMEOUT = "timeout"
-    CANCEL = "cancel"
-    MEMORY = "memory"
-    RETIRE = "retire"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerEnd:
-    """How a worker ended; `pid` is None if it never was one, `start_ticks` as in `proctree.ProcessInfo`.
-
-    `was_ready`: it had come as far as taking jobs.  `begun`: how many of the jobs that it had, in their order, it may
-    have begun.
-    """
-
-    pid: int | None
-    start_ticks: int
-    death: Death
-    cause: EndCause
-    was_ready: bool
-    begun: int
-    error: str
 
 
 class LaneEvents(Protocol):
@@ -373,7 +323,7 @@ class Lane:
             self._timer = None
 
     def _step(self, to: WorkerState) -> None:
-        if to not in _STEPS[self._state]:
+        if to not in STEPS[self._state]:
             raise IllegalStep(thing=f"lane {self.number}", state=self._state, event=to)
         self._state = to
 
@@ -381,13 +331,3 @@ class Lane:
 def running_s(job: Job | None) -> float | None:
     """How long a job has run so far, seconds."""
     return None if job is None or job.started_at is None else time.monotonic() - job.started_at
-
-
-STOP_CAUSES: Final[Mapping[Reason, EndCause]] = {
-    Reason.JOB_TIMEOUT: EndCause.TIMEOUT,
-    Reason.DEADLINE_EXCEEDED: EndCause.TIMEOUT,
-    Reason.CANCELLED: EndCause.CANCEL,
-    Reason.DISCONNECTED: EndCause.CANCEL,
-    Reason.STOPPED: EndCause.CANCEL,
-    Reason.MEMORY_LIMIT: EndCause.MEMORY,
-}
