@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from offload.core.death import Death
 from offload.core.job import Job, JobState, Outcome, Reason, TaskLimits
 from offload.core.quarantine import FORGET_S
-from tests.core.stage import Stage, facts_of, reason_of
+from tests.core.stage import SEGFAULT, Stage, facts_of, reason_of
 
 STUBBORN = TaskLimits(name="stubborn", index=0, timeout_s=60.0, retries=5)
 
@@ -26,16 +27,16 @@ class Scene:
         self.stage.submit_job(job)
         return job
 
-    def die(self) -> None:
+    def die(self, death: Death = SEGFAULT) -> None:
         self.stage.now += 1.0
-        self.stage.die(0, generation=self.generation)
+        self.stage.die(0, generation=self.generation, death=death)
         self.generation += 1
         self.stage.ready(0, generation=self.generation)
 
-    def crash(self, arguments: str) -> Job:
+    def crash(self, arguments: str, death: Death = SEGFAULT) -> Job:
         job = self.submit(arguments)
         assert job.state is JobState.RUNNING
-        self.die()
+        self.die(death)
         if job.crashes:
             self.stage.scheduler.identify(job, arguments)
         return job
@@ -82,6 +83,14 @@ def test_what_we_stop_ourselves_does_not_count() -> None:
         job = scene.submit("bad")
         scene.stage.cancel(job)
         scene.die()
+    assert scene.submit("bad").state is JobState.RUNNING
+
+
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"])
+def test_what_somebody_asks_to_end_does_not_count(signal: str) -> None:
+    scene = Scene()
+    for _ in range(4):
+        assert reason_of(scene.crash("bad", Death(signal=signal))) is Reason.WORKER_CRASHED
     assert scene.submit("bad").state is JobState.RUNNING
 
 

@@ -255,6 +255,31 @@ async def test_a_prefix_that_nginx_cuts_off_is_in_the_links(tmp_path: Path) -> N
             assert (await ask(http, "GET", "/compute/tasks")).status == 200
 
 
+async def test_callers_are_told_apart_by_what_nginx_has_seen_and_not_by_what_they_say(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    limits = ("--client-header", "X-Forwarded-For", "--max-queued-per-client", "1")
+    async with serving(TASKS, "--workers", "1", *limits) as service:
+        await service.ready()
+        upstream = service.base.removeprefix("http://")
+        async with nginx(upstream) as proxy, proxy.client() as http:
+            patient = []
+            for number in range(2):
+                call = ask(http, "POST", "/jobs/until_there_is", json={"path": str(gate)})
+                patient.append(asyncio.create_task(call))
+
+                async def are_there(wanted: int = number + 1) -> bool:
+                    books = await jobs(http)
+                    return books["running"] + books["queued"] == wanted
+
+                await eventually("one runs, one waits", are_there)
+            answer = await ask(
+                http, "POST", "/jobs/double", data=b'{"number": 1}', headers={"X-Forwarded-For": "203.0.113.7"}
+            )
+            assert (answer.status, answer.slug) == (429, "client-queue-full")
+            gate.touch()
+            assert [(await call).status for call in patient] == [200, 200]
+
+
 async def test_a_drain_is_seen_through_nginx(tmp_path: Path) -> None:
     """What runs is answered, what comes is refused, and what comes after the end is told that nobody is there."""
     gate = tmp_path / "gate"

@@ -6,6 +6,9 @@ Made by the engines (which know signals and exit codes by name), read by the sch
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+_ASKED_FOR: Final = frozenset({"SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +21,11 @@ class Death:
     signal: str | None = None
     exit_code: int | None = None
     note: str = ""
+
+    @property
+    def was_asked_for(self) -> bool:
+        """By a signal with which people and supervisors end processes, and tasks do not end their own."""
+        return self.signal in _ASKED_FOR
 
     def facts(self) -> dict[str, object]:
         """The fields of the problem document."""

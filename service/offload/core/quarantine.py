@@ -2,7 +2,7 @@
 
 Lives here: the memory of attempts that ended with their worker's death, by fingerprint: the task and the arguments.  So
 many in a row, each begun after the death before it, and that very job is answered without a worker until it is
-forgotten.  One attempt that its worker survives clears it.  What we kill ourselves is not told here at all.
+forgotten.  One attempt that its worker survives clears it.  What we, or people, kill is not told here at all.
 
 Nobody is fingerprinted but for tasks that have crashed lately.  `dispatch` makes the fingerprints.
 """

@@ -114,7 +114,7 @@ class Steps:
 
     def lose(self, job: Job, death: Death, *, begun: bool, now: float) -> list[Command]:
         """The worker of a running job is gone: tried again, or over."""
-        if begun:
+        if begun and not death.was_asked_for:
             job.crash(now)
             self.admission.quarantine.crashed(job, now)
         attempts_left = job.attempt <= job.limits.retries if begun else job.unbegun_deaths < MAX_UNBEGUN_DEATHS
