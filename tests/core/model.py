@@ -148,11 +148,11 @@ class Model:
         later = [entry for entry in self.waiting if entry.is_later]
         lesser = [entry for entry in later if entry.urgency > job.urgency]
         lengths = Counter(entry.job.client for entry in later if entry.urgency == job.urgency)
-        longest = max(lengths, key=lambda client: lengths[client], default="")
+        most = max(lengths.values(), default=0)
         if lesser:
             victim = max(lesser, key=lambda entry: (entry.urgency, entry.turn)).job
-        elif lengths[longest] > lengths[job.client] + 1:
-            alike = [entry for entry in later if entry.urgency == job.urgency and entry.job.client == longest]
+        elif most > lengths[job.client] + 1:
+            alike = [entry for entry in later if entry.urgency == job.urgency and lengths[entry.job.client] == most]
             victim = max(alike, key=lambda entry: entry.turn).job
         else:
             return None

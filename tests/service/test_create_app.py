@@ -17,6 +17,7 @@ from offload import Settings, create_app
 from offload.errors import SettingsError, TargetError
 from offload.settings import StartMethod
 from offload.tasks.loading import Named
+from offload.worker.isolation import THREAD_VARIABLES
 from tests.faults import fault_tasks
 from tests.support.service import alive, assert_books_balance, descendants, eventually
 
@@ -26,6 +27,13 @@ MODULE = "tests.faults.fault_tasks"
 ONE_WORKER = Settings(workers=1, access_log=False)
 
 Tasks = Named | Sequence[Named]
+
+
+@pytest.fixture(autouse=True)
+def environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under `fork` a service limits the threads of the libraries that it loads into this very process."""
+    for name in THREAD_VARIABLES:
+        monkeypatch.setenv(name, "1")
 
 
 class Client:

@@ -132,7 +132,7 @@ async def test_what_a_module_starts_at_its_import_lives_as_long_as_the_service(t
 
             await eventually("the stray is ended", are_ended)
 
-    async with serving(tasks, "--workers", "1") as service:
+    async with serving(tasks, "--workers", "1", "--quarantine-after", "0") as service:
         await service.ready()
         await strays_are_ended()
         forkserver = next(pid for pid, command in service.processes().items() if "forkserver import main" in command)

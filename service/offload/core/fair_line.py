@@ -103,10 +103,11 @@ class FairLine:
         callers = self._callers.members
         if len(self._order) < len(callers) + more_than:
             return None  # then nobody can have so many; it spares a look at many callers with a job each
-        longest = max(callers.values(), key=lambda caller: caller.length)
-        if longest.length <= more_than:
+        most = max(caller.length for caller in callers.values())
+        if most <= more_than:
             return None
-        newest = (next(reversed(lane.jobs)) for lane in longest.lanes.members.values())
+        longest = (caller for caller in callers.values() if caller.length == most)
+        newest = (next(reversed(lane.jobs)) for caller in longest for lane in caller.lanes.members.values())
         return max(newest, key=lambda job: job.number)
 
     def ahead_s(self, client: str, index: int | None, cost_s: float, without: Collection[int]) -> float:

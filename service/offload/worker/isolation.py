@@ -31,7 +31,7 @@ _OOM_SCORE: Final = 500
 _IGNORED: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 
 # The libraries behind numeric packages each start a thread for every core unless told otherwise.
-_THREAD_VARIABLES: Final = (
+THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -48,7 +48,7 @@ def limit_library_threads(count: int) -> None:
     Must run before the libraries are imported: they read these variables once.
     """
     if count:
-        for name in _THREAD_VARIABLES:
+        for name in THREAD_VARIABLES:
             os.environ.setdefault(name, str(count))
 
 
