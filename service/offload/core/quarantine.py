@@ -36,6 +36,11 @@ class Quarantine:
         self._crashed_at: dict[int, float] = {}  # by the task's index
         self._records: OrderedDict[str, _Record] = OrderedDict()  # by fingerprint; the latest death comes last
 
+    @property
+    def is_alert(self) -> bool:
+        """Whether any task has crashed lately; quickly answered."""
+        return bool(self._crashed_at)
+
     def watches(self, task_index: int, now: float) -> bool:
         """Whether jobs of this task are to be fingerprinted."""
         crashed_at = self._crashed_at.get(task_index)

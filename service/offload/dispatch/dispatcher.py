@@ -140,7 +140,8 @@ class Dispatcher:
 
         Cancelling the caller's task ends the job, as if the caller had hung up, and its work with it.
         """
-        if self._scheduler.quarantine.watches(job.limits.index, self._clock()):
+        quarantine = self._scheduler.quarantine
+        if quarantine.is_alert and quarantine.watches(job.limits.index, self._clock()):
             job.fingerprint = await fingerprint_of(job)
         waiter = self._loop.create_future()
         self._waiting[job] = waiter

@@ -43,21 +43,25 @@ class JobHandlers:
     async def run(self, exchange: Exchange) -> web.Response:
         """Runs one job and answers with its result.
 
-        Everything that the head can be refused for is looked at before the body is read, overload included.
+        Everything that the head can be refused for is looked at before the body is read, overload included; where the
+        body is there already, it is the scheduler that says so.
         """
         parts, request = self._parts.now, exchange.request
         dispatcher = parts.dispatcher
         announced_bytes = request.content_length or 0
         job_request = self._judge_head(exchange, announced_bytes)
-        refusal = dispatcher.refusal(job_request, size_bytes=announced_bytes)
-        if refusal is not None:
-            exchange.job = job = dispatcher.refuse(job_request, refusal)
-            return outcome_response(job)
-        try:
-            job_request.body = await self._read_body(request)
-        except NoRoom:
-            exchange.job = job = dispatcher.crowded(job_request)
-            return outcome_response(job)
+        body = body_at_hand(request, parts.max_body_bytes)
+        if body is None:
+            refusal = dispatcher.refusal(job_request, size_bytes=announced_bytes)
+            if refusal is not None:
+                exchange.job = job = dispatcher.refuse(job_request, refusal)
+                return outcome_response(job)
+            try:
+                body = await self._read_body(request)
+            except NoRoom:
+                exchange.job = job = dispatcher.crowded(job_request)
+                return outcome_response(job)
+        job_request.body = body
         exchange.job = job = dispatcher.new_job(job_request)
         self._watch.watch(job, request)
         try:
@@ -68,9 +72,6 @@ class JobHandlers:
 
     async def _read_body(self, request: web.Request) -> bytes:
         parts = self._parts.now
-        body = body_at_hand(request, parts.max_body_bytes)
-        if body is not None:
-            return body
         with parts.dispatcher.arrival() as arrival:
             return await read_body(
                 request, limit_bytes=parts.max_body_bytes, timeout_s=parts.body_timeout_s, on_bytes=arrival.add
