@@ -99,7 +99,7 @@ class Admission:
 
     def overloaded(self, ask: Ask, now: float) -> Refusal:
         """For one that was let in or taken, and has to go after all."""
-        wait_s = self._estimate.wait_s(ask, now)
+        wait_s = self._estimate.outlook(ask, now).wait_s()
         return self._overloaded(wait_s, self._next_place_s(wait_s))
 
     def must_go_for(self, ask: Ask) -> Job | None:
@@ -120,7 +120,7 @@ class Admission:
         """Whether the caller, or the task, has as many waiting as it may."""
         limit = self._limits.max_queued_per_client
         if limit and self._queue.length_of_client(ask.client) >= limit:
-            free_in_s = self._next_place_s(self._estimate.wait_s(ask, now))
+            free_in_s = self._next_place_s(self._estimate.outlook(ask, now).wait_s())
             return Refusal(reason=Reason.CLIENT_QUEUE_FULL, free_in_s=free_in_s, facts={"limit": limit})
         task = ask.limits
         if task is None or not task.max_queued:
@@ -128,7 +128,9 @@ class Admission:
         queued = self._queue.length_of_task(task.index)
         if queued < task.max_queued:
             return None
-        return self._overloaded(self._estimate.wait_s(ask, now), self._estimate.gate_wait_s(task) / (queued + 1))
+        return self._overloaded(
+            self._estimate.outlook(ask, now).wait_s(), self._estimate.gate_wait_s(task) / (queued + 1)
+        )
 
     def _queue_full(self, ask: Ask, now: float) -> Refusal | None:
         return None if self._has_room(ask) or self._to_push_out(ask) is not None else self.overloaded(ask, now)
@@ -137,9 +139,10 @@ class Admission:
         """Whether it would be done too late for its caller.  One whose time is over already is told that instead."""
         if ask.budget_s is None or ask.budget_s <= 0:
             return None
-        wait_s = self._estimate.wait_s(ask, now, doubt=DOUBT)
-        late_s = wait_s + self._estimate.own_s(ask.limits) - ask.budget_s * (1 - MARGIN)
-        return self._overloaded(self._estimate.wait_s(ask, now), late_s) if late_s > 0 else None
+        outlook = self._estimate.outlook(ask, now)
+        done_s = outlook.wait_s(doubt=DOUBT) + self._estimate.own_s(ask.limits)
+        late_s = done_s - ask.budget_s * (1 - MARGIN)
+        return self._overloaded(outlook.wait_s(), late_s) if late_s > 0 else None
 
     def _has_room(self, ask: Ask) -> bool:
         return self._queue.has_room(ask.size_bytes, besides_bytes=self.traffic.size_bytes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from offload.core.gates import Gates
 from offload.core.job import DEFAULT_URGENCY, Job, TaskLimits
@@ -44,6 +45,18 @@ class Ask:
         )
 
 
+class Outlook(NamedTuple):
+    """`ahead_s` of work for the slots that go on for `busy_s` each, and `gate_s` until its task may have one more."""
+
+    ahead_s: float
+    busy_s: Sequence[float]
+    gate_s: float
+
+    def wait_s(self, *, doubt: float = 1.0) -> float:
+        """Seconds; with `doubt` the work that goes before is so many times as much."""
+        return max(wait_s(self.ahead_s * doubt, self.busy_s), self.gate_s)
+
+
 class Estimate:
     def __init__(self, *, queue: JobQueue, gates: Gates, run_times: RunTimes, busy_slots: BusySlots) -> None:
         self._queue = queue
@@ -51,11 +64,8 @@ class Estimate:
         self._run_times = run_times
         self._busy_slots = busy_slots
 
-    def wait_s(self, ask: Ask, now: float, *, doubt: float = 1.0) -> float:
-        """How long such a job would wait while no slot is idle: for the work that goes before it, and for its gate.
-
-        `doubt`: the work that goes before it may turn out so many times as much.
-        """
+    def outlook(self, ask: Ask, now: float) -> Outlook:
+        """What such a job would wait for while no slot is idle."""
         slots, busy = self._busy_slots(now)
         share = len(busy) / slots if slots else 1.0
         task = ask.limits
@@ -73,7 +83,7 @@ class Estimate:
         )
         # Jobs that wait at a gate follow those of their task that run: to others their slots are taken for longer.
         busy_s = [seconds + shut.get(index, 0.0) for seconds, index in busy]
-        return max(wait_s(ahead_s * doubt * share, busy_s), self.gate_wait_s(task))
+        return Outlook(ahead_s * share, busy_s, self.gate_wait_s(task))
 
     def gate_wait_s(self, limits: TaskLimits | None) -> float:
         """What a job waits for others of its task, of which only so many may run at once."""

@@ -117,7 +117,7 @@ class Scheduler:
 
     def expected_wait_s(self, now: float) -> float:
         """How long a job that came now would wait."""
-        return 0.0 if self._slots.idle else self._estimate.wait_s(Ask(), now)
+        return 0.0 if self._slots.idle else self._estimate.outlook(Ask(), now).wait_s()
 
     def would_be_late(self, ask: Ask, now: float) -> bool:
         """Whether such a job, if it had to wait, would be done too late for its caller."""
