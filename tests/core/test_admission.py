@@ -138,6 +138,14 @@ def test_a_caller_with_as_many_waiting_as_it_may_is_told_the_limit() -> None:
     assert stage.submit(client="other").state is JobState.QUEUED
 
 
+def test_whether_anybody_would_be_taken_is_not_said_by_the_limit_of_one() -> None:
+    """Callers of a Unix socket have no address: one of them at its limit is no reason to send others elsewhere."""
+    stage = Stage(slots=1, max_queued_per_client=1)
+    for _ in range(3):
+        stage.submit(client="")
+    assert stage.scheduler.refusal(Ask(), stage.now) is None
+
+
 def test_a_caller_with_as_many_running_as_it_may_waits_while_others_run() -> None:
     stage = Stage(slots=3, max_running_per_client=1)
     first, second = (stage.submit(client="one") for _ in range(2))

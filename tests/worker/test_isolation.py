@@ -43,6 +43,8 @@ facts = {
     },
     "core": resource.getrlimit(resource.RLIMIT_CORE),
     "oom": int(open("/proc/self/oom_score_adj").read()),
+    "nice": os.nice(0),
+    "group": open("/proc/self/autogroup").read().split()[-1] if os.path.exists("/proc/self/autogroup") else None,
     "dice": random.random(),
 }
 os.write(report, json.dumps(facts).encode())
@@ -100,6 +102,12 @@ def test_it_takes_signals_as_any_program_does(isolated: dict[str, Any]) -> None:
 def test_the_kernel_takes_it_first_and_it_leaves_no_core(isolated: dict[str, Any]) -> None:
     assert isolated["oom"] > int(Path("/proc/self/oom_score_adj").read_text())
     assert isolated["core"] == [0, 0]
+
+
+def test_it_yields_to_the_event_loop(isolated: dict[str, Any]) -> None:
+    """Where the kernel shares out the cores by session, its session does."""
+    assert isolated["nice"] == min(os.nice(0) + 5, 19)
+    assert isolated["group"] in {"5", None}
 
 
 def test_it_throws_dice_of_its_own(isolated: dict[str, Any]) -> None:

@@ -118,12 +118,14 @@ class Admission:
 
     def _own_line_full(self, ask: Ask, now: float) -> Refusal | None:
         """Whether the caller, or the task, has as many waiting as it may."""
+        task = ask.limits
+        if task is None:
+            return None  # any job, of anybody
         limit = self._limits.max_queued_per_client
         if limit and self._queue.length_of_client(ask.client) >= limit:
             free_in_s = self._next_place_s(self._estimate.outlook(ask, now).wait_s())
             return Refusal(reason=Reason.CLIENT_QUEUE_FULL, free_in_s=free_in_s, facts={"limit": limit})
-        task = ask.limits
-        if task is None or not task.max_queued:
+        if not task.max_queued:
             return None
         queued = self._queue.length_of_task(task.index)
         if queued < task.max_queued:

@@ -27,6 +27,9 @@ DUMP_SIGNAL: Final = signal.SIGUSR2
 # Of the range -1000 to 1000: the kernel takes workers first when memory runs out, and the service last.
 _OOM_SCORE: Final = 500
 
+# A third of the event loop's share of a core that both want (sched(7)).
+_NICE: Final = 5
+
 # Python itself ignores these two so that writing to a closed pipe, or past a file size limit, is an exception.
 _IGNORED: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 
@@ -59,6 +62,18 @@ def isolate(*, keep: Iterable[int], output: int, start_method: str) -> None:
     _redirect_output(output)
     adopt_orphaned_descendants()
     _raise_oom_score()
+    _yield_to_the_loop()
+
+
+def _yield_to_the_loop() -> None:
+    """Less of a core than the event loop, where both want one: then it runs at once, and no worker waits for it.
+
+    Where the kernel groups processes by session (sched(7), autogrouping) a nice value counts within the group only, and
+    the group has one of its own.
+    """
+    os.nice(_NICE)
+    with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as file:  # Linux, and not everywhere
+        file.write(str(_NICE))
 
 
 def detach(*, keep: Iterable[int], start_method: str) -> None:
