@@ -1,0 +1,48 @@
+"""More than the workers can do, and jobs that kill them, with a real service: who is served, who is told what."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.support.service import RunningService, assert_books_balance, eventually, serving
+
+TASKS = Path(__file__).parent.parent / "faults" / "fault_tasks.py"
+FLOOD = 150
+
+
+def call(service: RunningService, client: str, ms: int) -> asyncio.Task[int]:
+    async def status() -> int:
+        return (await service.job("steady", {"ms": ms}, **{"X-Forwarded-For": client})).status
+
+    return asyncio.create_task(status())
+
+
+async def test_one_caller_floods_and_another_is_served_long_before_its_flood_is() -> None:
+    async with serving(TASKS, "--workers", "2", "--client-header", "X-Forwarded-For") as service:
+        await service.ready()
+        flood = [call(service, "192.0.2.1", 20) for _ in range(FLOOD)]
+
+        async def most_wait() -> bool:
+            clients = (await service.stats())["queue"]["clients"]
+            return bool(clients["most_queued"] > FLOOD * 2 / 3)
+
+        await eventually("the flood waits", most_wait)
+        assert await call(service, "203.0.113.7", 20) == 200
+        stats = await service.stats()
+        assert stats["jobs"]["queued"] > FLOOD / 3
+        assert_books_balance(stats)
+        assert set(await asyncio.gather(*flood)) == {200}
+
+
+async def test_a_job_that_kills_its_worker_every_time_is_given_no_more_and_others_are_served() -> None:
+    async with serving(TASKS, "--workers", "1") as service:
+        await service.ready()
+        for _ in range(3):
+            assert (await service.job("leave", {"code": 3})).slug == "worker-crashed"
+        refused = await service.job("leave", {"code": 3})
+        assert (refused.status, refused.slug, refused.json()["crashes"]) == (422, "quarantined", 3)
+        assert (await service.job("leave", {"code": 4})).slug == "worker-crashed"
+        assert (await service.job("fine", {"x": 7})).json() == 7
+        stats = await service.ready()
+        assert (stats["queue"]["quarantined"], stats["rejections"]["quarantined"]) == (1, 1)
