@@ -84,7 +84,7 @@ class Core(RuleBasedStateMachine):
         )
         self.jobs.append(job)
         ask = Ask.of(job, model.now)
-        refusal = model.refusal(job, is_late=self.scheduler.would_be_late(ask, model.now))
+        refusal = model.refusal(job, is_late=self.scheduler._admission.too_late(ask, model.now) is not None)
         commands = self.scheduler.submit(job, model.now)
         if refusal is None:
             pushed_out = model.make_room(job)

@@ -14,20 +14,20 @@ from typing import Final
 from offload.core.gates import Gates
 from offload.core.job import Job
 from offload.core.run_times import RunTimes
-from offload.core.turns import TURN_S, Member, Turns
+from offload.core.turns import TURN_S, Turns
 from offload.core.work import Work
 
 # Whatever a job is expected to take, handing it to a worker costs something.
 _LEAST_COST_S: Final = 0.0001
 
 
-class _Lane(Member):
+class _Lane:
     """One caller's jobs of one task, as they came."""
 
-    __slots__ = ("gates", "jobs", "run_times")
+    __slots__ = ("credit_s", "gates", "jobs", "run_times")
 
     def __init__(self, gates: Gates, run_times: RunTimes) -> None:
-        super().__init__()
+        self.credit_s = 0.0
         self.gates = gates
         self.run_times = run_times
         self.jobs: OrderedDict[Job, None] = OrderedDict()  # a dict would look for its head among what is gone
@@ -40,13 +40,13 @@ class _Lane(Member):
         return len(self.jobs) * self.run_times.expected_s(next(iter(self.jobs)).limits.index)
 
 
-class _Caller(Member):
+class _Caller:
     """One caller's jobs, in a lane for each task."""
 
-    __slots__ = ("client", "gates", "lanes", "length")
+    __slots__ = ("client", "credit_s", "gates", "lanes", "length")
 
     def __init__(self, client: str, gates: Gates, lanes: Turns[int, _Lane]) -> None:
-        super().__init__()
+        self.credit_s = 0.0
         self.client = client
         self.gates = gates
         self.lanes = lanes

@@ -23,7 +23,6 @@ _MOST: Final = 1000
 
 @dataclass(slots=True)
 class _Record:
-    task: int
     deaths: int
     died_at: float
 
@@ -61,7 +60,7 @@ class Quarantine:
         if not self._after or job.fingerprint is None:
             return
         for began_at, died_at in job.crashes:
-            self._add(job, began_at, died_at)
+            self._add(job.fingerprint, began_at, died_at)
         if job.has_survived:
             self._records.pop(job.fingerprint, None)
 
@@ -81,16 +80,15 @@ class Quarantine:
             record.deaths >= self._after and now - record.died_at <= FORGET_S for record in self._records.values()
         )
 
-    def _add(self, job: Job, began_at: float, died_at: float) -> None:
-        assert job.fingerprint is not None
-        record = self._records.get(job.fingerprint)
+    def _add(self, fingerprint: str, began_at: float, died_at: float) -> None:
+        record = self._records.get(fingerprint)
         if record is None or died_at - record.died_at > FORGET_S:
-            record = _Record(job.limits.index, 0, float("-inf"))
+            record = _Record(0, float("-inf"))
         # One that was at work beside the one before has the same cause; one that did nothing has another's.
         if record.died_at <= began_at < died_at:
             record.deaths += 1
             record.died_at = died_at
-        self._records[job.fingerprint] = record
-        self._records.move_to_end(job.fingerprint)
+        self._records[fingerprint] = record
+        self._records.move_to_end(fingerprint)
         if len(self._records) > _MOST:
             self._records.popitem(last=False)

@@ -119,10 +119,6 @@ class Scheduler:
         """How long a job that came now would wait."""
         return 0.0 if self._slots.idle else self._estimate.outlook(Ask(), now).wait_s()
 
-    def would_be_late(self, ask: Ask, now: float) -> bool:
-        """Whether such a job, if it had to wait, would be done too late for its caller."""
-        return self._admission.too_late(ask, now) is not None
-
     def refusal(self, ask: Ask, now: float) -> Refusal | None:
         """Why such a job would not be taken if it came now; None if it would."""
         if self._steps.would_start(ask.limits, ask.client, ask.budget_s):

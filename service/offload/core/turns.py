@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from math import inf
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from offload.core.job import Job
 
@@ -19,17 +19,13 @@ from offload.core.job import Job
 TURN_S: Final = 0.01
 
 
-class Member:
-    """One of a circle; `credit_s` is the run time that it may use."""
+class Member(Protocol):
+    """One of a circle.  `credit_s` is the run time that it may use; `Turns` alone keeps it."""
 
-    __slots__ = ("credit_s",)
-
-    def __init__(self) -> None:
-        self.credit_s = 0.0
+    credit_s: float
 
     def first(self) -> Job | None:
         """Its next job; None if none of its jobs may run now."""
-        raise AssertionError("a kind of member says what is first")
 
 
 K = TypeVar("K", bound=Hashable)
