@@ -232,7 +232,7 @@ async def test_results_that_nobody_takes_take_room_until_their_callers_are_gone(
 
 
 async def test_a_caller_who_takes_nothing_of_its_result_for_long_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("offload.web.serve._STALLED_S", 0.05)
+    monkeypatch.setattr("offload.web.connection._STALLED_S", 0.05)
     async with web_service(queue_bytes=1 << 20) as service, service.raw() as caller:
         await stalled(service, caller, 64 << 20)
         await eventually("it was let go", lambda: service.scheduler.traffic.leaving_bytes == 0)

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from offload.web import serve
+from offload.web import connection as web_connection
 from tests.support.fake_engine import FakeEngine, result
 from tests.support.web_service import eventually, web_service
 
@@ -62,7 +62,7 @@ async def test_garbage_after_a_request_does_not_spoil_its_answer() -> None:
 
 
 async def test_a_connection_whose_first_head_never_ends_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "_FIRST_HEAD_S", 0.05)
+    monkeypatch.setattr(web_connection, "_FIRST_HEAD_S", 0.05)
     async with web_service() as service, service.raw() as silent, service.raw() as slow:
         slow.send(b"POST /jobs/primes HT")
         assert await silent.is_closed_by_peer()
@@ -70,7 +70,7 @@ async def test_a_connection_whose_first_head_never_ends_is_closed(monkeypatch: p
 
 
 async def test_a_connection_with_a_first_request_is_not_closed_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "_FIRST_HEAD_S", 0.05)
+    monkeypatch.setattr(web_connection, "_FIRST_HEAD_S", 0.05)
     async with web_service() as service, service.raw() as busy, service.raw() as silent:
         busy.send(b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
         job = await service.engine.next_started()

@@ -9,6 +9,7 @@ import pytest
 
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason
+from offload.worker.frames import JobHead, unpack_meta
 from tests.support.fake_engine import FakeEngine, result
 from tests.support.web_service import BOUND_S, catalogue, eventually, web_service
 
@@ -43,10 +44,14 @@ async def test_the_worker_is_told_what_stood_in_the_head() -> None:
         }
         await service.post("resize?width=10&name=a%20b", data=b"\x89PNG", headers=headers)
         job = await service.engine.next_started()
-        job_id, query, *head = orjson.loads(job.meta)
-        assert job_id == job.id
-        assert query == "width=10&name=a%20b"
-        assert head == ["image/png", "application/x-npy", "r-17", trace]
+        expected = JobHead(
+            query="width=10&name=a%20b",
+            content_type="image/png",
+            accept="application/x-npy",
+            request_id="r-17",
+            traceparent=trace,
+        )
+        assert unpack_meta(job.meta) == (job.id, expected)
         assert job.urgency == 1
 
 

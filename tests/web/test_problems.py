@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from offload.core.job import END_STATE, Job, JobId, JobState, Outcome, Reason, SlotId, TaskLimits
-from offload.web.outcomes import outcome_response
+from offload.web.outcomes import outcome_reply
 from offload.web.problems import PROBLEMS, Problem, printable, spliced
 
 
@@ -22,18 +22,18 @@ def ended(reason: Reason) -> Job:
 
 @pytest.mark.parametrize("reason", set(Reason) - {Reason.SUCCEEDED, Reason.DISCONNECTED})
 def test_every_end_of_a_job_has_its_row(reason: Reason) -> None:
-    response = outcome_response(ended(reason))
-    assert isinstance(response.body, bytes)
-    document = orjson.loads(response.body)
+    reply = outcome_reply(ended(reason))
+    assert isinstance(reply.body, bytes)
+    document = orjson.loads(reply.body)
     kind = PROBLEMS[document["type"].removeprefix("/problems/")]
-    assert (document["status"], document["title"]) == (response.status, kind.title) == (kind.status, kind.title)
+    assert (document["status"], document["title"]) == (reply.status, kind.title) == (kind.status, kind.title)
     assert (document["job"], document["task"]) == ("a", "primes")
 
 
 def test_a_budget_is_told_as_it_was_given() -> None:
-    response = outcome_response(ended(Reason.DEADLINE_EXCEEDED))
-    assert isinstance(response.body, bytes)
-    assert "The budget of 2.5 s" in orjson.loads(response.body)["detail"]
+    reply = outcome_reply(ended(Reason.DEADLINE_EXCEEDED))
+    assert isinstance(reply.body, bytes)
+    assert "The budget of 2.5 s" in orjson.loads(reply.body)["detail"]
 
 
 def test_what_a_job_did_to_itself_is_500_and_what_another_machine_could_serve_is_503() -> None:

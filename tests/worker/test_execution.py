@@ -10,15 +10,16 @@ import pytest
 from pydantic import AfterValidator
 
 import offload
-from offload.core.job import Reason
+from offload.core.job import JobId, Reason
 from offload.tasks.definition import definition_of, task
 from offload.tasks.loading import LoadedTask, Registry
 from offload.tasks.signature import CompiledTask
 from offload.worker.channel import JobFrame
 from offload.worker.execution import Answer, Executor
-from offload.worker.frames import JobMeta, pack_job, unpack
+from offload.worker.frames import JobHead, pack_head, pack_job, pack_meta, unpack
 
 LANE = 3
+JOB_ID = JobId("00112233445566778899aabbccddeeff")
 
 
 def end_the_program(value: int) -> int:
@@ -38,7 +39,7 @@ def registry(*functions: Callable[..., Any]) -> Registry:
 
 
 def frame(body: bytes = b"", *, task_index: int = 0, attempt: int = 1, accept: str = "") -> JobFrame:
-    meta = orjson.dumps(tuple(JobMeta("an-id", "", "", accept, "request-7", "00-trace")))
+    meta = pack_meta(JOB_ID, pack_head(JobHead("", "", accept, "request-7", "00-trace")))
     header = pack_job(number=1, task_index=task_index, attempt=attempt, meta_bytes=len(meta), body_bytes=len(body))
     return JobFrame(unpack(header), memoryview(meta), memoryview(body))
 
@@ -81,7 +82,7 @@ def test_a_running_task_may_ask_which_job_it_is_and_only_then() -> None:
         return list(offload.current_job() or [])
 
     answer = Executor(registry(ask), lane=LANE, is_debug=False).run(frame(attempt=2))
-    assert orjson.loads(answer.body) == ["an-id", "ask", 2, LANE, "request-7", "00-trace"]
+    assert orjson.loads(answer.body) == [JOB_ID, "ask", 2, LANE, "request-7", "00-trace"]
     assert offload.current_job() is None
 
 

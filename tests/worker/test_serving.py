@@ -15,19 +15,21 @@ from typing import Any
 import orjson
 import pytest
 
-from offload.core.job import Reason
+from offload.core.job import JobId, Reason
 from offload.metrics.layout import MetricsMemory, WorkerRow
 from offload.tasks.loading import load, parse_target
 from offload.worker.entry import run_describe, run_worker
 from offload.worker.frames import (
     HEADER_BYTES,
+    NO_HEAD,
     PENDING_OUTPUT,
     STATUSES,
     Header,
-    JobMeta,
     Kind,
     check_from_worker,
+    pack_head,
     pack_job,
+    pack_meta,
     pack_retire,
     pack_skip,
     unpack,
@@ -62,7 +64,7 @@ class Worker:
         self.send_body(task, number, orjson.dumps(arguments))
 
     def send_body(self, task: str, number: int, body: bytes) -> None:
-        meta = orjson.dumps(tuple(JobMeta("id", "", "", "", "", "")))
+        meta = pack_meta(JobId("0" * 32), pack_head(NO_HEAD))
         header = pack_job(
             number=number, task_index=TASKS.index(task), attempt=1, meta_bytes=len(meta), body_bytes=len(body)
         )

@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
-
-import orjson
 
 from offload.core.admission import Refusal
 from offload.core.commands import Command, Settled, Start
@@ -27,32 +25,32 @@ from offload.dispatch.fingerprint import fingerprint_of
 from offload.dispatch.ids import JobIds
 from offload.engines.base import Engine
 from offload.metrics.recorder import Recorder
-from offload.worker.frames import JobMeta
+from offload.worker.frames import NO_HEAD, pack_head, pack_meta
 
 logger: Final = logging.getLogger("offload.jobs")
+
+Body = bytes | bytearray | memoryview
+OnEnd = Callable[[Job], object]
 
 # Ends that an operator wants to see without asking.
 _WARNINGS: Final = frozenset({JobState.TIMED_OUT, JobState.CRASHED})
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """What a caller wants run.
+    """What a caller wants run, without the body.
 
     `client` stands for the caller.  `budget_s` is the time that it gives the job from now to the answer, seconds, None
-    for no limit of the caller's.  The other strings are as they stood in the request's head, empty where none was.
+    for no limit of the caller's.  `head` is what the worker gets of the request's head, packed.  `labels` are what the
+    caller will look for in the log.
     """
 
     limits: TaskLimits
     client: str = ""
-    body: bytes | bytearray | memoryview = b""
     budget_s: float | None = None
     urgency: int = DEFAULT_URGENCY
-    query: str = ""
-    content_type: str = ""
-    accept: str = ""
-    request_id: str = ""
-    traceparent: str = ""
+    head: bytes = pack_head(NO_HEAD)
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
 
 
 class Dispatcher:
@@ -73,7 +71,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._ids = JobIds()
         self._numbers = 0
-        self._waiting: dict[Job, asyncio.Future[None]] = {}
+        self._waiting: dict[Job, OnEnd] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._became_empty = asyncio.Event()
@@ -114,46 +112,58 @@ class Dispatcher:
     def is_draining(self) -> bool:
         return self._scheduler.is_draining
 
-    def new_job(self, request: JobRequest) -> Job:
+    def new_job(self, request: JobRequest, body: Body = b"") -> Job:
         """Gives a request its name and number; nothing runs yet."""
         now = self._clock()
         job_id = self._ids.next()
         self._numbers += 1
-        meta = JobMeta(
-            job_id, request.query, request.content_type, request.accept, request.request_id, request.traceparent
-        )
         return Job(
             id=job_id,
             number=self._numbers,
             limits=request.limits,
             submitted_at=now,
-            body=request.body,
-            meta=orjson.dumps(tuple(meta)),  # orjson knows plain tuples only
+            body=body,
+            meta=pack_meta(job_id, request.head),
             deadline=None if request.budget_s is None else now + request.budget_s,
             urgency=request.urgency,
             client=request.client,
-            labels=_labels(request) if request.request_id or request.traceparent else NO_LABELS,
+            labels=request.labels,
         )
+
+    def is_suspect(self, limits: TaskLimits) -> bool:
+        """Whether jobs of the task have killed workers lately, so that `run` has to look at what is sent."""
+        quarantine = self._scheduler.quarantine
+        return quarantine.is_alert and quarantine.watches(limits.index, self._clock())
+
+    def submit(self, job: Job, on_end: OnEnd) -> None:
+        """Calls `on_end` when the job, of a task that is not suspect, has its outcome, which may be at once.
+
+        It is called amid the dispatcher's work, and must not call back.
+        """
+        self._waiting[job] = on_end
+        self._recorder.submitted(job.limits.index)
+        self._carry_out(self._scheduler.submit(job, self._clock()))
 
     async def run(self, job: Job) -> None:
         """Returns when the job has its outcome (`job.outcome`), a refusal being one.
 
         Cancelling the caller's task ends the job, as if the caller had hung up, and its work with it.
         """
-        quarantine = self._scheduler.quarantine
-        if quarantine.is_alert and quarantine.watches(job.limits.index, self._clock()):
+        if self.is_suspect(job.limits):
             job.fingerprint = await fingerprint_of(job)
-        waiter = self._loop.create_future()
-        self._waiting[job] = waiter
-        self._recorder.submitted(job.limits.index)
-        self._carry_out(self._scheduler.submit(job, self._clock()))
+        is_over = self._loop.create_future()
+        self.submit(job, lambda _: None if is_over.done() else is_over.set_result(None))
         try:
-            await waiter
+            await is_over
         except asyncio.CancelledError:
             self.cancel(job, Reason.DISCONNECTED)
             raise
         if job.crashes:
-            self._scheduler.identify(job, job.fingerprint or await fingerprint_of(job))
+            await self.identify(job)
+
+    async def identify(self, job: Job) -> None:
+        """Remembers what killed its worker; to be awaited before the caller is told, who might send it again."""
+        self._scheduler.identify(job, job.fingerprint or await fingerprint_of(job))
 
     def refuse(self, request: JobRequest, refusal: Refusal) -> Job:
         """The job of a caller who is refused before its body was read: settled, and counted as any other."""
@@ -237,11 +247,14 @@ class Dispatcher:
 
     def _tell(self, job: Job) -> None:
         self._recorder.settled(job)
-        waiter = self._waiting.pop(job, None)
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
         if job.state in _WARNINGS:
             _log_end(job)
+        on_end = self._waiting.pop(job, None)
+        if on_end is not None:
+            try:
+                on_end(job)
+            except Exception:  # of all that is done now, only this caller may miss something
+                logger.exception("a caller could not be told", extra={"fields": {"job_id": job.id}})
         if self._scheduler.is_empty:
             self._became_empty.set()
 
@@ -258,12 +271,6 @@ class Dispatcher:
         self._timer = None
         self._timer_at = float("inf")
         self._carry_out(self._scheduler.expire(self._clock()))
-
-
-def _labels(request: JobRequest) -> dict[str, str]:
-    """What the caller will look for in the log."""
-    labels = {"request_id": request.request_id, "traceparent": request.traceparent}
-    return {name: value for name, value in labels.items() if value}
 
 
 def _log_end(job: Job) -> None:

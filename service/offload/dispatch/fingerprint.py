@@ -13,7 +13,7 @@ from typing import Final
 import orjson
 
 from offload.core.job import Job
-from offload.worker.frames import JobMeta
+from offload.worker.frames import unpack_meta
 
 # A quarter of a millisecond at a gigabyte a second.
 _STEP_BYTES: Final = 256 * 1024
@@ -22,8 +22,8 @@ _DIGEST_BYTES: Final = 16
 
 async def fingerprint_of(job: Job) -> str:
     """The same for two jobs exactly if they are of one task, with one query string and one body."""
-    meta = JobMeta(*orjson.loads(job.meta))
-    digest = blake2b(orjson.dumps([job.limits.name, meta.query]), digest_size=_DIGEST_BYTES)
+    _, head = unpack_meta(job.meta)
+    digest = blake2b(orjson.dumps([job.limits.name, head.query]), digest_size=_DIGEST_BYTES)
     body = memoryview(job.body)
     for start in range(0, len(body), _STEP_BYTES):
         if start:

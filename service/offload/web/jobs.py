@@ -12,26 +12,21 @@ from datetime import UTC, datetime
 from typing import Final
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from offload.core.job import Job, JobId
 from offload.dispatch.arrival import NoRoom
-from offload.dispatch.dispatcher import JobRequest
-from offload.tasks.catalogue import TaskInfo
-from offload.web import headers as head
-from offload.web.body import body_at_hand, check_size, read_body
+from offload.web.body import body_at_hand, read_body
 from offload.web.disconnects import DisconnectWatch
 from offload.web.exchange import Exchange
+from offload.web.judge import judge
 from offload.web.links import JOB, Links
-from offload.web.outcomes import outcome_problem, outcome_response
+from offload.web.outcomes import outcome_problem, outcome_reply
 from offload.web.parts import PartsOf
 from offload.web.problems import Problem, printable
-from offload.web.tasks import find_task
 
 _MS_PER_S: Final = 1e3
 _JSON: Final = "application/json"
-_NPY: Final = "application/x-npy"
-_NDJSON: Final = "application/x-ndjson"
 
 
 class JobHandlers:
@@ -49,26 +44,32 @@ class JobHandlers:
         parts, request = self._parts.now, exchange.request
         dispatcher = parts.dispatcher
         announced_bytes = request.content_length or 0
-        job_request = self._judge_head(exchange, announced_bytes)
+        job_request = judge(
+            parts,
+            request.match_info["task"],
+            request.headers,
+            query=request.rel_url.raw_query_string,
+            address=request.remote,
+            announced_bytes=announced_bytes,
+        )
         body = body_at_hand(request, parts.max_body_bytes)
         if body is None:
             refusal = dispatcher.refusal(job_request, size_bytes=announced_bytes)
             if refusal is not None:
                 exchange.job = job = dispatcher.refuse(job_request, refusal)
-                return outcome_response(job)
+                return outcome_reply(job).response()
             try:
                 body = await self._read_body(request)
             except NoRoom:
                 exchange.job = job = dispatcher.crowded(job_request)
-                return outcome_response(job)
-        job_request.body = body
-        exchange.job = job = dispatcher.new_job(job_request)
+                return outcome_reply(job).response()
+        exchange.job = job = dispatcher.new_job(job_request, body)
         self._watch.watch(job, request)
         try:
             await dispatcher.run(job)
         finally:
             self._watch.forget(job)
-        return outcome_response(job)
+        return outcome_reply(job).response()
 
     async def _read_body(self, request: web.Request) -> bytes:
         parts = self._parts.now
@@ -90,49 +91,6 @@ class JobHandlers:
         exchange.job = job
         dispatcher.cancel(job)
         return web.Response(body=orjson.dumps(job_document(job, self._links)), content_type=_JSON)
-
-    def _judge_head(self, exchange: Exchange, announced_bytes: int) -> JobRequest:
-        parts, request = self._parts.now, exchange.request
-        headers = request.headers
-        task = find_task(parts.catalogue, request.match_info["task"])
-        content_type = headers.get(hdrs.CONTENT_TYPE, "")
-        _judge_content(task, content_type, head.all_of(headers, hdrs.CONTENT_ENCODING))
-        check_size(announced_bytes, parts.max_body_bytes)
-        has_budget = head.REQUEST_TIMEOUT in headers
-        priority = head.all_of(headers, head.PRIORITY)
-        return JobRequest(
-            limits=task.limits,
-            client=head.client(headers, parts.client_header, request.remote),
-            budget_s=head.request_timeout_s(headers.getall(head.REQUEST_TIMEOUT)) if has_budget else None,
-            urgency=head.urgency(priority, task.limits.urgency) if priority else task.limits.urgency,
-            query=head.transportable(request.rel_url.raw_query_string),
-            content_type=head.transportable(content_type),
-            accept=head.transportable(head.all_of(headers, hdrs.ACCEPT)),
-            request_id=exchange.request_id,
-            traceparent=head.traceparent(headers.get(head.TRACEPARENT)),
-        )
-
-
-def _judge_content(task: TaskInfo, content_type: str, content_encoding: str) -> None:
-    """Refuses bodies that cannot be this task's arguments.  A raw body may be anything, and JSON may be called anything
-    (`curl -d` calls it a form)."""
-    if content_encoding and content_encoding.strip().lower() != "identity":
-        raise Problem(
-            "unsupported-media-type",
-            f"The body is encoded as {printable(content_encoding)!r}. Send it as it is, without Content-Encoding.",
-            headers={hdrs.ACCEPT_ENCODING: "identity"},
-            supported=["identity"],
-        )
-    if not content_type or content_type == _JSON or task.body == "bytes":
-        return
-    media_type = head.media_type(content_type)
-    supported = [_JSON, _NPY] if task.body == "npy-or-json" else [_JSON]
-    if media_type == _NDJSON or (media_type == _NPY and _NPY not in supported):
-        raise Problem(
-            "unsupported-media-type",
-            f"Task {task.limits.name!r} takes no {media_type}. Send {' or '.join(supported)}.",
-            supported=supported,
-        )
 
 
 def job_document(job: Job, links: Links) -> dict[str, object]:

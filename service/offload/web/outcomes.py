@@ -1,4 +1,4 @@
-"""From a job's outcome to the response.
+"""From a job's outcome to the reply.
 
 Lives here: for every way in which a job can end, what the caller is told and which facts go with it.  The status codes
 stand in `problems`.  `jobs` calls it once for each job; what a worker wrote is passed on as bytes.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Final
 
 import orjson
-from aiohttp import hdrs, web
 
 from offload.core.job import Job, Outcome, Reason
 from offload.web.headers import JOB_ID, RETRY_AFTER, SERVER_TIMING
-from offload.web.problems import CLIENT_CLOSED, members, problem_response, spliced
+from offload.web.problems import CLIENT_CLOSED, members, problem_reply, spliced
+from offload.web.reply import Reply
 
 _MS_PER_S: Final = 1e3
 _JSON: Final = "application/json"
@@ -37,18 +38,18 @@ _FIELDS: Final[Mapping[Reason, tuple[str, ...]]] = {
 _SLUGS: Final[Mapping[Reason, str]] = {Reason.STOPPED: "draining"}
 
 
-def outcome_response(job: Job) -> web.Response:
+def outcome_reply(job: Job) -> Reply:
     """What the caller of a job that has ended is told."""
     outcome = _outcome_of(job)
-    if outcome.reason is Reason.SUCCEEDED:
-        return _result_response(job, outcome)
-    if outcome.reason is Reason.DISCONNECTED:
-        return web.Response(status=CLIENT_CLOSED)
     headers: dict[str, str] = {JOB_ID: job.id, SERVER_TIMING: _timing(job)}
+    if outcome.reason is Reason.SUCCEEDED:
+        return Reply(HTTPStatus.OK, _media_type(outcome), outcome.body, headers)
+    if outcome.reason is Reason.DISCONNECTED:
+        return Reply(CLIENT_CLOSED, _BYTES, b"")
     retry_after_s = outcome.facts.get("retry_after_s")
     if retry_after_s is not None:
         headers[RETRY_AFTER] = str(retry_after_s)
-    return problem_response(_slug(outcome.reason), _problem_body(job, outcome), headers)
+    return problem_reply(_slug(outcome.reason), _problem_body(job, outcome), headers)
 
 
 def outcome_problem(job: Job) -> dict[str, object]:
@@ -56,13 +57,9 @@ def outcome_problem(job: Job) -> dict[str, object]:
     return _described(job, _outcome_of(job))
 
 
-def _result_response(job: Job, outcome: Outcome) -> web.Response:
+def _media_type(outcome: Outcome) -> str:
     media_type = outcome.media_type
-    if media_type != _JSON and not _MEDIA_TYPE.fullmatch(media_type):
-        media_type = _BYTES
-    headers: dict[str, str] = {hdrs.CONTENT_TYPE: media_type, JOB_ID: job.id, SERVER_TIMING: _timing(job)}
-    body = outcome.body
-    return web.Response(body=bytes(body) if isinstance(body, memoryview) else body, headers=headers)
+    return media_type if media_type == _JSON or _MEDIA_TYPE.fullmatch(media_type) else _BYTES
 
 
 def _timing(job: Job) -> str:

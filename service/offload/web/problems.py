@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from offload.errors import OffloadError
+from offload.web.reply import Reply
 
 PROBLEM_TYPE: Final = "application/problem+json"
 
@@ -77,7 +78,7 @@ class Problem(OffloadError):
         return {**members(self.slug), "detail": self.detail, **self.fields}
 
     def response(self) -> web.Response:
-        return problem_response(self.slug, orjson.dumps(self.document(), default=str), self.headers)
+        return problem_reply(self.slug, orjson.dumps(self.document(), default=str), self.headers).response()
 
 
 class CallerGone(OffloadError):
@@ -98,8 +99,8 @@ def spliced(head: Mapping[str, object], encoded: bytes | bytearray | memoryview)
     return b"%b,%b" % (orjson.dumps(head)[:-1], rest[1:])
 
 
-def problem_response(slug: str, body: bytes, headers: Mapping[str, str]) -> web.Response:
-    return web.Response(status=PROBLEMS[slug].status, body=body, headers={hdrs.CONTENT_TYPE: PROBLEM_TYPE, **headers})
+def problem_reply(slug: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    return Reply(PROBLEMS[slug].status, PROBLEM_TYPE, body, headers)
 
 
 def printable(text: str) -> str:

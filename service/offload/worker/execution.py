@@ -10,15 +10,13 @@ import time
 import traceback
 from typing import Final, NamedTuple
 
-import orjson
-
 from offload.core.job import Reason
 from offload.tasks.context import CurrentJob, set_current
 from offload.tasks.faults import Fault, task_error
 from offload.tasks.loading import LoadedTask, Registry
 from offload.tasks.results import Encoded
 from offload.worker.channel import JobFrame
-from offload.worker.frames import JobMeta
+from offload.worker.frames import JobHead, unpack_meta
 
 # Of a longer one the end is kept: what was raised, and the frames next to it.
 _MAX_TRACEBACK_LENGTH: Final = 1 << 16
@@ -50,24 +48,24 @@ class Executor:
         began_ns = time.monotonic_ns()
         header = frame.header
         task = self._tasks[header.tag]
-        meta = JobMeta._make(orjson.loads(frame.meta))
-        set_current(CurrentJob(meta.job_id, task.name, header.flag, self._lane, meta.request_id, meta.traceparent))
+        job_id, head = unpack_meta(frame.meta)
+        set_current(CurrentJob(job_id, task.name, header.flag, self._lane, head.request_id, head.traceparent))
         try:
-            encoded = self._result(task, meta, frame.body)
+            encoded = self._result(task, head, frame.body)
         except Fault as fault:
             return Answer(fault.reason, "", fault.to_json(), time.monotonic_ns() - began_ns, fault.traceback)
         finally:
             set_current(None)
         return Answer(Reason.SUCCEEDED, encoded.media_type, encoded.body, time.monotonic_ns() - began_ns)
 
-    def _result(self, task: LoadedTask, meta: JobMeta, body: memoryview) -> Encoded:
+    def _result(self, task: LoadedTask, head: JobHead, body: memoryview) -> Encoded:
         compiled = task.compiled
-        arguments = compiled.validate(compiled.decode(body, meta.query, meta.content_type))
+        arguments = compiled.validate(compiled.decode(body, head.query, head.content_type))
         try:
             result = compiled.call(arguments)
         except BaseException as error:  # SystemExit and KeyboardInterrupt end the job, not the worker
             raise self._fault_of(error) from None
-        return compiled.encode(result, meta.accept)
+        return compiled.encode(result, head.accept)
 
     def _fault_of(self, error: BaseException) -> Fault:
         """The caller is told what was raised; where, only the log (and the caller of a service in debug mode)."""

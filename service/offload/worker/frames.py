@@ -9,8 +9,8 @@ A frame is a header of 32 bytes, then `meta_bytes` of meta, then `body_bytes` of
     0       1     kind           what it is (`Kind`)
     1       1     flag           JOB: attempt, 1 to 255.  DONE: index into STATUSES, + PENDING_OUTPUT
     2       2     tag            JOB: index of the task.  From the worker: MAGIC
-    4       4     meta_bytes     JOB: length of a JSON array (see `JobMeta`).  DONE: length of the media type,
-                                 where the task raised of the traceback
+    4       4     meta_bytes     JOB: length of the job's id and the head (see `pack_meta`).  DONE: length of the media
+                                 type, where the task raised of the traceback
     8       8     body_bytes
     16      8     number         of the job; 0 in frames that concern none
     24      8     run_ns         DONE: run time, nanoseconds
@@ -20,12 +20,18 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
-from offload.core.job import Reason
+import orjson
+
+from offload.core.job import JobId, Reason
 from offload.errors import FrameError
 
 _HEADER: Final = struct.Struct("<BBHIQQQ")
+_ID_BYTES: Final = 32
+# A client sends the same head with each of its requests; only those that name their requests send others.
+_KNOWN_HEADS: Final = 64
 HEADER_BYTES: Final = _HEADER.size
 
 # Marks what a worker sends, so that a task which writes into the channel is found out at the first header.
@@ -74,18 +80,40 @@ class Header(NamedTuple):
     run_ns: int
 
 
-class JobMeta(NamedTuple):
-    """What comes with a job beside its body; travels as a JSON array in this order.
+class JobHead(NamedTuple):
+    """What of a request's head goes to the worker; travels as a JSON array in this order.
 
-    The strings are as they stood in the request's head, empty where there was none.
+    The strings are as they stood there, empty where there was none.
     """
 
-    job_id: str
     query: str
     content_type: str
     accept: str
     request_id: str
     traceparent: str
+
+
+NO_HEAD: Final = JobHead("", "", "", "", "")
+
+
+def pack_head(head: JobHead) -> bytes:
+    """The same for many jobs: whoever has it packs it once for all of them."""
+    return orjson.dumps(tuple(head))  # orjson knows plain tuples only
+
+
+def pack_meta(job_id: JobId, head: bytes) -> bytes:
+    """The meta of a JOB frame: 32 ASCII characters of the job's id, then the packed head."""
+    return job_id.encode("ascii") + head
+
+
+def unpack_meta(meta: bytes | memoryview) -> tuple[JobId, JobHead]:
+    """The inverse of `pack_meta`."""
+    return JobId(str(meta[:_ID_BYTES], "ascii")), _unpack_head(bytes(meta[_ID_BYTES:]))
+
+
+@lru_cache(maxsize=_KNOWN_HEADS)
+def _unpack_head(head: bytes) -> JobHead:
+    return JobHead._make(orjson.loads(head))
 
 
 def pack_job(*, number: int, task_index: int, attempt: int, meta_bytes: int, body_bytes: int) -> bytes:

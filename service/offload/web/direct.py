@@ -1,0 +1,239 @@
+"""The short way for small jobs: from the bytes of a request to those of its answer, without a task of asyncio's.
+
+Lives here: a connection that takes the requests itself which ask for a job and have come whole, as nearly all do.
+aiohttp parses them; then, instead of a task, a request, a route and a response, they cost two callbacks.  Every other
+request, and whatever is wrong with one, is left to aiohttp and the handlers, in the order in which they came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any, Final
+
+from aiohttp import StreamReader, hdrs, web
+from aiohttp.http import HttpVersion11, RawRequestMessage
+
+from offload.core.job import Job, Reason
+from offload.dispatch.dispatcher import JobRequest
+from offload.web.access_log import AccessLog, Entry, JobFacts
+from offload.web.connection import Connection
+from offload.web.judge import judge
+from offload.web.outcomes import outcome_reply
+from offload.web.parts import WebParts
+from offload.web.problems import CLIENT_CLOSED, Problem
+from offload.web.reply import Reply
+from offload.web.response_head import HeadWriter
+
+_PREFIX: Final = "/jobs/"
+# What the kernel takes off our hands at once is not worth waiting for.
+_LARGE_BYTES: Final = 64 * 1024
+# Clients send the same head with each of their requests.  So many different ones are remembered, of at most such a
+# length, and then none: 2 MB, whoever sends what.
+_MAX_KNOWN_HEADS: Final = 1024
+_MAX_KNOWN_BYTES: Final = 2048
+
+# What of aiohttp's connection is needed here and not promised.  Where it is missing, aiohttp has all requests.
+_NEEDED: Final = {
+    "_buffer_paused",
+    "_keepalive_handle",
+    "_keepalive_timeout",
+    "_messages",
+    "_next_keepalive_close_time",
+    "_parser",
+    "_paused",
+    "_process_keepalive",
+    "_reading_paused",
+    "_waiter",
+}
+IS_POSSIBLE: Final = set(dir(web.RequestHandler)) >= _NEEDED
+
+
+# A request without its body: the path as it was sent, the headers as they were sent, and the caller's address.
+Key = tuple[str, tuple[tuple[bytes, bytes], ...], str | None]
+
+
+class DirectJobs:
+    """What all connections of one server share."""
+
+    def __init__(self, parts: WebParts, access_log: AccessLog) -> None:
+        self.dispatcher: Final = parts.dispatcher
+        self.heads: Final = HeadWriter()
+        self._parts = parts
+        self._access_log = access_log
+        self._known: dict[Key, JobRequest] = {}
+
+    def request(self, message: RawRequestMessage, body: StreamReader, address: str | None) -> JobRequest | None:
+        """The job that is asked for; None for what the handlers have to look at."""
+        if message.method != hdrs.METH_POST or not message.path.startswith(_PREFIX) or not body.is_eof():
+            return None
+        if message.version != HttpVersion11 or message.upgrade or body.exception() is not None:
+            return None
+        if body.total_bytes > self._parts.max_body_bytes:
+            return None
+        key = (message.path, message.raw_headers, address)
+        request = self._known.get(key)
+        if request is None:
+            request = self._judge(message, address)
+            if request is None:
+                return None
+            self._remember(key, request)
+        return None if self.dispatcher.is_suspect(request.limits) else request
+
+    def log(self, entry: Entry) -> None:
+        if self._parts.has_access_log:
+            self._access_log.add(entry)
+
+    def _remember(self, key: Key, request: JobRequest) -> None:
+        path, raw_headers, _ = key
+        size_bytes = len(path) + sum(len(name) + len(value) for name, value in raw_headers)
+        if request.labels or size_bytes > _MAX_KNOWN_BYTES:
+            return  # who names its requests sends another head each time
+        if len(self._known) >= _MAX_KNOWN_HEADS:
+            self._known.clear()
+        self._known[key] = request
+
+    def _judge(self, message: RawRequestMessage, address: str | None) -> JobRequest | None:
+        name = message.path[len(_PREFIX) :].partition("?")[0]
+        headers = message.headers
+        if "/" in name or "%" in name or hdrs.EXPECT in headers:
+            return None
+        query = message.url.raw_query_string
+        try:
+            return judge(self._parts, name, headers, query=query, address=address, announced_bytes=0)
+        except Problem:
+            return None  # the handler says so
+
+
+class DirectConnection(Connection):
+    """At most one job of its own at a time, and then no request is aiohttp's."""
+
+    __slots__ = ("_address", "_began_at", "_direct", "_finishing", "_job", "_message")
+
+    def __init__(self, server: web.Server, problem_log: AccessLog | None, direct: DirectJobs, **knobs: Any) -> None:
+        super().__init__(server, problem_log, **knobs)
+        self._direct = direct
+        self._address: str | None = None
+        self._began_at = 0.0
+        self._message: RawRequestMessage | None = None
+        self._job: Job | None = None
+        self._finishing: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if isinstance(peer, tuple) else peer and str(peer)
+
+    def data_received(self, data: bytes) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            super().data_received(data)  # aiohttp is at a request, and takes the next by itself
+            return
+        self._waiter = None  # or aiohttp would take the request
+        super().data_received(data)
+        self._waiter = waiter
+        self._take_next()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._finishing is not None:
+            self._finishing.cancel()
+        elif self._job is not None:
+            self._direct.dispatcher.cancel(self._job, Reason.DISCONNECTED)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Called for each body that is read: aiohttp would parse nothing once more, and ask the transport to go on."""
+        if self._reading_paused or self._buffer_paused:
+            super().resume_reading(resume_parser)
+
+    def _take_next(self) -> None:
+        """Runs the job that the next request asks for, or lets aiohttp have the request."""
+        waiter = self._waiter
+        if self._message is not None or not self._messages or waiter is None or waiter.done():
+            return
+        message, body = self._messages[0]
+        if isinstance(message, RawRequestMessage) and not self._paused and not self._buffer_paused:
+            request = self._direct.request(message, body, self._address)
+            if request is not None and self._parser is not None:
+                self._messages.popleft()
+                self._parser.message_consumed()
+                self._run(request, message, body.read_nowait())
+                return
+        waiter.set_result(None)
+
+    def _run(self, request: JobRequest, message: RawRequestMessage, body: bytes) -> None:
+        self._message = message
+        self._began_at = time.perf_counter()
+        dispatcher = self._direct.dispatcher
+        self._job = job = dispatcher.new_job(request, body)
+        dispatcher.submit(job, self._on_end)
+
+    def _on_end(self, job: Job) -> None:
+        reply = outcome_reply(job)
+        if job.crashes or len(reply.body) > _LARGE_BYTES:
+            self._finishing = self._loop.create_task(self._finish(job, reply))
+            return
+        self._send(job, reply)
+        self._end(job, reply)
+
+    async def _finish(self, job: Job, reply: Reply) -> None:
+        """What takes longer than a moment: to look at what has killed a worker, and to send what is large."""
+        dispatcher = self._direct.dispatcher
+        try:
+            if job.crashes:
+                await dispatcher.identify(job)
+            with dispatcher.leaving(len(reply.body)), suppress(ConnectionError):
+                self._send(job, reply)
+                await self._drain_helper()
+        finally:
+            self._finishing = None
+            self._end(job, reply)
+
+    def _send(self, job: Job, reply: Reply) -> None:
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            reply.status = CLIENT_CLOSED
+            return
+        head = self._direct.heads.head(reply, request_id=job.labels.get("request_id", ""), is_last=self._is_last())
+        if len(reply.body) > _LARGE_BYTES:
+            transport.write(head)
+            transport.write(reply.body)
+        else:
+            transport.write(head + reply.body)
+
+    def _end(self, job: Job, reply: Reply) -> None:
+        """The answer is on its way, or nobody is there to get it."""
+        is_last = self._is_last()
+        message, self._message, self._job = self._message, None, None
+        assert message is not None
+        self._direct.log(
+            Entry(
+                message.method,
+                message.path.partition("?")[0],
+                reply.status,
+                len(reply.body),
+                time.perf_counter() - self._began_at,
+                job.labels.get("request_id", ""),
+                self._address,
+                JobFacts.of(job),
+            )
+        )
+        if is_last:
+            self.force_close()
+            return
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._messages:
+            self._loop.call_soon(self._take_next)
+
+    def _is_last(self) -> bool:
+        """Whether the connection ends with this answer."""
+        assert self._message is not None
+        return self._message.should_close or self._direct.dispatcher.is_draining
+
+    def _process_keepalive(self) -> None:
+        """To aiohttp, a connection of which we run a job does nothing."""
+        if self._message is None:
+            super()._process_keepalive()
+        else:
+            self._keepalive_handle = self._loop.call_later(self._keepalive_timeout, self._process_keepalive)

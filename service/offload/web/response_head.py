@@ -1,0 +1,43 @@
+"""The head of a response in bytes, where no response of aiohttp's is made.
+
+Lives here: status line and headers of a reply in HTTP/1.1 (RFC 9112), the same ones that aiohttp would send.  `direct`
+is the only caller.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+
+from offload.web.headers import REQUEST_ID, SERVER
+from offload.web.reply import Reply
+
+_STATUS_LINES: Final[Mapping[int, str]] = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
+}
+
+
+class HeadWriter:
+    """Makes heads of HTTP/1.1 responses, with the date that is due, once a second."""
+
+    def __init__(self) -> None:
+        self._common = ""
+        self._until = 0.0
+
+    def head(self, reply: Reply, *, request_id: str, is_last: bool) -> bytes:
+        """The bytes before the body.  `request_id` is echoed; `is_last`: the connection ends with this answer."""
+        now = time.time()
+        if now >= self._until:
+            self._until = now // 1 + 1
+            self._common = f"Date: {formatdate(now, usegmt=True)}\r\nServer: {SERVER}\r\n\r\n"
+        head = f"{_STATUS_LINES[reply.status]}Content-Type: {reply.content_type}\r\n"
+        for name, value in reply.headers.items():
+            head += f"{name}: {value}\r\n"
+        if request_id:
+            head += f"{REQUEST_ID}: {request_id}\r\n"
+        if is_last:
+            head += "Connection: close\r\n"
+        return f"{head}Content-Length: {len(reply.body)}\r\n{self._common}".encode("latin-1")
