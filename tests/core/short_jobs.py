@@ -13,11 +13,11 @@ MIDDLING = TaskLimits(name="middling", index=3, timeout_s=60.0)
 TALKATIVE = TaskLimits(name="talkative", index=4, timeout_s=60.0)
 UNKNOWN = TaskLimits(name="unknown", index=5, timeout_s=60.0)
 RUN_S = {
-    TINY: MAX_AHEAD_S / 10,
+    TINY: MAX_AHEAD_S * 0.021,
     LONG: MAX_AHEAD_S,
-    MEASURED: MAX_AHEAD_S / 10,
+    MEASURED: MAX_AHEAD_S * 0.021,
     MIDDLING: MAX_AHEAD_S * 0.6,
-    TALKATIVE: MAX_AHEAD_S / 10,
+    TALKATIVE: MAX_AHEAD_S * 0.021,
 }
 
 

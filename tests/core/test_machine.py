@@ -58,7 +58,7 @@ class Core(RuleBasedStateMachine):
                 self.worker_is_ready(0)
         for limits in TASKS if known else ():
             self.submit(limits, None, 3, 0)
-            self.worker_answers(0, Reason.SUCCEEDED, 0.3 if limits.memory_bytes else 0.0001, False, False)
+            self.worker_answers(0, Reason.SUCCEEDED, 0.3 if limits.memory_bytes else 0.00009, False, False)
 
     def withdraw(self, slot_id: SlotId, job: Job) -> bool:
         return self.model.withdraw(slot_id, job)
@@ -196,7 +196,7 @@ class Core(RuleBasedStateMachine):
     @rule(
         pick=picks,
         reason=st.sampled_from(WORKERS_REASONS),
-        run_s=st.sampled_from([None, 0.0001, 0.0001, 0.0001, 0.0006, 0.3]),
+        run_s=st.sampled_from([None, 0.00009, 0.00009, 0.00009, 0.0006, 0.3]),
         is_leaving=st.sampled_from([False, False, True]),
         has_printed=st.sampled_from([False] * 5 + [True]),
     )
@@ -217,7 +217,7 @@ class Core(RuleBasedStateMachine):
     def all_workers_answer(self) -> None:
         """To all that they have, quickly."""
         for _ in range(sum(len(slot.jobs) for slot in self.slots())):
-            self.worker_answers(0, Reason.SUCCEEDED, 0.0001, False, False)
+            self.worker_answers(0, Reason.SUCCEEDED, 0.00009, False, False)
 
     @precondition(lambda self: any(slot.has_worker for slot in self.slots()))
     @rule(pick=picks, more=st.integers(min_value=0, max_value=3))

@@ -15,8 +15,8 @@ from offload.core.job import Job
 from offload.core.run_times import RunTimes
 from offload.core.slot import Slot
 
-# A sketch with 8 in flight a lane came within a few percent of a handler that runs no job at all.
-MAX_IN_SLOT: Final = 8
+# More in one write wake fewer processes for each of them; of the shortest jobs so many fit into MAX_AHEAD_S.
+MAX_IN_SLOT: Final = 32
 # What a job may be expected to wait behind others in a slot: less than anybody notices, several times a round trip.
 MAX_AHEAD_S: Final = 0.001
 # A job that has run for so long was no short one: who waits behind it is taken back.
@@ -97,11 +97,7 @@ class Prefetch:
             return False
         if len(slot.behind) + 1 >= MAX_IN_SLOT or head.started_at + PATIENCE_S <= now or not self.is_short(head):
             return False
-        # By what is known today: much may have been learnt of a task since its jobs were admitted.
-        expected_s = self._run_times.expected_s
-        ahead_s = expected_s(head.limits.index)
-        for job in slot.behind:
-            if job.is_settled:
-                return False  # it could not be taken back, and is stopped when it comes first
-            ahead_s += expected_s(job.limits.index)
+        if slot.settled_behind:
+            return False  # it could not be taken back, and is stopped when it comes first
+        ahead_s = self._run_times.expected_s(head.limits.index) + slot.work_behind.expected_s(self._run_times)
         return ahead_s <= MAX_AHEAD_S

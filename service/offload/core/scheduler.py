@@ -143,6 +143,10 @@ class Scheduler:
         if refusal is not None:
             return self.refuse(job, refusal, now)
         self._books.admit(job)
+        if not len(self.queue) and self._slots.holds_several:
+            start = self._steps.start_behind(job, now)
+            if start is not None:
+                return [start]
         commands = self._steps.make_room(ask, now)
         self._books.wait(job)
         self.queue.push(job)

@@ -11,11 +11,13 @@ the one that runs.  Only the scheduler moves it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
 from offload.core.job import Job, SlotId
+from offload.core.work import Work
 from offload.errors import IllegalStep
 
 
@@ -54,17 +56,30 @@ _STEPS: Final[Mapping[tuple[SlotState, SlotEvent], SlotState]] = {
 class Slot:
     """One place to run a job; `job` is the one that occupies it, settled or not, `generation` its present worker's.
 
-    `behind`: jobs that the worker has as well, in their order; it begins them without being told.  `is_leaving`: the
-    worker retires when it is done with what it has.  `busy_until`: when its job is expected to be over, an instant.
+    `behind`: jobs that the worker has as well, in their order; it begins them without being told.  `work_behind` counts
+    them by task, `settled_behind` those that have ended and could not be taken back.  `is_leaving`: the worker retires
+    when it is done with what it has.  `busy_until`: when its job is expected to be over, an instant.
     """
 
-    __slots__ = ("_state", "behind", "busy_until", "generation", "id", "is_leaving", "job")
+    __slots__ = (
+        "_state",
+        "behind",
+        "busy_until",
+        "generation",
+        "id",
+        "is_leaving",
+        "job",
+        "settled_behind",
+        "work_behind",
+    )
 
     def __init__(self, id: SlotId) -> None:
         self.id = id
         self.generation = 0
         self.job: Job | None = None
-        self.behind: list[Job] = []
+        self.behind: deque[Job] = deque()
+        self.work_behind = Work()
+        self.settled_behind = 0
         self.is_leaving = False
         self.busy_until = 0.0
         self._state = SlotState.ABSENT
@@ -89,6 +104,20 @@ class Slot:
     def jobs(self) -> list[Job]:
         """All that its worker has, in their order."""
         return [] if self.job is None else [self.job, *self.behind]
+
+    def put_behind(self, job: Job) -> None:
+        self.behind.append(job)
+        self.work_behind.add(job)
+
+    def leave_behind(self, job: Job) -> None:
+        """The first or the last of those behind is none of them any more."""
+        if job is self.behind[0]:
+            self.behind.popleft()
+        else:
+            self.behind.pop()
+        self.work_behind.subtract(job)
+        if job.is_settled:
+            self.settled_behind -= 1
 
     def start(self, job: Job) -> None:
         self._step(_START)

@@ -109,7 +109,7 @@ class Slots:
     def give_behind(self, job: Job, slot: Slot) -> None:
         """The job waits in the slot from now on; its worker begins it without being told."""
         job.slot = slot.id
-        slot.behind.append(job)
+        slot.put_behind(job)
         self.behind += 1
         self._gates.enter(job)
         self._prefetch.gave(slot)
@@ -159,6 +159,7 @@ class Slots:
         if self.take_back(slot, until=job):
             return True
         self.behind -= 1
+        slot.settled_behind += 1
         return False
 
     def take_back_held_up(self, now: float) -> None:
@@ -200,7 +201,7 @@ class Slots:
 
     def _leave(self, slot: Slot, job: Job) -> None:
         """The job waits behind no other in this slot any more."""
-        slot.behind.remove(job)
+        slot.leave_behind(job)
         if not job.is_settled:
             self.behind -= 1
             job.take_back()
@@ -208,6 +209,10 @@ class Slots:
     def check_invariants(self) -> None:
         self._gates.check_invariants([job for slot in self.all.values() for job in slot.jobs()])
         check_slots(self.all, self.idle, self._load)
+        for slot in self.all.values():
+            slot.work_behind.check_is_of(slot.behind)
+            settled = sum(job.is_settled for job in slot.behind)
+            assert settled == slot.settled_behind, f"{slot!r}: {settled} behind have ended, not {slot.settled_behind}"
         waiting = sum(not job.is_settled for slot in self.all.values() for job in slot.behind)
         assert waiting == self.behind, f"{waiting} jobs wait behind others, {self.behind} were counted"
         self._prefetch.check_invariants(self.all.values())

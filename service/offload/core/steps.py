@@ -105,6 +105,18 @@ class Steps:
         self.books.begin(job, slot_id, now)
         return Start(slot_id, job)
 
+    def start_behind(self, job: Job, now: float) -> Start | None:
+        """A new job goes straight to a slot where short ones run; None if it has to wait its turn.  For an empty queue:
+        nobody is overtaken."""
+        if not self.gates.lets_pass(job.limits, job.client) or not self._is_in_time(job, now):
+            return None
+        slot = self.slots.find_room(job, now)
+        if slot is None:
+            return None
+        self.books.wait(job)
+        self.slots.give_behind(job, slot)
+        return Start(slot.id, job)
+
     def go_on(self, slot: Slot, job: Job, now: float) -> list[Command]:
         """The slot's worker has begun the next job that it has."""
         if job.is_settled:
