@@ -101,7 +101,7 @@ class Worker:
         """One more job may wait here: all is short, nothing is measured, and no more than a little comes before."""
         assert len(self.runs) < MAX_IN_SLOT, f"slot {self.slot} holds too many"
         for one in (self.runs[0].job, job):
-            assert run_times.is_known(one.limits.index, below_s=MAX_AHEAD_S), f"{one!r} is long, or unknown"
+            assert run_times.is_quiet_and_below(one.limits.index, MAX_AHEAD_S), f"{one!r} is long, loud or unknown"
             assert one.limits.memory_bytes is None, f"{one!r} is measured, and shares slot {self.slot}"
         ahead_s = 0.0
         for run in self.runs:

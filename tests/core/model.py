@@ -195,7 +195,7 @@ class Model:
 
     def is_short(self, job: Job) -> bool:
         index = job.limits.index
-        is_short = self._run_times.is_known(index, below_s=MAX_AHEAD_S)
+        is_short = self._run_times.is_quiet_and_below(index, MAX_AHEAD_S)
         return is_short and job.limits.memory_bytes is None and index not in self.printing
 
     def has_room(self, slot: ModelSlot) -> bool:

@@ -12,7 +12,7 @@ from offload.core.run_times import UNKNOWN_S, RunTimes
 def test_a_task_that_never_ran_is_expected_to_take_some_time_and_may_try_in_any() -> None:
     times = RunTimes()
     assert (times.expected_s(0), times.typical_s(0)) == (UNKNOWN_S, 0.0)
-    assert not times.is_known(0, below_s=1e9)
+    assert not times.is_quiet_and_below(0, 1e9)
 
 
 def test_the_first_run_is_the_mean_and_each_later_one_moves_it_by_a_twentieth() -> None:

@@ -13,7 +13,7 @@ everybody else reads.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NewType
@@ -130,8 +130,10 @@ class TaskLimits:
     urgency: int = DEFAULT_URGENCY
 
 
-# Not frozen: one is made for every job, and freezing doubles what that costs.
-@dataclass(slots=True, kw_only=True)
+NO_FACTS: Final[Mapping[str, object]] = MappingProxyType({})
+
+
+# No dataclass: one is made for every job, and a default that is a mapping would cost a call.
 class Outcome:
     """The one answer to a job.
 
@@ -140,12 +142,27 @@ class Outcome:
     time that the worker measured, seconds, None where it did not live to tell.  `has_printed`: it wrote to its output.
     """
 
-    reason: Reason
-    body: bytes | bytearray | memoryview = b""
-    media_type: str = ""
-    facts: Mapping[str, object] = field(default_factory=dict)
-    run_s: float | None = None
-    has_printed: bool = False
+    __slots__ = ("body", "facts", "has_printed", "media_type", "reason", "run_s")
+
+    def __init__(
+        self,
+        *,
+        reason: Reason,
+        body: bytes | bytearray | memoryview = b"",
+        media_type: str = "",
+        facts: Mapping[str, object] = NO_FACTS,
+        run_s: float | None = None,
+        has_printed: bool = False,
+    ) -> None:
+        self.reason = reason
+        self.body = body
+        self.media_type = media_type
+        self.facts = facts
+        self.run_s = run_s
+        self.has_printed = has_printed
+
+    def __repr__(self) -> str:
+        return f"<Outcome {self.reason} facts={dict(self.facts)}>"
 
     @property
     def state(self) -> JobState:

@@ -7,11 +7,11 @@ and since when somebody waits behind a job that should have been over by now.  T
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from offload.core.deadlines import Deadlines
-from offload.core.job import Job
+from offload.core.job import Job, SlotId
 from offload.core.run_times import RunTimes
 from offload.core.slot import Slot
 
@@ -21,11 +21,17 @@ MAX_IN_SLOT: Final = 32
 MAX_AHEAD_S: Final = 0.001
 # A job that has run for so long was no short one: who waits behind it is taken back.
 PATIENCE_S: Final = 0.005
+# A worker that has neither begun it nor been heard of for so long is stuck; before, it may be we who are late to read.
+UNHEARD_S: Final = 0.05
+
+# Since when the slot's worker is at this job, an instant; None while it is not: before, or after.
+AtWorkSince = Callable[[SlotId, Job], float | None]
 
 
 class Prefetch:
-    def __init__(self, run_times: RunTimes) -> None:
+    def __init__(self, run_times: RunTimes, at_work_since: AtWorkSince) -> None:
         self._run_times = run_times
+        self._at_work_since = at_work_since
         self._with_room: dict[Slot, None] = {}
         self._held_up: Deadlines[Slot] = Deadlines()
 
@@ -34,9 +40,8 @@ class Prefetch:
 
         Memory is measured for one job at a time, and what is printed must be known for one job's.
         """
-        index = job.limits.index
-        is_short = self._run_times.is_known(index, below_s=MAX_AHEAD_S)
-        return is_short and job.limits.memory_bytes is None and not self._run_times.prints(index)
+        limits = job.limits
+        return limits.memory_bytes is None and self._run_times.is_quiet_and_below(limits.index, MAX_AHEAD_S)
 
     @property
     def may_have_room(self) -> bool:
@@ -75,10 +80,11 @@ class Prefetch:
             head = slot.job
             if not slot.behind or head is None or head.started_at is None:
                 continue
-            if head.started_at + PATIENCE_S <= now:
+            look_again_at = self._is_long_at(slot, head, head.started_at, now)
+            if look_again_at <= now:
                 long_ones.append(slot)
             else:
-                self._watch(slot)
+                self._held_up.set(slot, look_again_at)
         return long_ones
 
     def next_instant(self) -> float | None:
@@ -86,6 +92,21 @@ class Prefetch:
 
     def check_invariants(self, slots: Collection[Slot]) -> None:
         assert set(slots) >= self._with_room.keys(), "a slot that is no more is said to have room"
+
+    def _is_long_at(self, slot: Slot, head: Job, started_at: float, now: float) -> float:
+        """When the slot's job is to count as one that takes long, if nothing is heard of it before.
+
+        The job was started when we gave it, or heard of the one before it; the worker knows better since when it is at
+        it.  While the loop is busy, its answer may have lain there for long.
+        """
+        long_at = started_at + PATIENCE_S
+        if long_at > now:
+            return long_at
+        since = self._at_work_since(slot.id, head)
+        if since is not None:
+            return since + PATIENCE_S
+        unheard_at = started_at + UNHEARD_S
+        return unheard_at if unheard_at <= now else min(now + PATIENCE_S, unheard_at)
 
     def _watch(self, slot: Slot) -> None:
         if slot.job is not None and slot.job.started_at is not None:
@@ -95,7 +116,9 @@ class Prefetch:
         head = slot.job
         if head is None or head.started_at is None or head.is_settled or slot.is_leaving:
             return False
-        if len(slot.behind) + 1 >= MAX_IN_SLOT or head.started_at + PATIENCE_S <= now or not self.is_short(head):
+        if len(slot.behind) + 1 >= MAX_IN_SLOT or not self.is_short(head):
+            return False
+        if head.started_at + PATIENCE_S <= now and self._is_long_at(slot, head, head.started_at, now) <= now:
             return False
         if slot.settled_behind:
             return False  # it could not be taken back, and is stopped when it comes first

@@ -36,17 +36,13 @@ class RunTimes:
         """What a job needs at the least to have a fair chance; nothing for a task that never ran: let it try."""
         return self._typical_s.get(task_index, 0.0)
 
-    def prints(self, task_index: int) -> bool:
-        """Whether a job of the task has ever printed."""
-        return task_index in self._printing
-
     def has_printed(self, task_index: int) -> None:
         self._printing.add(task_index)
 
-    def is_known(self, task_index: int, *, below_s: float) -> bool:
-        """Whether the task is known to take less."""
+    def is_quiet_and_below(self, task_index: int, below_s: float) -> bool:
+        """Whether the task is known to take less, and has never printed."""
         mean_s = self._mean_s.get(task_index)
-        return mean_s is not None and mean_s < below_s
+        return mean_s is not None and mean_s < below_s and task_index not in self._printing
 
     def record(self, task_index: int, run_s: float) -> None:
         mean_s = self._mean_s.get(task_index)

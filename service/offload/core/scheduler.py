@@ -22,6 +22,7 @@ from offload.core.gates import Gates
 from offload.core.invariants import check_jobs
 from offload.core.job import Job, JobId, JobState, Outcome, Reason, SlotId
 from offload.core.outcomes import cancelled, over_memory, overdue, sent_away
+from offload.core.prefetch import AtWorkSince
 from offload.core.queue import JobQueue
 from offload.core.run_times import RunTimes
 from offload.core.slot import Slot, SlotState
@@ -30,9 +31,16 @@ from offload.core.steps import Steps
 
 
 class Scheduler:
-    """`withdraw` is the engine's; without it no slot is given more than one job."""
+    """`withdraw` is the engine's; without it no slot is given more than one job.  So is `at_work_since`, which knows
+    better than we do how long a job has been running: without it, since it was handed over."""
 
-    def __init__(self, *, limits: AdmissionLimits, withdraw: Withdraw | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        limits: AdmissionLimits,
+        withdraw: Withdraw | None = None,
+        at_work_since: AtWorkSince = lambda _, job: job.started_at,
+    ) -> None:
         self.run_times = RunTimes()
         self._gates = Gates(max_running_per_client=limits.max_running_per_client)
         self.queue = JobQueue(
@@ -40,7 +48,12 @@ class Scheduler:
         )
         self._load = Load()
         self._slots = Slots(
-            queue=self.queue, load=self._load, gates=self._gates, run_times=self.run_times, withdraw=withdraw
+            queue=self.queue,
+            load=self._load,
+            gates=self._gates,
+            run_times=self.run_times,
+            withdraw=withdraw,
+            at_work_since=at_work_since,
         )
         self._estimate = Estimate(
             queue=self.queue, gates=self._gates, run_times=self.run_times, busy_slots=self._slots.busy
@@ -112,7 +125,10 @@ class Scheduler:
 
     def next_instant(self) -> float | None:
         """When `expire` wants to be called next, monotonic seconds; None for never."""
-        held_up, due = self._slots.next_instant(), self._books.next_instant()
+        due = self._books.next_instant()
+        if not self._slots.behind:
+            return due  # what was due of slots is not any more
+        held_up = self._slots.next_instant()
         return due if held_up is None or (due is not None and due <= held_up) else held_up
 
     def expected_wait_s(self, now: float) -> float:

@@ -246,7 +246,9 @@ class Dispatcher:
                 self._engine.start(command.slot, command.job)
             else:
                 self._engine.stop(command.slot, command.job, command.why)
-        self._arm_timer()
+        instant = self._scheduler.next_instant()
+        if instant is not None and instant < self._timer_at:
+            self._arm_timer(instant)
 
     def _tell(self, job: Job) -> None:
         self._recorder.settled(job)
@@ -261,10 +263,8 @@ class Dispatcher:
         if self._scheduler.is_empty:
             self._became_empty.set()
 
-    def _arm_timer(self) -> None:
-        instant = self._scheduler.next_instant()
-        if instant is None or instant >= self._timer_at:
-            return  # nothing is due, or the timer goes off before it is, and will look again
+    def _arm_timer(self, instant: float) -> None:
+        """Only for what is due before the timer goes off; then it looks again."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = instant

@@ -46,6 +46,8 @@ _JOBS: Final = 1
 _CURRENT_JOB: Final = 2
 _CURRENT_BEGAN_NS: Final = 3
 
+_NS_PER_S: Final = 1e9
+
 
 class MetricsMemory:
     """The block, for `tasks` tasks and `lanes` lanes; all zero at first.
@@ -144,10 +146,12 @@ class WorkerRow:
         """
         return self._words[_CURRENT_JOB]
 
-    @property
-    def current_began_ns(self) -> int:
-        """When the current job began; of no meaning without one."""
-        return self._words[_CURRENT_BEGAN_NS]
+    def at_work_since_s(self, number: int) -> float | None:
+        """When job `number` began, an instant of `time.monotonic`; None before it begins, and when it is over."""
+        words = self._words
+        if words[_CURRENT_JOB] != number or words[_BUSY] >= 0:
+            return None
+        return words[_CURRENT_BEGAN_NS] / _NS_PER_S
 
     @property
     def jobs(self) -> int:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from offload.core.job import Job
@@ -21,6 +22,8 @@ _FLUSH_EVERY_S: Final = 0.1
 # 20,000 lines a second: about what a machine answers at its best, and 4 MB a second of log.
 _MAX_BATCH_LINES: Final = 2_000
 _MS_PER_S: Final = 1e3
+# Most requests have one of a few paths.
+_KNOWN_TEXTS: Final = 256
 # Stands in a field as it is; anything else is quoted, so that nothing sent by a caller forges fields or lines.
 _BARE: Final = re.compile(r"[\x21\x23-\x3c\x3e-\x5b\x5d-\x7e]+")
 
@@ -38,15 +41,16 @@ class Entry(NamedTuple):
     job: JobFacts | None = None
 
     def line(self) -> str:
-        line = (
-            f"request method={self.method} path={_quoted(self.path)} status={self.status} "
-            f"bytes={self.body_bytes} duration_ms={self.duration_s * _MS_PER_S:.3f}"
+        method, path, status, body_bytes, duration_s, request_id, remote, job = self
+        fields = "" if job is None else job.fields()
+        if request_id:
+            fields += f" request_id={_quoted(request_id)}"
+        if remote:
+            fields += f" remote={remote}"
+        return (
+            f"request method={method} path={_quoted(path)} status={status} bytes={body_bytes} "
+            f"duration_ms={duration_s * _MS_PER_S:.3f}{fields}"
         )
-        if self.job is not None:
-            line += self.job.fields()
-        if self.request_id:
-            line += f" request_id={_quoted(self.request_id)}"
-        return f"{line} remote={self.remote}" if self.remote else line
 
 
 class JobFacts(NamedTuple):
@@ -61,14 +65,14 @@ class JobFacts(NamedTuple):
     def of(cls, job: Job) -> JobFacts:
         outcome = job.outcome
         reason = None if outcome is None else outcome.reason
-        traceparent = job.labels.get("traceparent", "")
+        traceparent = job.labels.get("traceparent", "") if job.labels else ""
         return cls(job.id, job.limits.name, reason, job.queue_s(), job.run_s(), traceparent)
 
     def fields(self) -> str:
-        fields = f" job_id={self.job_id} task={self.task} reason={self.reason} queue_ms={self.queue_s * _MS_PER_S:.3f}"
-        if self.run_s is not None:
-            fields += f" run_ms={self.run_s * _MS_PER_S:.3f}"
-        return f"{fields} traceparent={self.traceparent}" if self.traceparent else fields
+        job_id, task, reason, queue_s, run_s, traceparent = self
+        run = "" if run_s is None else f" run_ms={run_s * _MS_PER_S:.3f}"
+        trace = f" traceparent={traceparent}" if traceparent else ""
+        return f" job_id={job_id} task={task} reason={reason} queue_ms={queue_s * _MS_PER_S:.3f}{run}{trace}"
 
 
 class Batch:
@@ -119,6 +123,7 @@ class AccessLog:
         self._dropped = 0
 
 
+@lru_cache(maxsize=_KNOWN_TEXTS)
 def _quoted(text: str) -> str:
     if _BARE.fullmatch(text):
         return text

@@ -45,7 +45,7 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         reading = self._current_request
-        if self._messages and reading is not None and not reading.content.is_eof():
+        if reading is not None and self._messages and not reading.content.is_eof():
             # What comes behind a body that is not complete can only be the parser's error: a chunk that is none, say.
             # aiohttp answers it later, and leaves whoever reads the body to wait for the rest.
             self._lingering_time = 0.0

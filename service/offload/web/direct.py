@@ -81,9 +81,21 @@ class DirectJobs:
             self._remember(key, request)
         return None if self.dispatcher.is_suspect(request.limits) else request
 
-    def log(self, entry: Entry) -> None:
-        if self._parts.has_access_log:
-            self._access_log.add(entry)
+    def log(self, job: Job, reply: Reply, message: RawRequestMessage, *, began_at: float, address: str | None) -> None:
+        if not self._parts.has_access_log:
+            return
+        self._access_log.add(
+            Entry(
+                hdrs.METH_POST,
+                message.path.partition("?")[0],
+                reply.status,
+                len(reply.body),
+                time.perf_counter() - began_at,
+                _request_id(job),
+                address,
+                JobFacts.of(job),
+            )
+        )
 
     def _remember(self, key: Key, request: JobRequest) -> None:
         path, raw_headers, _ = key
@@ -173,52 +185,46 @@ class DirectConnection(Connection):
         reply = outcome_reply(job)
         if job.crashes or len(reply.body) > _LARGE_BYTES:
             self._finishing = self._loop.create_task(self._finish(job, reply))
-            return
-        self._send(job, reply)
-        self._end(job, reply)
+        else:
+            is_last = self._is_last()
+            self._send(job, reply, is_last=is_last)
+            self._end(job, reply, is_last=is_last)
 
     async def _finish(self, job: Job, reply: Reply) -> None:
         """What takes longer than a moment: to look at what has killed a worker, and to send what is large."""
-        dispatcher = self._direct.dispatcher
+        dispatcher, is_last = self._direct.dispatcher, self._is_last()
         try:
             if job.crashes:
                 await dispatcher.identify(job)
             with dispatcher.leaving(len(reply.body)), suppress(ConnectionError):
-                self._send(job, reply)
+                self._send(job, reply, is_last=is_last)
                 await self._drain_helper()
         finally:
             self._finishing = None
-            self._end(job, reply)
+            self._end(job, reply, is_last=is_last)
 
-    def _send(self, job: Job, reply: Reply) -> None:
+    def _is_last(self) -> bool:
+        """Whether the connection ends with this answer."""
+        message = self._message
+        return message is None or message.should_close or self._direct.dispatcher.is_draining
+
+    def _send(self, job: Job, reply: Reply, *, is_last: bool) -> None:
         transport = self.transport
         if transport is None or transport.is_closing():
             reply.status = CLIENT_CLOSED
             return
-        head = self._direct.heads.head(reply, request_id=job.labels.get("request_id", ""), is_last=self._is_last())
+        head = self._direct.heads.head(reply, request_id=_request_id(job), is_last=is_last)
         if len(reply.body) > _LARGE_BYTES:
             transport.write(head)
             transport.write(reply.body)
         else:
             transport.write(head + reply.body)
 
-    def _end(self, job: Job, reply: Reply) -> None:
+    def _end(self, job: Job, reply: Reply, *, is_last: bool) -> None:
         """The answer is on its way, or nobody is there to get it."""
-        is_last = self._is_last()
         message, self._message, self._job = self._message, None, None
         assert message is not None
-        self._direct.log(
-            Entry(
-                message.method,
-                message.path.partition("?")[0],
-                reply.status,
-                len(reply.body),
-                time.perf_counter() - self._began_at,
-                job.labels.get("request_id", ""),
-                self._address,
-                JobFacts.of(job),
-            )
-        )
+        self._direct.log(job, reply, message, began_at=self._began_at, address=self._address)
         if is_last:
             self.force_close()
             return
@@ -226,14 +232,13 @@ class DirectConnection(Connection):
         if self._messages:
             self._loop.call_soon(self._take_next)
 
-    def _is_last(self) -> bool:
-        """Whether the connection ends with this answer."""
-        assert self._message is not None
-        return self._message.should_close or self._direct.dispatcher.is_draining
-
     def _process_keepalive(self) -> None:
         """To aiohttp, a connection of which we run a job does nothing."""
         if self._message is None:
             super()._process_keepalive()
         else:
             self._keepalive_handle = self._loop.call_later(self._keepalive_timeout, self._process_keepalive)
+
+
+def _request_id(job: Job) -> str:
+    return job.labels.get("request_id", "") if job.labels else ""

@@ -21,10 +21,11 @@ _STATUS_LINES: Final[Mapping[int, str]] = {
 
 
 class HeadWriter:
-    """Makes heads of HTTP/1.1 responses, with the date that is due, once a second."""
+    """Makes heads of HTTP/1.1 responses; what many have in common is made once a second, with the date."""
 
     def __init__(self) -> None:
-        self._common = ""
+        self._beginnings: dict[tuple[int, str], str] = {}
+        self._ending = ""
         self._until = 0.0
 
     def head(self, reply: Reply, *, request_id: str, is_last: bool) -> bytes:
@@ -32,12 +33,18 @@ class HeadWriter:
         now = time.time()
         if now >= self._until:
             self._until = now // 1 + 1
-            self._common = f"Date: {formatdate(now, usegmt=True)}\r\nServer: {SERVER}\r\n\r\n"
-        head = f"{_STATUS_LINES[reply.status]}Content-Type: {reply.content_type}\r\n"
+            self._ending = f"Date: {formatdate(now, usegmt=True)}\r\nServer: {SERVER}\r\n\r\n"
+            self._beginnings.clear()
+        head = self._beginnings.get((reply.status, reply.content_type)) or self._begin(reply)
         for name, value in reply.headers.items():
             head += f"{name}: {value}\r\n"
         if request_id:
             head += f"{REQUEST_ID}: {request_id}\r\n"
         if is_last:
             head += "Connection: close\r\n"
-        return f"{head}Content-Length: {len(reply.body)}\r\n{self._common}".encode("latin-1")
+        return f"{head}Content-Length: {len(reply.body)}\r\n{self._ending}".encode("latin-1")
+
+    def _begin(self, reply: Reply) -> str:
+        beginning = f"{_STATUS_LINES[reply.status]}Content-Type: {reply.content_type}\r\n"
+        self._beginnings[reply.status, reply.content_type] = beginning
+        return beginning

@@ -103,6 +103,10 @@ class SupervisedEngine:
     def withdraw(self, slot: SlotId, job: Job) -> bool:
         return self._lanes[slot].take_back(job)
 
+    def at_work_since(self, slot: SlotId, job: Job) -> float | None:
+        """Since when its worker is at this job, as it says itself: an instant; None before and after."""
+        return self._lanes[slot].row.at_work_since_s(job.number)
+
     async def close(self, grace_s: float) -> None:
         """Idle workers leave, all others are killed; whatever is left after `grace_s` is killed too."""
         if not self._is_open:
