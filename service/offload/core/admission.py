@@ -86,7 +86,11 @@ class Admission:
             return Refusal(reason=Reason.DRAINING, free_in_s=load.drain_ends_at - now)
         if not load.present_slots and (load.is_failing_to_start or not load.was_ever_ready):
             return Refusal(reason=Reason.STARTING, free_in_s=0.0)
-        return self._own_line_full(ask, now) or self._queue_full(ask, now) or self.too_late(ask, now)
+        if self._has_limits(ask) and (refusal := self._own_line_full(ask, now)) is not None:
+            return refusal
+        if not self._has_room(ask) and self._to_push_out(ask) is None:
+            return self.overloaded(ask, now)
+        return None if ask.budget_s is None else self.too_late(ask, now)
 
     def poison(self, job: Job, now: float) -> Refusal | None:
         """Why this very job may not run, now or later; None if it may.  That it drains goes first."""
@@ -134,8 +138,9 @@ class Admission:
             self._estimate.outlook(ask, now).wait_s(), self._estimate.gate_wait_s(task) / (queued + 1)
         )
 
-    def _queue_full(self, ask: Ask, now: float) -> Refusal | None:
-        return None if self._has_room(ask) or self._to_push_out(ask) is not None else self.overloaded(ask, now)
+    def _has_limits(self, ask: Ask) -> bool:
+        """Whether the caller, or the task, may have so many waiting and no more."""
+        return bool(self._limits.max_queued_per_client) or (ask.limits is not None and bool(ask.limits.max_queued))
 
     def too_late(self, ask: Ask, now: float) -> Refusal | None:
         """Whether it would be done too late for its caller.  One whose time is over already is told that instead."""

@@ -58,7 +58,7 @@ class Books:
         self.submitted += 1
 
     def admit(self, job: Job) -> None:
-        """A new job that is taken."""
+        """A new job that is taken.  Raises IllegalStep if it is not new."""
         self.count_in(job)
         self._open[job.id] = job
 
@@ -77,8 +77,8 @@ class Books:
 
     def requeue(self, job: Job, *, begun: bool) -> None:
         """It lost its worker and waits for another."""
-        self._no_longer_running(job)
         job.requeue(begun=begun)
+        self.running -= 1
         self._deadlines.discard(job)
         if job.deadline is not None:
             self._deadlines.set(job, job.deadline)
@@ -88,14 +88,11 @@ class Books:
         was_running = job.is_running
         job.settle(outcome, now)
         if was_running:
-            self._no_longer_running(job)
+            self.running -= 1
         self._deadlines.discard(job)
         self._open.pop(job.id, None)
         self.ended[job.state] += 1
         return Settled(job)
-
-    def _no_longer_running(self, job: Job) -> None:
-        self.running -= 1
 
     # Self-checks
 

@@ -177,6 +177,9 @@ class Job:
     the worker; nobody on the way looks into them.  `labels` are fields for every log line of the job.  `client` stands
     for the caller, among whom slots are shared.  `fingerprint` stands for the task and the arguments, where it is
     needed.  `crashes` are the attempts that killed their worker: instants of begin and death.
+
+    `wait_s` and `run_s` are known at the end, seconds: the queue wait up to the start, or up to the end of a job that
+    never started; and the run time, the worker's own measure, else from hand-over to end, None if it never started.
     """
 
     __slots__ = (
@@ -194,12 +197,14 @@ class Job:
         "meta",
         "number",
         "outcome",
+        "run_s",
         "size_bytes",
         "slot",
         "started_at",
         "submitted_at",
         "unbegun_deaths",
         "urgency",
+        "wait_s",
     )
 
     def __init__(
@@ -235,6 +240,8 @@ class Job:
         self.fingerprint: str | None = None
         self.slot: SlotId | None = None
         self.outcome: Outcome | None = None
+        self.wait_s: float | None = None
+        self.run_s: float | None = None
         self._state: JobState = _NEW
 
     def __repr__(self) -> str:
@@ -300,22 +307,15 @@ class Job:
 
     def settle(self, outcome: Outcome, now: float) -> None:
         """The end.  Raises IllegalStep if it has ended before, or cannot end this way from where it is."""
-        self._step(outcome.state)
+        self._step(END_STATE[outcome.reason])
         self.outcome = outcome
         self.finished_at = now
-
-    def queue_s(self) -> float:
-        """Queue wait so far known, seconds: up to the start, or up to the end of a job that never started."""
-        end = self.started_at if self.started_at is not None else self.finished_at
-        return 0.0 if end is None else end - self.submitted_at
-
-    def run_s(self) -> float | None:
-        """Run time, seconds: the worker's own measure, else from hand-over to end; None if it never started."""
-        if self.outcome is not None and self.outcome.run_s is not None:
-            return self.outcome.run_s
-        if self.started_at is None or self.finished_at is None:
-            return None
-        return self.finished_at - self.started_at
+        started_at = self.started_at
+        if started_at is None:
+            self.wait_s = now - self.submitted_at
+        else:
+            self.wait_s = started_at - self.submitted_at
+            self.run_s = now - started_at if outcome.run_s is None else outcome.run_s
 
     def _step(self, to: JobState) -> None:
         if to not in _STEPS[self._state]:

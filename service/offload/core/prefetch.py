@@ -65,7 +65,7 @@ class Prefetch:
         """The slot, in which `find_room` found room, was given one more job."""
         if len(slot.behind) + 1 < MAX_IN_SLOT:
             self._with_room[slot] = None
-        if slot not in self._held_up:
+        if not slot.is_watched:
             self._watch(slot)
 
     def forget(self, slot: Slot) -> None:
@@ -77,6 +77,7 @@ class Prefetch:
         """The slots in which jobs wait behind one that takes long, each told once."""
         long_ones = []
         for slot in self._held_up.pop_due(now):
+            slot.is_watched = False
             head = slot.job
             if not slot.behind or head is None or head.started_at is None:
                 continue
@@ -84,7 +85,7 @@ class Prefetch:
             if look_again_at <= now:
                 long_ones.append(slot)
             else:
-                self._held_up.set(slot, look_again_at)
+                self._look_again(slot, look_again_at)
         return long_ones
 
     def next_instant(self) -> float | None:
@@ -110,7 +111,11 @@ class Prefetch:
 
     def _watch(self, slot: Slot) -> None:
         if slot.job is not None and slot.job.started_at is not None:
-            self._held_up.set(slot, slot.job.started_at + PATIENCE_S)
+            self._look_again(slot, slot.job.started_at + PATIENCE_S)
+
+    def _look_again(self, slot: Slot, instant: float) -> None:
+        self._held_up.set(slot, instant)
+        slot.is_watched = True
 
     def _has_room(self, slot: Slot, now: float) -> bool:
         head = slot.job

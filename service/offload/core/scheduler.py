@@ -148,9 +148,10 @@ class Scheduler:
 
         Another that waits may have to go for it, with an answer.
         """
-        refusal = self._admission.poison(job, now)
-        if refusal is not None:
-            return self.refuse(job, refusal, now)
+        if job.fingerprint is not None:
+            poison = self._admission.poison(job, now)
+            if poison is not None:
+                return self.refuse(job, poison, now)
         ask = Ask.of(job, now)
         if self._steps.would_start(job.limits, job.client, ask.budget_s):
             self._books.admit(job)

@@ -58,7 +58,8 @@ class Slot:
 
     `behind`: jobs that the worker has as well, in their order; it begins them without being told.  `work_behind` counts
     them by task, `settled_behind` those that have ended and could not be taken back.  `is_leaving`: the worker retires
-    when it is done with what it has.  `busy_until`: when its job is expected to be over, an instant.
+    when it is done with what it has.  `busy_until`: when its job is expected to be over, an instant.  `is_watched`: it
+    is known when to look whether those behind are held up.
     """
 
     __slots__ = (
@@ -68,6 +69,7 @@ class Slot:
         "generation",
         "id",
         "is_leaving",
+        "is_watched",
         "job",
         "settled_behind",
         "work_behind",
@@ -80,6 +82,7 @@ class Slot:
         self.behind: deque[Job] = deque()
         self.work_behind = Work()
         self.settled_behind = 0
+        self.is_watched = False
         self.is_leaving = False
         self.busy_until = 0.0
         self._state = SlotState.ABSENT

@@ -36,7 +36,11 @@ class Work:
 
     def expected_s(self, run_times: RunTimes, *, without: Collection[int] = ()) -> float:
         """Seconds of one slot; `without` these tasks."""
-        return sum(count * run_times.expected_s(index) for index, count in self.counts.items() if index not in without)
+        total_s = 0.0
+        for index, count in self.counts.items():
+            if index not in without:
+                total_s += count * run_times.expected_s(index)
+        return total_s
 
     def check_is_of(self, jobs: Iterable[Job]) -> None:
         """Raises AssertionError if it is other work than these jobs'."""

@@ -71,6 +71,7 @@ class Dispatcher:
         self._engine = engine
         self._recorder = recorder
         self._clock = clock
+        self.is_draining = False
         self._loop = asyncio.get_running_loop()
         self._ids = JobIds()
         self._numbers = 0
@@ -110,10 +111,6 @@ class Dispatcher:
             yield
         finally:
             self._scheduler.traffic.result_has_left(size_bytes)
-
-    @property
-    def is_draining(self) -> bool:
-        return self._scheduler.is_draining
 
     def new_job(self, request: JobRequest, body: Body = b"") -> Job:
         """Gives a request its name and number; nothing runs yet."""
@@ -187,6 +184,7 @@ class Dispatcher:
 
     async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
         """Takes nothing new, lets what is there finish within `timeout_s` or until `hurry`, and stops the rest."""
+        self.is_draining = True
         self._scheduler.begin_drain(self._clock() + timeout_s)
         if not self._scheduler.is_empty:
             self._became_empty.clear()
@@ -204,6 +202,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """Stops what is left and the timer; nothing is taken any more."""
+        self.is_draining = True
         self._scheduler.begin_drain(self._clock())
         self.stop_all()
         if self._timer is not None:
@@ -260,7 +259,7 @@ class Dispatcher:
                 on_end(job)
             except Exception:  # of all that is done now, only this caller may miss something
                 logger.exception("a caller could not be told", extra={"fields": {"job_id": job.id}})
-        if self._scheduler.is_empty:
+        if self.is_draining and self._scheduler.is_empty:
             self._became_empty.set()
 
     def _arm_timer(self, instant: float) -> None:
@@ -271,7 +270,7 @@ class Dispatcher:
         self._timer = self._loop.call_later(max(0.0, instant - self._clock()), self._on_timer)
 
     def _on_timer(self) -> None:
-        """A loop that comes late has answers lying there that came in time: they are read before anybody's time is up."""
+        """To a loop that comes late, answers have come in time: they are read before anybody's time is up."""
         if self._clock() - self._timer_at > _LATE_S:
             self._timer = self._loop.call_later(_LATE_S, self._expire)
         else:
@@ -293,8 +292,8 @@ def _log_end(job: Job) -> None:
         "reason": outcome.reason,
         "lane": job.slot,
         "attempt": job.attempt,
-        "wait_s": round(job.queue_s(), 6),
-        "run_s": job.run_s(),
+        "wait_s": round(job.wait_s or 0.0, 6),
+        "run_s": job.run_s,
         **job.labels,
     }
     facts = {name: value for name, value in outcome.facts.items() if name not in fields}

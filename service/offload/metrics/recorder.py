@@ -71,8 +71,8 @@ class Recorder:
 
     def settled(self, job: Job) -> None:
         """A job has its outcome.  A refused one has no latency, one that never ran has no run time."""
-        outcome, finished_at = job.outcome, job.finished_at
-        if outcome is None or finished_at is None:
+        outcome, finished_at, wait_s = job.outcome, job.finished_at, job.wait_s
+        if outcome is None or finished_at is None or wait_s is None:
             raise IllegalStep(thing=f"job {job.id}", state=job.state, event="count its outcome")
         task = self._tasks[job.limits.index]
         state = job.state
@@ -80,8 +80,8 @@ class Recorder:
         if state is JobState.REJECTED:
             task.counters[_WORD_OF_REJECTION[outcome.reason]] += 1
             return
-        self._queue.words[task.queue.record(int(job.queue_s() * _US_PER_S))] += 1
-        run_s = job.run_s()
+        self._queue.words[task.queue.record(int(wait_s * _US_PER_S))] += 1
+        run_s = job.run_s
         if run_s is not None:
             self._run.words[task.run.record(int(run_s * _US_PER_S))] += 1
         self._response.words[task.response.record(int((finished_at - job.submitted_at) * _US_PER_S))] += 1

@@ -66,7 +66,7 @@ class JobFacts(NamedTuple):
         outcome = job.outcome
         reason = None if outcome is None else outcome.reason
         traceparent = job.labels.get("traceparent", "") if job.labels else ""
-        return cls(job.id, job.limits.name, reason, job.queue_s(), job.run_s(), traceparent)
+        return cls(job.id, job.limits.name, reason, job.wait_s or 0.0, job.run_s, traceparent)
 
     def fields(self) -> str:
         job_id, task, reason, queue_s, run_s, traceparent = self

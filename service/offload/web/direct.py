@@ -143,7 +143,7 @@ class DirectConnection(Connection):
             super().data_received(data)  # aiohttp is at a request, and takes the next by itself
             return
         self._waiter = None  # or aiohttp would take the request
-        super().data_received(data)
+        web.RequestHandler.data_received(self, data)
         self._waiter = waiter
         self._take_next()
 

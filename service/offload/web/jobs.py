@@ -96,7 +96,7 @@ class JobHandlers:
 def job_document(job: Job, links: Links) -> dict[str, object]:
     """The job as the interface shows it.  Its instants are monotonic; the wall clock is taken from the present."""
     monotonic_to_wall_s = time.time() - time.monotonic()
-    run_s = job.run_s()
+    run_s = job.run_s
     return {
         "id": job.id,
         "task": job.limits.name,
@@ -107,7 +107,7 @@ def job_document(job: Job, links: Links) -> dict[str, object]:
         "finished_at": _timestamp(job.finished_at, monotonic_to_wall_s),
         "progress": None,
         "timing_ms": {
-            "queue": round(job.queue_s() * _MS_PER_S, 3),
+            "queue": round((job.wait_s or 0.0) * _MS_PER_S, 3),
             "run": None if run_s is None else round(run_s * _MS_PER_S, 3),
         },
         "error": outcome_problem(job) if job.is_settled else None,

@@ -64,8 +64,7 @@ def _media_type(outcome: Outcome) -> str:
 
 def _timing(job: Job) -> str:
     """Server-Timing, milliseconds; without `run` for a job that never ran."""
-    queue_ms = job.queue_s() * _MS_PER_S
-    run_s = job.run_s()
+    queue_ms, run_s = (job.wait_s or 0.0) * _MS_PER_S, job.run_s
     if run_s is None:
         return f"queue;dur={queue_ms:.3f}"
     return f"queue;dur={queue_ms:.3f}, run;dur={run_s * _MS_PER_S:.3f}"

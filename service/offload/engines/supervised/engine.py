@@ -31,6 +31,8 @@ from offload.worker.spec import LoadSpec, WorkerSpec
 
 logger: Final = logging.getLogger("offload.engine")
 
+_RETIRING: Final = WorkerState.RETIRING
+
 
 class SupervisedEngine:
     """Implements `Engine`.  Slot ids are lane numbers; with spares there are more lanes than slots at any time."""
@@ -52,6 +54,7 @@ class SupervisedEngine:
         self._launcher = launcher
         self._load = load
         self._metrics = metrics
+        self._has_limits = bool(settings.max_jobs_per_worker or settings.max_rss_per_worker)
         self._brake = Brake()
         self._restarts: Counter[EndCause] = Counter()
         self._lanes: list[Lane] = []
@@ -167,8 +170,8 @@ class SupervisedEngine:
             self._events.died(SlotId(lane.number), lane.generation, death, begun=0)
 
     def lane_answered(self, lane: Lane, job: Job, outcome: Outcome) -> None:
-        is_leaving = lane.state is WorkerState.RETIRING
-        if not is_leaving and self._must_retire(lane):
+        is_leaving = lane.state is _RETIRING
+        if self._has_limits and not is_leaving and self._must_retire(lane):
             is_leaving = True
             lane.retire()
         self._events.finished(SlotId(lane.number), lane.generation, job.number, outcome, is_leaving=is_leaving)

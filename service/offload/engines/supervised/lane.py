@@ -35,6 +35,8 @@ logger: Final = logging.getLogger("offload.engine")
 _DUMP_S: Final = 0.005
 # A worker whose channel has ended can answer nothing any more; this long it may still end by itself and be named.
 _SILENT_S: Final = 0.1
+# With one job more or less than so many it changes whether a worker's output is one job's.
+_TELLING: Final = 2
 # A retired worker has nothing to do but leave; exit handlers of the user's libraries may take a while.
 _RETIRE_S: Final = 5.0
 
@@ -120,7 +122,8 @@ class Lane:
         elif self._state not in (WorkerState.BUSY, WorkerState.KILLING):
             raise IllegalStep(thing=f"lane {self.number}", state=self._state, event="give one more job")
         self._jobs.append(job)
-        self._look_at_first()
+        if len(self._jobs) <= _TELLING:
+            self._look_at_first()
         # A busy worker that we kill for what it did is still busy to the core; its end gives back what had not begun.
         if self._state is WorkerState.BUSY:
             self._worker.send_job(job, is_idle=len(self._jobs) == 1)
@@ -241,7 +244,8 @@ class Lane:
         self._jobs.popleft()
         self.jobs_of_worker += 1
         if self._jobs:
-            self._look_at_first()
+            if len(self._jobs) < _TELLING:
+                self._look_at_first()
         elif self._state is WorkerState.RETIRING:
             self._expect_to_leave()
         else:
