@@ -8,6 +8,7 @@ request, and whatever is wrong with one, is left to aiohttp and the handlers, in
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import suppress
 from typing import Any, Final
@@ -19,12 +20,15 @@ from offload.core.job import Job, Reason
 from offload.dispatch.dispatcher import JobRequest
 from offload.web.access_log import AccessLog, Entry, JobFacts
 from offload.web.connection import Connection
+from offload.web.exchange import internal_problem
 from offload.web.judge import judge
 from offload.web.outcomes import outcome_reply
 from offload.web.parts import WebParts
 from offload.web.problems import CLIENT_CLOSED, Problem
 from offload.web.reply import Reply
 from offload.web.response_head import HeadWriter
+
+logger: Final = logging.getLogger("offload.web")
 
 _PREFIX: Final = "/jobs/"
 # What the kernel takes off our hands at once is not worth waiting for.
@@ -80,6 +84,11 @@ class DirectJobs:
                 return None
             self._remember(key, request)
         return None if self.dispatcher.is_suspect(request.limits) else request
+
+    def bug(self, job: Job, error: Exception) -> Reply:
+        """What a caller is told whose answer could not be made, which is our fault."""
+        logger.error("a job could not be answered", exc_info=error, extra={"fields": {"job_id": job.id}})
+        return internal_problem(error, is_debug=self._parts.is_debug).reply()
 
     def log(self, job: Job, reply: Reply, message: RawRequestMessage, *, began_at: float, address: str | None) -> None:
         if not self._parts.has_access_log:
@@ -182,7 +191,10 @@ class DirectConnection(Connection):
         dispatcher.submit(job, self._on_end)
 
     def _on_end(self, job: Job) -> None:
-        reply = outcome_reply(job)
+        try:
+            reply = outcome_reply(job)
+        except Exception as error:
+            reply = self._direct.bug(job, error)
         if job.crashes or len(reply.body) > _LARGE_BYTES:
             self._finishing = self._loop.create_task(self._finish(job, reply))
         else:

@@ -77,8 +77,11 @@ class Problem(OffloadError):
     def document(self) -> dict[str, object]:
         return {**members(self.slug), "detail": self.detail, **self.fields}
 
+    def reply(self) -> Reply:
+        return problem_reply(self.slug, orjson.dumps(self.document(), default=str), self.headers)
+
     def response(self) -> web.Response:
-        return problem_reply(self.slug, orjson.dumps(self.document(), default=str), self.headers).response()
+        return self.reply().response()
 
 
 class CallerGone(OffloadError):

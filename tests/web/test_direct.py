@@ -1,0 +1,254 @@
+"""The short way for small jobs and the handlers say the same, keep the order, and get out of each other's way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from offload.core.job import Job, Outcome, Reason
+from offload.dispatch.dispatcher import JobRequest
+from offload.web import direct
+from offload.web.direct import DirectConnection, DirectJobs
+from offload.web.jobs import JobHandlers
+from tests.support.fake_engine import FakeEngine, result
+from tests.support.raw_http import Answer
+from tests.support.web_service import catalogue, eventually, web_service
+
+CHANGING = ("Date", "Job-Id", "Server-Timing")
+
+
+def request(*lines: str, path: str = "/jobs/primes", body: bytes = b'{"limit": 30}', version: str = "1.1") -> bytes:
+    head = [f"POST {path} HTTP/{version}", "Host: x", f"Content-Length: {len(body)}", *lines, "", ""]
+    return "\r\n".join(head).encode() + body
+
+
+REQUESTS = {
+    "as curl sends it": request("Accept: */*", "Content-Type: application/x-www-form-urlencoded"),
+    "with all that we understand": request(
+        "Request-Timeout: 2.5",
+        "Priority: u=1",
+        "X-Request-ID: r-17",
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    ),
+    "no body": request(body=b""),
+    "chunked": b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "a query": request(path="/jobs/resize?width=10&name=a%20b"),
+    "the last on its connection": request("Connection: close"),
+    "an old client": request(version="1.0"),
+    "an old client that stays": request("Connection: keep-alive", version="1.0"),
+    "a task that there is not": request(path="/jobs/prime"),
+    "an encoded name": request(path="/jobs/p%72imes"),
+    "a job's own path": request(path="/jobs/primes/1"),
+    "a budget that is none": request("Request-Timeout: soon"),
+    "a body of another kind": request("Content-Type: application/x-ndjson"),
+    "a compressed body": request("Content-Encoding: gzip"),
+    "too much": request(body=b"[" + b"7," * (1 << 15) + b"7]"),
+    "a job that fails": request(path="/jobs/solve"),
+}
+
+
+def answer_of(job: Job) -> Outcome:
+    if job.limits.name == "solve":
+        return Outcome(reason=Reason.TASK_ERROR, body=b'{"detail":"It raised","exception":"ValueError"}')
+    return result(bytes(job.body))
+
+
+@contextmanager
+def handlers_only() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DirectJobs, "request", lambda *_: None)
+        yield
+
+
+async def answered(sent: bytes) -> tuple[Answer, bool]:
+    """The answer, and whether the connection takes another request afterwards."""
+    async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
+        caller.send(sent)
+        answer = await caller.answer()
+        caller.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        stays = answer.headers.get("Connection") != "close" and b"HTTP/1.0" not in sent
+        if stays:
+            assert (await caller.answer()).status == 200
+    return answer, stays
+
+
+@pytest.mark.parametrize("sent", REQUESTS.values(), ids=REQUESTS.keys())
+async def test_either_way_the_answer_is_the_same(sent: bytes) -> None:
+    ours, stays = await answered(sent)
+    with handlers_only():
+        theirs, stays_there = await answered(sent)
+    assert (ours.status, stays) == (theirs.status, stays_there)
+    assert dict(_unchanging(ours)) == dict(_unchanging(theirs))
+    if ours.status == 200:
+        assert ours.body == theirs.body
+
+
+async def test_small_jobs_need_no_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a handler was called")
+
+    monkeypatch.setattr(JobHandlers, "run", fail)
+    async with web_service(engine=FakeEngine(answer=answer_of)) as service:
+        assert (await service.post("primes", data=b"{}")).status == 200
+        assert (await service.post("primes", data=b"{}", headers={"Expect": "100-continue"})).status == 500
+
+
+async def test_a_small_job_costs_no_task_of_the_event_loop() -> None:
+    async with web_service() as service, service.raw() as caller:
+        caller.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await caller.answer()).status == 200
+        before = len(asyncio.all_tasks())
+        caller.send(request())
+        job = await service.engine.next_started()
+        assert len(asyncio.all_tasks()) == before
+        service.engine.finish(job, result())
+        assert (await caller.answer()).status == 200
+
+
+async def test_requests_that_come_together_are_answered_in_their_order() -> None:
+    live = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
+        caller.send(request(body=b"1") + live + request(body=b"2") + request(path="/jobs/none") + request(body=b"3"))
+        answers = [await caller.answer() for _ in range(5)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 404, 200]
+    assert [answer.body for answer in answers if "Job-Id" in answer.headers] == [b"1", b"2", b"3"]
+
+
+async def test_the_next_request_waits_for_the_job_before_it() -> None:
+    async with web_service(engine=FakeEngine(slots=2)) as service, service.raw() as caller:
+        caller.send(request(body=b"1") + request(body=b"2"))
+        first = await service.engine.next_started()
+        assert service.scheduler.submitted == 1
+        service.engine.finish(first, result(b"1"))
+        service.engine.finish(await service.engine.next_started(), result(b"2"))
+        assert [(await caller.answer()).body for _ in range(2)] == [b"1", b"2"]
+
+
+async def test_many_requests_at_once_do_not_fill_the_service() -> None:
+    """They stay with the kernel until those before them are answered."""
+    count = 2_000
+    async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
+        caller.send(request() * count)
+        for _ in range(count):
+            assert (await caller.answer()).status == 200
+    assert service.counts.succeeded == count
+
+
+async def test_a_body_that_comes_later_is_the_handlers_and_the_next_job_is_not() -> None:
+    async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
+        whole = request(body=b"0123456789")
+        for _ in range(3):
+            caller.send(whole[:-4])
+            await caller.sent()
+            await eventually("the head was read", lambda: service.scheduler.traffic.arriving_bytes)
+            caller.send(whole[-4:])
+            assert (await caller.answer()).body == b"0123456789"
+            caller.send(whole)
+            assert (await caller.answer()).body == b"0123456789"
+
+
+async def test_a_caller_that_hangs_up_ends_its_job() -> None:
+    async with web_service() as service, service.raw() as caller:
+        caller.send(request())
+        job = await service.engine.next_started()
+        caller.hang_up()
+        await eventually("it was stopped", lambda: service.engine.stopped == [(job, Reason.DISCONNECTED)])
+
+
+async def test_a_connection_whose_job_runs_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("offload.web.serve._KEEP_ALIVE_S", 0.05)
+    looks = asyncio.Event()
+    keep_alive_is_over = DirectConnection._process_keepalive
+
+    def look(connection: DirectConnection) -> None:
+        keep_alive_is_over(connection)
+        looks.set()
+
+    monkeypatch.setattr(DirectConnection, "_process_keepalive", look)
+    async with web_service() as service, service.raw() as busy, service.raw() as idle:
+        busy.send(request())
+        job = await service.engine.next_started()
+        assert await idle.is_closed_by_peer()
+        async with asyncio.timeout(10):
+            await looks.wait()
+        service.engine.finish(job, result(b"7"))
+        assert (await busy.answer()).body == b"7"
+        assert await busy.is_closed_by_peer()
+
+
+async def test_while_draining_a_connection_ends_with_its_answer() -> None:
+    async with web_service() as service, service.raw() as caller:
+        caller.send(request())
+        job = await service.engine.next_started()
+        draining = asyncio.create_task(service.dispatcher.drain(10, asyncio.Event()))
+        await eventually("it drains", lambda: service.dispatcher.is_draining)
+        service.engine.finish(job, result(b"7"))
+        answer = await caller.answer()
+        assert (answer.body, answer.headers["Connection"]) == (b"7", "close")
+        assert await caller.is_closed_by_peer()
+        await draining
+
+
+async def test_an_answer_that_cannot_be_made_is_a_bug_that_its_caller_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(job: Job) -> None:
+        raise RuntimeError("no answer can be made")
+
+    async with web_service() as service, service.raw() as caller:
+        caller.send(request())
+        with monkeypatch.context() as patch:
+            patch.setattr(direct, "outcome_reply", fail)
+            service.engine.finish(await service.engine.next_started(), result(b"7"))
+            assert (await caller.answer()).slug == "internal-error"
+        caller.send(request())
+        service.engine.finish(await service.engine.next_started(), result(b"7"))
+        assert (await caller.answer()).body == b"7"
+    assert "no answer can be made" in caplog.text
+
+
+async def test_one_who_cannot_be_told_takes_nothing_from_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[Job] = []
+
+    def fail(job: Job) -> None:
+        raise RuntimeError("nobody listens")
+
+    async with web_service(engine=FakeEngine(slots=2)) as service:
+        dispatcher, request = service.dispatcher, JobRequest(limits=catalogue()["primes"].limits)
+        for on_end in (fail, told.append):
+            dispatcher.submit(dispatcher.new_job(request), on_end)
+        dispatcher.stop_all()
+        assert len(told) == 1
+        assert service.scheduler.is_empty
+    assert "nobody listens" in caplog.text
+
+
+async def test_however_many_heads_come_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct, "_MAX_KNOWN_HEADS", 4)
+    remembered: list[int] = []
+    remember = DirectJobs._remember
+
+    def count(jobs: DirectJobs, *what: object) -> None:
+        remember(jobs, *what)  # type: ignore[arg-type]  # passed on as it is
+        remembered.append(len(jobs._known))
+
+    monkeypatch.setattr(DirectJobs, "_remember", count)
+    async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
+        for number in range(20):
+            caller.send(request(f"X-Any: {number}"))
+            assert (await caller.answer()).status == 200
+        caller.send(request(f"X-Any: {'x' * 4000}"))
+        caller.send(request("X-Request-ID: r-17"))
+        assert [(await caller.answer()).status for _ in range(2)] == [200, 200]
+    assert max(remembered) == 4
+    assert remembered[-3:] == [4, 4, 4]
+
+
+def _unchanging(answer: Answer) -> Iterator[tuple[str, str]]:
+    for name, value in answer.headers.items():
+        if name == "Content-Length" and "Job-Id" in answer.headers and answer.status != 200:
+            continue  # the job's id is in the problem
+        yield name, "" if name in CHANGING else value
