@@ -140,7 +140,7 @@ class Service:
             max_running_per_client=settings.max_running_per_client,
             quarantine_after=settings.quarantine_after,
         )
-        self._scheduler = Scheduler(limits=limits, withdraw=withdraw, at_work_since=self._engine.at_work_since)
+        self._scheduler = Scheduler(limits=limits, withdraw=withdraw, busy_since=self._engine.busy_since)
         self.dispatcher = Dispatcher(scheduler=self._scheduler, engine=self._engine, recorder=recorder)
         stack.push_async_callback(self._engine.close, _CLOSE_S)
         stack.callback(self.dispatcher.close)

@@ -15,7 +15,7 @@ from typing import Final
 
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason, SlotId
-from tests.core.fake_worker import ANSWER_LATE_S, Run, State, Worker
+from tests.core.fake_worker import ANSWER_LATE_S, LOOP_BUSY_S, Run, State, Worker
 from tests.core.habits import BRAKE_FROM, BRAKE_PAUSE_S, DOUBTS, DRAGS_BY, Habits, Surroundings
 
 POISON: Final = b"poison"  # the body of a job that kills every worker that begins it
@@ -76,6 +76,9 @@ class FakeEngine:
             self._at_work.discard(job)
         return was_taken
 
+    def busy_since(self, slot: SlotId) -> float | None:
+        return self._workers[slot].busy_since(self._simulation.now)
+
     def stop(self, slot: SlotId, job: Job, why: Reason) -> None:
         worker = self._workers[slot]
         assert worker.state is State.UP, f"{job!r} was stopped on slot {slot}, which is {worker.state}"
@@ -99,7 +102,8 @@ class FakeEngine:
         fate = CRASH if run.job.body == POISON else bisect_right(self._fates, self._chance())
         if fate == ANSWER:
             run.ends_at = run.begins_at + run_s
-            self._simulation.at(over_in_s + self._chance() * ANSWER_LATE_S, self._hear, worker, run)
+            late_s = LOOP_BUSY_S if self._chance() < habits.busy else ANSWER_LATE_S
+            self._simulation.at(over_in_s + self._chance() * late_s, self._hear, worker, run)
         elif fate == STALL:
             self.counts["stalled"] += 1  # it never answers: the job's limit decides
         elif fate == EXCESS:

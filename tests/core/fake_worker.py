@@ -20,10 +20,12 @@ from offload.core.slot import SlotState
 
 # How late the driver's timer may fire, as an event loop's does.
 TIMER_LATE_S: Final = 0.001
-# How late an answer may be heard of after the end of its run.
+# How late an answer may be heard of after the end of its run: most often, and while the loop has other things to do.
 ANSWER_LATE_S: Final = 0.0002
-# So long may a run be behind which a job waits that has not begun.
-LONGEST_AHEAD_S: Final = PATIENCE_S + TICK_S + TIMER_LATE_S + ANSWER_LATE_S + 1e-6
+LOOP_BUSY_S: Final = 0.02
+# So long may a run be behind which a job waits that has not begun: whoever looks just before it begins looks again when
+# patience is over, and then when it is over for this run.
+LONGEST_AHEAD_S: Final = 2 * (PATIENCE_S + TICK_S + TIMER_LATE_S) + ANSWER_LATE_S + 1e-6
 
 
 class State(Enum):
@@ -117,6 +119,10 @@ class Worker:
         self.runs.pop()
         run.is_held = False
         return True
+
+    def busy_since(self, now: float) -> float | None:
+        """Since when it is at the run that it is at."""
+        return next((run.begins_at for run in self.runs if run.begins_at <= now < run.ends_at), None)
 
     def answer(self) -> Run:
         """Its first job is done with: the answer is heard."""

@@ -25,7 +25,8 @@ DOUBTS: Final = 0.05  # how often a death is told of with one job more than has 
 class Habits:
     """Probabilities, of one job, start-up or death; times in seconds, means of what is drawn.
 
-    `run_s` is by the task's index.  A run that drags takes `DRAGS_BY` times as long as it would.
+    `run_s` is by the task's index.  A run that drags takes `DRAGS_BY` times as long as it would.  `busy` is how often
+    an answer comes to a loop that has other things to do.
     """
 
     run_s: tuple[float, ...] = (0.01, 0.01, 0.01, 0.01)
@@ -41,6 +42,7 @@ class Habits:
     leaves: float = 0.01
     garbage: float = 0.1
     late_answers: float = 0.5
+    busy: float = 0.02
     failed_starts: float = 0.05
     idle_deaths: float = 0.001
     replacements: float = 0.05

@@ -89,6 +89,7 @@ class Simulation:
                 quarantine_after=3,
             ),
             withdraw=self._withdraw if mixture.prefetch else None,
+            busy_since=self._busy_since if mixture.prefetch else None,
         )
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._entries = 0
@@ -142,6 +143,9 @@ class Simulation:
         if self.events % self._checks_every == 0:
             self.scheduler.check_invariants()
             self.engine.check_same_slots()
+
+    def _busy_since(self, slot: SlotId) -> float | None:
+        return self.engine.busy_since(slot)
 
     def _withdraw(self, slot: SlotId, job: Job) -> bool:
         return self.engine.withdraw(slot, job)

@@ -42,15 +42,16 @@ def test_a_job_shows_while_it_runs() -> None:
     row = row_of_memory()
     began_ns = time.monotonic_ns()
     row.begin(7, began_ns)
-    assert (row.current_job, row.at_work_since_s(7), row.jobs) == (7, began_ns / SECOND_NS, 0)
+    assert (row.current_job, row.busy_since_s(), row.jobs) == (7, began_ns / SECOND_NS, 0)
 
 
-def test_nobody_is_at_a_job_that_is_over_or_has_not_begun() -> None:
+def test_a_worker_is_busy_since_its_job_began_until_that_is_over() -> None:
     row = row_of_memory()
+    assert row.busy_since_s() is None
     row.begin(7, 100 * SECOND_NS)
-    assert row.at_work_since_s(8) is None
+    assert row.busy_since_s() == 100
     row.end(101 * SECOND_NS)
-    assert row.at_work_since_s(7) is None
+    assert row.busy_since_s() is None
 
 
 def test_an_ended_job_is_counted_with_its_time() -> None:

@@ -24,14 +24,16 @@ PATIENCE_S: Final = 0.005
 # A worker that has neither begun it nor been heard of for so long is stuck; before, it may be we who are late to read.
 UNHEARD_S: Final = 0.05
 
-# Since when the slot's worker is at this job, an instant; None while it is not: before, or after.
-AtWorkSince = Callable[[SlotId, Job], float | None]
+# Since when the slot's worker is at the job that it is at, an instant; None while it is at none.
+BusySince = Callable[[SlotId], float | None]
 
 
 class Prefetch:
-    def __init__(self, run_times: RunTimes, at_work_since: AtWorkSince) -> None:
+    """Without `busy_since`, a worker is at a job since we gave it, or heard of the one before it."""
+
+    def __init__(self, run_times: RunTimes, busy_since: BusySince | None) -> None:
         self._run_times = run_times
-        self._at_work_since = at_work_since
+        self._busy_since = busy_since
         self._with_room: dict[Slot, None] = {}
         self._held_up: Deadlines[Slot] = Deadlines()
 
@@ -81,7 +83,7 @@ class Prefetch:
             head = slot.job
             if not slot.behind or head is None or head.started_at is None:
                 continue
-            look_again_at = self._is_long_at(slot, head, head.started_at, now)
+            look_again_at = self._is_long_at(slot, head.started_at, now)
             if look_again_at <= now:
                 long_ones.append(slot)
             else:
@@ -94,16 +96,16 @@ class Prefetch:
     def check_invariants(self, slots: Collection[Slot]) -> None:
         assert set(slots) >= self._with_room.keys(), "a slot that is no more is said to have room"
 
-    def _is_long_at(self, slot: Slot, head: Job, started_at: float, now: float) -> float:
-        """When the slot's job is to count as one that takes long, if nothing is heard of it before.
+    def _is_long_at(self, slot: Slot, started_at: float, now: float) -> float:
+        """When the slot is to count as one in which a job takes long, if nothing is heard of it before.
 
-        The job was started when we gave it, or heard of the one before it; the worker knows better since when it is at
-        it.  While the loop is busy, its answer may have lain there for long.
+        Its job was started when we gave it, or heard of the one before it.  The worker knows better since when it is at
+        it, or at the next: while the loop is busy, answers lie there unread.
         """
         long_at = started_at + PATIENCE_S
-        if long_at > now:
+        if long_at > now or self._busy_since is None:
             return long_at
-        since = self._at_work_since(slot.id, head)
+        since = self._busy_since(slot.id)
         if since is not None:
             return since + PATIENCE_S
         unheard_at = started_at + UNHEARD_S
@@ -123,7 +125,7 @@ class Prefetch:
             return False
         if len(slot.behind) + 1 >= MAX_IN_SLOT or not self.is_short(head):
             return False
-        if head.started_at + PATIENCE_S <= now and self._is_long_at(slot, head, head.started_at, now) <= now:
+        if head.started_at + PATIENCE_S <= now and self._is_long_at(slot, head.started_at, now) <= now:
             return False
         if slot.settled_behind:
             return False  # it could not be taken back, and is stopped when it comes first

@@ -22,7 +22,7 @@ from offload.core.gates import Gates
 from offload.core.invariants import check_jobs
 from offload.core.job import Job, JobId, JobState, Outcome, Reason, SlotId
 from offload.core.outcomes import cancelled, over_memory, overdue, sent_away
-from offload.core.prefetch import AtWorkSince
+from offload.core.prefetch import BusySince
 from offload.core.queue import JobQueue
 from offload.core.run_times import RunTimes
 from offload.core.slot import Slot, SlotState
@@ -31,15 +31,15 @@ from offload.core.steps import Steps
 
 
 class Scheduler:
-    """`withdraw` is the engine's; without it no slot is given more than one job.  So is `at_work_since`, which knows
-    better than we do how long a job has been running: without it, since it was handed over."""
+    """`withdraw` is the engine's; without it no slot is given more than one job.  So is `busy_since`: a worker knows
+    best since when it is at its job; see `prefetch`."""
 
     def __init__(
         self,
         *,
         limits: AdmissionLimits,
         withdraw: Withdraw | None = None,
-        at_work_since: AtWorkSince = lambda _, job: job.started_at,
+        busy_since: BusySince | None = None,
     ) -> None:
         self.run_times = RunTimes()
         self._gates = Gates(max_running_per_client=limits.max_running_per_client)
@@ -53,7 +53,7 @@ class Scheduler:
             gates=self._gates,
             run_times=self.run_times,
             withdraw=withdraw,
-            at_work_since=at_work_since,
+            busy_since=busy_since,
         )
         self._estimate = Estimate(
             queue=self.queue, gates=self._gates, run_times=self.run_times, busy_slots=self._slots.busy

@@ -15,7 +15,7 @@ from offload.core.admission import Load
 from offload.core.gates import Gates
 from offload.core.invariants import check_slots
 from offload.core.job import Job, SlotId
-from offload.core.prefetch import AtWorkSince, Prefetch
+from offload.core.prefetch import BusySince, Prefetch
 from offload.core.queue import JobQueue
 from offload.core.run_times import RunTimes
 from offload.core.slot import Slot, SlotState
@@ -44,7 +44,7 @@ class Slots:
         gates: Gates,
         run_times: RunTimes,
         withdraw: Withdraw | None,
-        at_work_since: AtWorkSince,
+        busy_since: BusySince | None,
     ) -> None:
         self.all: dict[SlotId, Slot] = {}
         self.idle: dict[SlotId, None] = {}
@@ -55,7 +55,7 @@ class Slots:
         self._gates = gates
         self._run_times = run_times
         self._withdraw = withdraw
-        self._prefetch = Prefetch(run_times, at_work_since)
+        self._prefetch = Prefetch(run_times, busy_since)
 
     def of(self, job: Job) -> Slot | None:
         """The slot that holds the job, None while it is in the queue."""

@@ -146,12 +146,10 @@ class WorkerRow:
         """
         return self._words[_CURRENT_JOB]
 
-    def at_work_since_s(self, number: int) -> float | None:
-        """When job `number` began, an instant of `time.monotonic`; None before it begins, and when it is over."""
+    def busy_since_s(self) -> float | None:
+        """When the job began that this worker is at, an instant of `time.monotonic`; None while it is at none."""
         words = self._words
-        if words[_CURRENT_JOB] != number or words[_BUSY] >= 0:
-            return None
-        return words[_CURRENT_BEGAN_NS] / _NS_PER_S
+        return words[_CURRENT_BEGAN_NS] / _NS_PER_S if words[_BUSY] < 0 else None
 
     @property
     def jobs(self) -> int:

@@ -106,9 +106,9 @@ class SupervisedEngine:
     def withdraw(self, slot: SlotId, job: Job) -> bool:
         return self._lanes[slot].take_back(job)
 
-    def at_work_since(self, slot: SlotId, job: Job) -> float | None:
-        """Since when its worker is at this job, as it says itself: an instant; None before and after."""
-        return self._lanes[slot].row.at_work_since_s(job.number)
+    def busy_since(self, slot: SlotId) -> float | None:
+        """Since when its worker is at the job that it is at, as it says itself: an instant; None while at none."""
+        return self._lanes[slot].row.busy_since_s()
 
     async def close(self, grace_s: float) -> None:
         """Idle workers leave, all others are killed; whatever is left after `grace_s` is killed too."""
