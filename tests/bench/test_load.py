@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from offload.bench.load import HOST, Load, LoadPlan, read_answer
+from offload.bench.load import HOST, AnswerShape, Load, LoadPlan, read_answer
 
 Responder = Callable[[asyncio.StreamWriter], Awaitable[bool]]
 
@@ -53,6 +55,32 @@ def test_an_answer_is_incomplete_until_its_last_byte(end: int) -> None:
 def test_an_answer_whose_length_is_unknown_is_an_error(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"Content-Length|invalid literal"):
         read_answer(data)
+
+
+@given(
+    status=st.sampled_from([200, 503]), length=st.integers(0, 30), name=st.sampled_from(["a", "bb"]), cut=st.integers(0)
+)
+def test_an_answer_that_looks_like_the_last_one_is_read_alike(status: int, length: int, name: str, cut: int) -> None:
+    """What is known by its shape is what reading the head again would have said."""
+    known = AnswerShape()
+    known.learn(OK)
+    assert known.matches(OK)
+    head = f"HTTP/1.1 {status} OK\r\n{'X: ' + name if length else 'Y: '}\r\nContent-Length: {length}\r\n\r\n"
+    other = head.encode() + b"x" * length
+    shape = AnswerShape()
+    shape.learn(other)
+    assert shape.matches(other)
+    assert (shape.status, len(other)) == read_answer(other)
+    for data in (other[: cut % (len(other) + 1)], OK):
+        if shape.matches(data):
+            assert read_answer(data) == (shape.status, len(data))
+
+
+def test_a_longer_answer_cut_to_the_length_of_the_last_one_is_incomplete() -> None:
+    shape = AnswerShape()
+    shape.learn(OK)
+    longer = OK.replace(b"Length: 2", b"Length: 9") + b"1234567"
+    assert not shape.matches(longer[: len(OK)])
 
 
 def test_a_plan_with_a_body_posts_it() -> None:

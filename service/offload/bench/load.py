@@ -8,6 +8,7 @@ itself.  `children` starts it; plan and result travel as JSON.
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ LAST_ANSWERS_S: Final = 10.0
 _CONNECT_S: Final = 10.0
 _NS_PER_MS: Final = 1e6
 _NS_PER_S: Final = 1e9
+_US_PER_S: Final = 1e6
 _STATUS: Final = slice(9, 12)  # of "HTTP/1.1 200 OK"
 
 
@@ -57,7 +59,8 @@ class LoadPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadResult:
-    """What came back.  `seconds` from the first request to the last answer, `cpu_s` the generator's own CPU time.
+    """What came back.  `seconds` from the first request to the last answer.  `cpu_s` is the generator's own CPU time,
+    `kernel_cpu_s` what of it the kernel took for sending and receiving, which no generator can do without.
 
     `statuses` counts answers, by status; `lost` are requests whose connection ended, or that got no answer in time.
     """
@@ -67,6 +70,7 @@ class LoadResult:
     seconds: float
     latency: Percentiles
     cpu_s: float
+    kernel_cpu_s: float
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
@@ -92,6 +96,16 @@ class LoadResult:
         """How much of one core the generator used: near 1 it was the bottleneck itself."""
         return self.cpu_s / self.seconds if self.seconds else 0.0
 
+    @property
+    def kernel_share(self) -> float:
+        """How much of the generator's CPU time was the kernel's."""
+        return self.kernel_cpu_s / self.cpu_s if self.cpu_s else 0.0
+
+    @property
+    def cpu_us_per_answer(self) -> float:
+        """What an answer cost the generator, which stands in line for the same cores."""
+        return self.cpu_s * _US_PER_S / max(self.answers, 1)
+
 
 def read_answer(data: bytes) -> tuple[int, int] | None:
     """Status and length in bytes, head included, of the answer at the beginning of `data`; None if it is incomplete.
@@ -108,12 +122,48 @@ def read_answer(data: bytes) -> tuple[int, int] | None:
     return (int(data[_STATUS]), length) if length <= len(data) else None
 
 
+class AnswerShape:
+    """Knows an answer that looks like the last one, which nearly all of a load do, without reading its head again.
+
+    A whole answer is as long as it says at one place of its head; one of the same length, with the same words there
+    and its head ending where that one did, is whole too.
+    """
+
+    def __init__(self) -> None:
+        self.status = 0
+        self._length = -1
+        self._head_end = -1
+        self._begin = b""
+        self._said = slice(0)  # where the head says how long the body is
+        self._says = b""
+
+    def matches(self, data: bytes) -> bool:
+        """Whether it is a whole answer, with the status and of the length of the one learnt."""
+        return (
+            len(data) == self._length
+            and data.startswith(self._begin)
+            and data[self._said] == self._says
+            and data.find(b"\r\n\r\n") == self._head_end
+        )
+
+    def learn(self, data: bytes) -> None:
+        """`data` is a whole answer and nothing else."""
+        begin = data.lower().index(b"\r\ncontent-length:")
+        self._said = slice(begin, data.index(b"\r\n", begin + 2) + 2)
+        self._says = data[self._said]
+        self._begin = data[: _STATUS.stop]
+        self.status = int(data[_STATUS])
+        self._head_end = data.index(b"\r\n\r\n")
+        self._length = len(data)
+
+
 class Load:
     """One run of a plan: what all callers share."""
 
     def __init__(self, plan: LoadPlan) -> None:
         self.plan = plan
         self.request = plan.request()
+        self.shape = AnswerShape()
         self._statuses: Counter[int] = Counter()
         self._latencies_ns: list[int] = []
         self._lost = 0
@@ -144,20 +194,20 @@ class Load:
         if not self._callers:
             self._is_over.set()
 
-    def may_send(self) -> bool:
+    def may_send(self, now_ns: int) -> bool:
         """Whether time and number allow one more request; true takes it."""
-        if self._unsent <= 0 or time.perf_counter_ns() >= self._end_ns:
+        if self._unsent <= 0 or now_ns >= self._end_ns:
             return False
         self._unsent -= 1
         return True
 
-    def answered(self, status: int, sent_ns: int) -> None:
-        self._last_answer_ns = time.perf_counter_ns()
+    def answered(self, status: int, sent_ns: int, now_ns: int) -> None:
+        self._last_answer_ns = now_ns
         self._statuses[status] += 1
-        self._latencies_ns.append(self._last_answer_ns - sent_ns)
+        self._latencies_ns.append(now_ns - sent_ns)
 
     async def _measure(self) -> LoadResult:
-        began_cpu_s, began_ns = time.process_time(), time.perf_counter_ns()
+        began, began_ns = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter_ns()
         self._end_ns = began_ns + int(self.plan.seconds * _NS_PER_S)
         for caller in list(self._callers):
             caller.send_next()
@@ -166,13 +216,15 @@ class Load:
                 await self._is_over.wait()
         except TimeoutError:
             self._lost += sum(caller.is_waiting for caller in self._callers)
-        cpu_s = time.process_time() - began_cpu_s
+        ended = resource.getrusage(resource.RUSAGE_SELF)
+        kernel_cpu_s = ended.ru_stime - began.ru_stime
         return LoadResult(
             statuses={str(status): count for status, count in sorted(self._statuses.items())},
             lost=self._lost,
             seconds=max(self._last_answer_ns - began_ns, 0) / _NS_PER_S,
             latency=Percentiles.of(duration_ns / _NS_PER_MS for duration_ns in self._latencies_ns),
-            cpu_s=cpu_s,
+            cpu_s=ended.ru_utime - began.ru_utime + kernel_cpu_s,
+            kernel_cpu_s=kernel_cpu_s,
         )
 
 
@@ -197,31 +249,41 @@ class _Caller(asyncio.Protocol):
         self._load.left(self, lost=self.is_waiting)
         self.is_waiting = False
 
-    def send_next(self) -> None:
+    def send_next(self, now_ns: int | None = None) -> None:
         self._pause = None
-        if not self._load.may_send():
+        now_ns = time.perf_counter_ns() if now_ns is None else now_ns
+        if not self._load.may_send(now_ns):
             self._transport.close()
             return
         self.is_waiting = True
-        self._sent_ns = time.perf_counter_ns()
+        self._sent_ns = now_ns
         self._transport.write(self._load.request)
 
     def data_received(self, data: bytes) -> None:
-        self._received = data = self._received + data if self._received else data
-        try:
-            answer = read_answer(data)
-        except ValueError:
-            self.abort()
-            return
-        if answer is None:
-            return
-        self._received = b""
-        self.is_waiting = False
-        self._load.answered(answer[0], self._sent_ns)
-        if self._load.plan.pause_s:
-            self._pause = asyncio.get_running_loop().call_later(self._load.plan.pause_s, self.send_next)
+        # What happens for each answer: kept short, because the load stands in line for the system's cores.
+        now_ns = time.perf_counter_ns()
+        load = self._load
+        if not self._received and load.shape.matches(data):
+            status = load.shape.status
         else:
-            self.send_next()
+            self._received = data = self._received + data
+            try:
+                answer = read_answer(data)
+            except ValueError:
+                self.abort()
+                return
+            if answer is None:
+                return
+            self._received = b""
+            status, length = answer
+            if length == len(data):
+                load.shape.learn(data)
+        self.is_waiting = False
+        load.answered(status, self._sent_ns, now_ns)
+        if load.plan.pause_s:
+            self._pause = asyncio.get_running_loop().call_later(load.plan.pause_s, self.send_next)
+        else:
+            self.send_next(now_ns)
 
     def abort(self) -> None:
         self._transport.abort()
