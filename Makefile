@@ -7,6 +7,7 @@ VENV   ?= .venv
 HOST   ?= 127.0.0.1
 PORT   ?= 8080
 TESTS  ?= tests
+OPTIONS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -42,11 +43,11 @@ SCENARIOS ?= $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
 $(eval $(SCENARIOS):;@:)
 endif
 
-bench: $(VENV)/.installed-serve ## Measure, and print a table
-	$(BIN)/python -m offload.bench $(SCENARIOS)
+bench: $(VENV)/.installed-serve ## Measure, and print tables; OPTIONS=--help says what else it can
+	$(BIN)/python -m offload.bench $(SCENARIOS) $(OPTIONS)
 
 clean: ## Remove what was made here, the virtual environments included
-	rm -rf .venv* build dist service/*.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv* .bench build dist service/*.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find service tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp for each set of packages: with it in place, nothing is downloaded and no network is needed.

@@ -10,8 +10,10 @@ import time
 import pytest
 
 from offload.bench import cpu
-from offload.bench.children import BenchError, running, start_load
+from offload.bench.children import running, start_load
+from offload.bench.errors import BenchError
 from offload.bench.load import LoadPlan
+from offload.bench.systems import BY_NAME, Command, System
 
 # A parent with a child that burns CPU time and ends; it says so when it has waited for the child.
 _PARENT = """
@@ -25,7 +27,8 @@ sys.stdin.read()
 _BENCHMARK = """
 import signal
 from offload.bench.children import running
-with running("bare", workers=1) as server:
+from offload.bench.systems import BY_NAME
+with running(BY_NAME["bare"], workers=1) as server:
     print(server.pid, flush=True)
     signal.pause()
 """
@@ -59,7 +62,7 @@ def test_a_process_that_has_ended_does_not_run_even_when_nobody_has_waited_for_i
 @pytest.mark.parametrize("system", ["pool", "executor"])
 def test_a_server_and_its_workers_are_gone_when_it_is_left_by_an_error(system: str) -> None:
     family: list[cpu.Process] = []
-    with pytest.raises(ZeroDivisionError), running(system, workers=2) as server:
+    with pytest.raises(ZeroDivisionError), running(BY_NAME[system], workers=2) as server:
         family = cpu.tree(server.pid)
         raise ZeroDivisionError
     assert len(family) > 1
@@ -67,11 +70,19 @@ def test_a_server_and_its_workers_are_gone_when_it_is_left_by_an_error(system: s
 
 
 def test_a_server_that_does_not_start_is_told_with_what_it_said() -> None:
+    command = Command(arguments=(sys.executable, "-c", "raise KeyError('nobody')"), variables={})
     with (
         pytest.raises(BenchError, match=r"(?s)nobody has ended by itself.*KeyError: 'nobody'"),
-        running("nobody", workers=1),
+        running(System(name="nobody", command=lambda start: command), workers=1),
     ):
         pass
+
+
+def test_a_server_with_a_backlog_that_nobody_waits_for_is_killed_with_its_workers() -> None:
+    with running(BY_NAME["executor"], workers=2, is_killed=True) as server:
+        family = server.family()
+    assert len(family) > 1
+    assert not any(map(cpu.is_running, family))
 
 
 def test_a_load_that_cannot_begin_is_told() -> None:
@@ -80,7 +91,7 @@ def test_a_load_that_cannot_begin_is_told() -> None:
 
 
 def test_a_load_that_nobody_waits_for_is_ended() -> None:
-    with running("bare", workers=1) as server:
+    with running(BY_NAME["bare"], workers=1) as server:
         family = {process.pid for process in cpu.tree(os.getpid())}
         with start_load(LoadPlan(port=server.port, path="/jobs/noop", body='{"x": 1}', seconds=600)):
             (generator,) = (process for process in cpu.tree(os.getpid()) if process.pid not in family)
@@ -97,3 +108,12 @@ def test_a_server_ends_with_the_benchmark_however_it_does() -> None:
     while cpu.is_running(server):
         assert time.monotonic() < end, "the server goes on without the benchmark"
         time.sleep(0.01)
+
+
+def test_the_cpu_time_of_a_process_is_known_below_a_tick() -> None:
+    """A job that takes a tenth of a tick is to be seen, where the kernel counts it."""
+    me = cpu.read(os.getpid())
+    assert me is not None
+    before_s, burnt_s = cpu.process_cpu_s(me), time.process_time()
+    while cpu.process_cpu_s(me) == before_s:
+        assert time.process_time() - burnt_s < 10, "nothing is counted"

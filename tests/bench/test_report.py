@@ -9,11 +9,12 @@ from offload.bench import jobs, report
 from offload.bench.__main__ import main
 from offload.bench.figures import Spread
 from offload.bench.options import Options
+from offload.bench.systems import BY_NAME
 
 
 def test_a_short_run_of_one_system_reports_each_of_its_loads() -> None:
-    made = jobs.run(Options(rounds=1, seconds=0.3, systems=("bare",)))
-    assert list(made.data) == ["No-op jobs, 64 connections", "No-op jobs, 1 connection"]
+    made = jobs.run(Options(rounds=1, seconds=0.3, systems=(BY_NAME["bare"],)))
+    assert list(made.data) == ["noop", "unloaded"]
     for workload in made.data.values():
         (measurement,) = workload["measurements"]["bare"]
         assert list(measurement["load"]["statuses"]) == ["200"]
@@ -55,6 +56,7 @@ def test_the_machine_is_named() -> None:
     [
         (["jbos"], "there is no scenario 'jbos'; there are jobs, health, recover"),
         (["--rounds", "0"], "'0' is not a whole number from 1 to 100"),
+        (["--systems", "bare,bar"], "there is no system 'bar'; there are bare, pool, executor, offload, fastapi"),
         (["--seconds", "nan"], "'nan' is not a number of seconds above 0, up to 600"),
     ],
 )

@@ -6,6 +6,7 @@ Lives here: starting them, each in a process group of its own, and making sure t
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import os
 import signal
@@ -22,9 +23,11 @@ from typing import IO, Any, Final, Generic, TypeVar
 import orjson
 
 from offload.bench import cpu
+from offload.bench.echo_load import EchoPlan, EchoResult
+from offload.bench.errors import BenchError
 from offload.bench.load import HOST, LAST_ANSWERS_S, LoadPlan, LoadResult
 from offload.bench.open_load import OpenPlan, OpenResult
-from offload.errors import OffloadError
+from offload.bench.systems import Start, System
 
 _READY_S: Final = 30.0
 _STOP_S: Final = 15.0
@@ -36,20 +39,19 @@ _SHOWN_LOG_BYTES: Final = 2_000
 
 R = TypeVar("R")
 
-NOOP_BODY: Final = '{"x": 1}'
-
-
-class BenchError(OffloadError):
-    """The benchmark cannot go on; the text says in a sentence why."""
+_PR_SET_PDEATHSIG: Final = 1
+_libc = ctypes.CDLL(None)
 
 
 class Server:
     """A running server: where it listens, which processes it has, what its `/stats` says."""
 
-    def __init__(self, name: str, port: int, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
-        self.name = name
+    def __init__(self, system: System, port: int, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+        self.name = system.name
         self.port = port
         self.pid = process.pid
+        self.is_service = system.is_service
+        self._system = system
         self._process = process
         self._log = log
         self._connection = http.client.HTTPConnection(HOST, port, timeout=_ANSWER_S)
@@ -57,6 +59,10 @@ class Server:
     def cpu_s(self) -> float:
         """CPU time of all its processes so far, seconds."""
         return cpu.cpu_s(self.pid)
+
+    def family(self) -> list[cpu.Process]:
+        """All its processes."""
+        return cpu.tree(self.pid)
 
     def request(self, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
         """Status and body.  Raises BenchError when there is no answer."""
@@ -85,26 +91,30 @@ class Server:
                 raise BenchError(f"{self.name} is not {what} after {_READY_S} s; its log ends with:\n{self._log_end()}")
             time.sleep(poll_s)
 
-    def runs_jobs(self) -> bool:
-        """Whether a job is answered."""
+    def is_ready(self) -> bool:
+        """Whether a job is taken."""
         try:
-            status, _ = self.request("POST", "/jobs/noop", NOOP_BODY)
+            status, _ = self.request(*self._system.ready)
         except BenchError:
             return False
         return status == http.HTTPStatus.OK
 
-    def stop(self) -> None:
-        """SIGTERM, then SIGKILL to what is left after a while.  Nothing of it runs afterwards."""
+    def stop(self, *, at_once: bool) -> None:
+        """SIGTERM, then SIGKILL to what is left after a while, or SIGKILL `at_once`.  Nothing of it runs afterwards."""
         self._connection.close()
         family = cpu.tree(self.pid)
-        self._process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_S)
+        if not at_once:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_STOP_S)
+        if self._process.poll() is None:
+            # It unlinks the semaphores of the others when they have gone, and knows by itself when that is.
+            _kill([process for process in family if not cpu.is_resource_tracker(process)])
+            self._process.wait()
         end = time.monotonic() + _LEAVE_S
-        while self._process.poll() is not None and any(map(cpu.is_running, family)) and time.monotonic() < end:
+        while any(map(cpu.is_running, family)) and time.monotonic() < end:
             time.sleep(_POLL_S)
         _kill(family)
-        self._process.wait()
 
     def _log_end(self) -> str:
         self._log.seek(max(self._log.seek(0, os.SEEK_END) - _SHOWN_LOG_BYTES, 0))
@@ -112,17 +122,43 @@ class Server:
 
 
 @contextmanager
-def running(name: str, *, workers: int) -> Iterator[Server]:
-    """The system of that name (see `systems`), when it answers jobs; it is gone afterwards."""
+def running(
+    system: System,
+    *,
+    workers: int,
+    max_body_bytes: int | None = None,
+    is_example: bool = False,
+    is_killed: bool = False,
+    poll_s: float = _POLL_S,
+) -> Iterator[Server]:
+    """The system, when it takes jobs; it is gone afterwards.  `is_killed`: it has a backlog that nobody waits for."""
     port = _free_port()
-    with tempfile.TemporaryFile() as log:
-        process = _start("offload.bench.systems", name, str(port), str(workers), stdout=log, stderr=log)
-        server = Server(name, port, process, log)
+    start = Start(port=port, workers=workers, max_body_bytes=max_body_bytes, is_example=is_example)
+    command = system.command(start)
+    # In a folder of its own, so that nothing of what a server keeps there outlives a SIGKILL.
+    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command.arguments,
+            cwd=scratch,
+            env={**os.environ, **command.variables, "TMPDIR": scratch},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            process_group=0,
+            # Nothing but a system call; the benchmark has one thread when it starts a server.
+            preexec_fn=_end_with_parent,  # noqa: PLW1509
+        )
+        server = Server(system, port, process, log)
         try:
-            server.wait_until("ready", server.runs_jobs)
+            server.wait_until("ready", server.is_ready, poll_s=poll_s)
             yield server
         finally:
-            server.stop()
+            server.stop(at_once=is_killed)
+
+
+def _end_with_parent() -> None:
+    """SIGTERM for this process when the benchmark ends, however it does.  It outlives exec.  Source: prctl(2)."""
+    _libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGTERM))
 
 
 class RunningLoad(Generic[R]):
@@ -159,8 +195,23 @@ def start_open_load(plan: OpenPlan) -> Iterator[RunningLoad[OpenResult]]:
 
 
 @contextmanager
-def _generator(module: str, plan: LoadPlan | OpenPlan) -> Iterator[subprocess.Popen[bytes]]:
-    process = _start(module, orjson.dumps(asdict(plan)).decode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def start_echo_load(plan: EchoPlan) -> Iterator[RunningLoad[EchoResult]]:
+    """One caller with large bodies."""
+    with _generator("offload.bench.echo_load", plan) as process:
+        yield RunningLoad(process, plan.seconds, EchoResult.from_json)
+
+
+@contextmanager
+def _generator(module: str, plan: LoadPlan | OpenPlan | EchoPlan) -> Iterator[subprocess.Popen[bytes]]:
+    """A group of its own, so that Ctrl-C reaches the benchmark alone.  No session of its own: where the kernel groups
+    processes by session to share out the CPU (sched(7), autogrouping), all systems and loads stand in one."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, orjson.dumps(asdict(plan)).decode()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,
+    )
     with process:  # closes the pipes, and waits
         try:
             yield process
@@ -172,18 +223,6 @@ def load(plan: LoadPlan) -> LoadResult:
     """The whole load, from beginning to end."""
     with start_load(plan) as running_load:
         return running_load.result()
-
-
-def _start(module: str, *arguments: str, stdout: int | IO[bytes], stderr: int | IO[bytes]) -> subprocess.Popen[bytes]:
-    """A group of its own, so that Ctrl-C reaches the benchmark alone.  No session of its own: where the kernel groups
-    processes by session to share out the CPU (sched(7), autogrouping), all systems and loads stand in one."""
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        process_group=0,
-    )
 
 
 def _free_port() -> int:

@@ -60,3 +60,9 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread | None:
     pairs = zip(ours, theirs, strict=True)
     quotients = [our / their for our, their in pairs if their]
     return Spread.of(quotients) if quotients else None
+
+
+def differences(ours: Sequence[float], theirs: Sequence[float]) -> Spread | None:
+    """Ours less theirs, each round by itself.  None without rounds."""
+    found = [our - their for our, their in zip(ours, theirs, strict=True)]
+    return Spread.of(found) if found else None

@@ -1,4 +1,4 @@
-"""The scenario `health`: whether the service still answers while its workers have every core.
+"""The scenario `health`: whether a system still answers while its workers have every core.
 
 Lives here: a load that keeps all cores busy and the queue filled, and a second, slow one on the paths that must stay
 quick.  Its caller stands in line for the same cores, so the waits of the caller itself are part of the figures.
@@ -6,55 +6,111 @@ quick.  Its caller stands in line for the same cores, so the waits of the caller
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Final
 
 from offload.bench import report
 from offload.bench.children import Server, load, running, start_load
-from offload.bench.load import LoadPlan
-from offload.bench.options import Options, say
+from offload.bench.errors import BenchError
+from offload.bench.figures import Percentiles, Spread
+from offload.bench.load import LoadPlan, LoadResult
+from offload.bench.options import Options
 from offload.bench.report import Report
+from offload.bench.systems import OURS, System
+from offload.bench.turns import take_turns
 
 PATHS: Final = ("/health/live", "/health/ready", "/stats")
 
 _CALLERS: Final = 64
 _JOB: Final = '{"ms": 20}'
 _PAUSE_S: Final = 0.005
+_BUILD_UP_S: Final = 0.5
 _START_S: Final = 5.0  # for the load to build up, and for the other generators to start
+_MS_PER_S: Final = 1e3
+
+# Of one system: what came back, by path.
+Answers = Mapping[str, LoadResult]
 
 
 def run(options: Options) -> Report:
-    """Measures each path for `options.seconds`, `options.rounds` times as long in all."""
+    """Measures each path for `options.seconds` in each round."""
     workers = report.usable_cores()
-    seconds = options.seconds * options.rounds
+    # The bare handler has nobody else to do the work.
+    systems = [system for system in options.systems if system.has_workers]
+    turns = take_turns(
+        "health", systems, options.rounds, lambda system: _measure(system, workers=workers, seconds=options.seconds)
+    )
     made = Report(title="Answers while every core is busy")
-    with running("offload", workers=workers) as server:
+    made.paragraphs = [
+        f"{workers} workers on as many cores, {_CALLERS} callers waiting for jobs of 20 ms; one more caller that asks "
+        f"again {_PAUSE_S * _MS_PER_S:.0f} ms after each answer. Medians of the rounds; the maximum is that of all.",
+        report.table(
+            ("system", "path", *report.PERCENTILE_HEAD, "failures"),
+            [_row(system, path, rounds) for system, rounds in turns.results.items() for path in rounds[0]],
+        ),
+        *turns.notes(),
+    ]
+    made.data = {
+        system: [{path: asdict(result) for path, result in each.items()} for each in rounds]
+        for system, rounds in turns.results.items()
+    }
+    ours = turns.results.get(OURS.name)
+    if ours:
+        made.figures["live_p99_ms"] = Spread.of([each[OURS.live_path].latency.p99_ms for each in ours])
+    return made
+
+
+def _measure(system: System, *, workers: int, seconds: float) -> Answers:
+    paths = PATHS if system.is_service else (system.live_path,)
+    with running(system, workers=workers, is_killed=True) as server:
         burning = LoadPlan(
             port=server.port,
             path="/jobs/burn",
             body=_JOB,
             connections=_CALLERS,
-            seconds=(seconds + _START_S) * len(PATHS),
+            seconds=_BUILD_UP_S + (seconds + _START_S) * len(paths),
         )
         with start_load(burning):
-            server.wait_until("busy", lambda: _is_saturated(server))
-            rows = []
-            for path in PATHS:
-                say(f"health: {path}")
-                result = load(LoadPlan(port=server.port, path=path, connections=1, seconds=seconds, pause_s=_PAUSE_S))
-                rows.append([path, *report.percentile_cells(result.latency), str(result.failures or "none")])
-                made.data[path] = asdict(result)
-            is_still_saturated = _is_saturated(server)
-    made.paragraphs = [
-        f"{workers} workers on {report.usable_cores()} cores, {_CALLERS} callers waiting for jobs of 20 ms; "
-        f"one more caller that asks again {_PAUSE_S * 1e3:.0f} ms after each answer.",
-        report.table(("path", *report.PERCENTILE_HEAD, "failures"), rows),
-    ]
-    if not is_still_saturated:
-        made.paragraphs.append("**The workers were not busy to the end**: these figures are of an idle service.")
-    return made
+            _build_up(server)
+            answers = {
+                path: load(LoadPlan(port=server.port, path=path, connections=1, seconds=seconds, pause_s=_PAUSE_S))
+                for path in paths
+            }
+            if not _is_busy(server):
+                raise BenchError("was not busy to the end: the figures would be those of an idle service")
+    return answers
 
 
-def _is_saturated(server: Server) -> bool:
+def _build_up(server: Server) -> None:
+    """Waits until every worker is busy."""
+    before_s = server.cpu_s()
+    server.wait_until("busy", lambda: server.cpu_s() - before_s > _BUILD_UP_S)
+    if server.is_service:
+        server.wait_until("busy", lambda: _is_busy(server))
+
+
+def _is_busy(server: Server) -> bool:
+    """Whether the service says that jobs wait and all its workers work; others are taken at their word."""
+    if not server.is_service:
+        return True
     stats = server.stats()
     return stats["jobs"]["queued"] > 0 and all(worker["state"] == "busy" for worker in stats["workers"])
+
+
+def _row(system: str, path: str, rounds: Sequence[Answers]) -> list[str]:
+    latencies = [each[path].latency for each in rounds]
+    failures = [each[path].failures for each in rounds if each[path].failures]
+
+    def median(figure: Callable[[Percentiles], float]) -> float:
+        return statistics.median(map(figure, latencies))
+
+    merged = Percentiles(
+        count=sum(latency.count for latency in latencies),
+        p50_ms=median(lambda latency: latency.p50_ms),
+        p90_ms=median(lambda latency: latency.p90_ms),
+        p99_ms=median(lambda latency: latency.p99_ms),
+        max_ms=max(latency.max_ms for latency in latencies),
+    )
+    return [system, path, *report.percentile_cells(merged), str(failures[0] if failures else "none")]

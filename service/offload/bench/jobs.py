@@ -1,7 +1,7 @@
 """The scenario `jobs`: what a job costs, beside what people use without the service.
 
-Lives here: three loads on each system, the systems by turns in each round, and the ratios within a round.  Where the
-machine changes its mind between two rounds, the ratios do not.
+Lives here: the loads, from a job that is nothing but overhead to one of 100 ms; the systems by turns in each round,
+and the ratios within a round.  Where the machine changes its mind between two rounds, the ratios do not.
 """
 
 from __future__ import annotations
@@ -12,70 +12,90 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from offload.bench import report
-from offload.bench.children import NOOP_BODY, Server, load, running
-from offload.bench.figures import Spread, ratios
+from offload.bench.children import Server, load, running
+from offload.bench.figures import Spread, differences
 from offload.bench.load import LoadPlan, LoadResult
-from offload.bench.options import Options, say
+from offload.bench.options import Options
 from offload.bench.report import Report
+from offload.bench.systems import NOOP_BODY, OURS, System
+from offload.bench.turns import compare, take_turns
 
 _WORKERS: Final = 2
 _WARM_UP_S: Final = 0.5
-_OURS: Final = "offload"
 _US_PER_S: Final = 1e6
+_US_PER_MS: Final = 1e3
+_MS_PER_S: Final = 1e3
+_SLOWEST: Final = 1.3  # times the length of a load, before it is ended for a system that does not get as much done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """One kind of load.  `others` are the systems beside the service that it makes sense for."""
+    """One kind of load: no-op jobs for a time, or a number of jobs of `run_ms`, which idle workers would do in
+    `lasts` times that.  Only the second tells an efficiency: its end is the end of the last job.
+    """
 
-    title: str
-    path: str
-    body: str
+    name: str
     connections: int
-    others: tuple[str, ...]
+    run_ms: float = 0.0
+    lasts: float = 1.0
+
+    @property
+    def title(self) -> str:
+        jobs = f"Jobs of {self.run_ms:g} ms" if self.run_ms else "No-op jobs"
+        return f"{jobs}, {self.connections} connection{'s' if self.connections > 1 else ''}"
 
     def plan(self, port: int, seconds: float) -> LoadPlan:
-        return LoadPlan(port=port, path=self.path, body=self.body, connections=self.connections, seconds=seconds)
+        plan = {"port": port, "connections": self.connections}
+        if not self.run_ms:
+            return LoadPlan(**plan, path="/jobs/noop", body=NOOP_BODY, seconds=seconds)
+        each = max(round(self.lasts * seconds * _MS_PER_S / self.run_ms), 1)
+        return LoadPlan(
+            **plan,
+            path="/jobs/burn",
+            body=f'{{"ms": {self.run_ms:g}}}',
+            seconds=self.lasts * seconds * _SLOWEST,
+            max_requests=each * _WORKERS,
+        )
 
-    def suits(self, system: str) -> bool:
-        return system == _OURS or system in self.others
+    def suits(self, system: System) -> bool:
+        """The bare handler's own event loop would burn."""
+        return system.has_workers or not self.run_ms
 
 
 WORKLOADS: Final = (
-    Workload(
-        title="No-op jobs, 64 connections",
-        path="/jobs/noop",
-        body=NOOP_BODY,
-        connections=64,
-        others=("bare", "pool", "executor"),
-    ),
-    Workload(
-        title=f"Jobs of 1 ms, 64 connections ({_WORKERS * 1000:,} a second would be perfect)",
-        path="/jobs/burn",
-        body='{"ms": 1}',
-        connections=64,
-        others=("pool", "executor"),  # it would be the bare handler's own event loop that burns
-    ),
-    Workload(
-        title="No-op jobs, 1 connection",
-        path="/jobs/noop",
-        body=NOOP_BODY,
-        connections=1,
-        others=("bare", "pool", "executor"),
-    ),
+    Workload(name="noop", connections=64),
+    Workload(name="1_ms", connections=64, run_ms=1),
+    Workload(name="10_ms", connections=64, run_ms=10),
+    # Long enough that the end, when one worker is done before the other, does not count.
+    Workload(name="100_ms", connections=8, run_ms=100, lasts=2),
+    Workload(name="unloaded", connections=1),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One load on one system.  `cpu_us_per_job` is of the system's whole tree of processes."""
+    """One load on one system.  `cpu_us_per_job` is of the system's whole tree of processes, `overhead_us_per_job` what
+    of it is not the job's own; `efficiency` is the share of the cores that jobs got.
+    """
 
     load: LoadResult
     cpu_us_per_job: float
+    overhead_us_per_job: float
+    efficiency: float
+
+    @classmethod
+    def of(cls, workload: Workload, result: LoadResult, cpu_s: float) -> Measurement:
+        cpu_us_per_job = cpu_s * _US_PER_S / max(result.answers, 1)
+        return cls(
+            load=result,
+            cpu_us_per_job=cpu_us_per_job,
+            overhead_us_per_job=cpu_us_per_job - workload.run_ms * _US_PER_MS,
+            efficiency=result.answers_per_s * workload.run_ms / _MS_PER_S / min(_WORKERS, report.usable_cores()),
+        )
 
 
 # Of one workload: the measurements of each system, by round.
-Rounds = Mapping[str, list[Measurement]]
+Rounds = Mapping[str, Sequence[Measurement]]
 Figure = Callable[[Measurement], float]
 
 _FIGURES: Final[Mapping[str, Figure]] = {
@@ -87,74 +107,103 @@ _FIGURES: Final[Mapping[str, Figure]] = {
 
 def run(options: Options) -> Report:
     """Measures, and reports each workload with the ratios of the service to every other system."""
-    results: dict[Workload, dict[str, list[Measurement]]] = {workload: {} for workload in WORKLOADS}
-    for round_number in range(1, options.rounds + 1):
-        for system in options.systems:
-            say(f"jobs: round {round_number} of {options.rounds}, {system}")
-            with running(system, workers=_WORKERS) as server:
-                for workload in WORKLOADS:
-                    if workload.suits(system):
-                        measured = _measure(server, workload, options.seconds)
-                        results[workload].setdefault(system, []).append(measured)
-    return _report(results)
+
+    def measure(system: System) -> dict[str, Measurement]:
+        with running(system, workers=_WORKERS) as server:
+            suitable = [workload for workload in WORKLOADS if workload.suits(system)]
+            return {workload.name: _measure(server, workload, options.seconds) for workload in suitable}
+
+    turns = take_turns("jobs", options.systems, options.rounds, measure)
+    made = Report(title="What a job costs")
+    made.paragraphs = [
+        f"{_WORKERS} workers each, except `bare`, which runs no job elsewhere. Medians of the rounds; CPU time is that "
+        "of all the system's processes, the overhead what of it is not the job's own, the efficiency the share of the "
+        "cores that jobs got. Ratios are taken within each round: the median, and the lowest and highest.",
+        *turns.notes(),
+    ]
+    for workload in WORKLOADS:
+        rounds = {
+            system: [each[workload.name] for each in measured]
+            for system, measured in turns.results.items()
+            if workload.name in measured[0]
+        }
+        if rounds:
+            _add(made, workload, rounds)
+    return made
 
 
 def _measure(server: Server, workload: Workload, seconds: float) -> Measurement:
     load(workload.plan(server.port, min(seconds, _WARM_UP_S)))
     before_s = server.cpu_s()
     result = load(workload.plan(server.port, seconds))
-    used_s = server.cpu_s() - before_s
-    return Measurement(load=result, cpu_us_per_job=used_s * _US_PER_S / max(result.answers, 1))
+    return Measurement.of(workload, result, server.cpu_s() - before_s)
 
 
-def _report(results: Mapping[Workload, Rounds]) -> Report:
-    made = Report(title="What a job costs")
-    made.paragraphs.append(
-        f"{_WORKERS} workers each, except `bare`, which runs no job elsewhere. Medians of the rounds; CPU time is that "
-        "of all the system's processes. Ratios are taken within each round: the median, and the lowest and highest."
-    )
-    for workload, rounds in results.items():
-        if not rounds:
-            continue
-        made.paragraphs += [f"### {workload.title}", _table(rounds)]
-        compared = _compared(rounds)
-        if compared:
-            made.paragraphs.append(_ratio_table(compared))
-        made.paragraphs += _warnings(rounds)
-        made.data[workload.title] = {
-            "measurements": {system: [asdict(one) for one in each] for system, each in rounds.items()},
-            "ratios": {
-                system: {name: spread and asdict(spread) for name, spread in figures.items()}
-                for system, figures in compared.items()
-            },
-        }
-    return made
+def _add(made: Report, workload: Workload, rounds: Rounds) -> None:
+    """The workload's part of the report."""
+    compared = compare(rounds, _FIGURES)
+    made.paragraphs += [f"### {workload.title}", _table(workload, rounds)]
+    if compared:
+        made.paragraphs.append(_ratio_table(compared))
+    made.paragraphs += _warnings(rounds)
+    made.data[workload.name] = {
+        "measurements": {system: [asdict(one) for one in each] for system, each in rounds.items()},
+        "ratios": {
+            system: {name: spread and asdict(spread) for name, spread in figures.items()}
+            for system, figures in compared.items()
+        },
+    }
+    made.figures |= {name: spread for name, spread in _goal_figures(workload, rounds, compared) if spread is not None}
 
 
-def _table(rounds: Rounds) -> str:
-    head = ("system", "jobs/s", "CPU µs a job", "p50 ms", "p99 ms", "load generator's CPU, of one core")
+def _table(workload: Workload, rounds: Rounds) -> str:
+    head = [
+        "system",
+        "jobs/s",
+        "CPU µs a job",
+        "p50 ms",
+        "p99 ms",
+        "load generator: CPU µs a job",
+        "kernel's",
+        "of one core",
+    ]
+    figures: list[Figure] = [*_FIGURES.values(), lambda one: one.load.latency.p99_ms]
+    if workload.run_ms:
+        head[3:3] = ["overhead µs a job", "efficiency"]
+        figures[2:2] = [lambda one: one.overhead_us_per_job, lambda one: one.efficiency]
     rows = []
     for system, measurements in rounds.items():
-        figures: Sequence[Figure] = (*_FIGURES.values(), lambda one: one.load.latency.p99_ms)
         cells = [report.number(_median(measurements, figure)) for figure in figures]
-        share = _median(measurements, lambda one: one.load.cpu_share)
-        rows.append([system, *cells, f"{share:.0%}"])
+        cells.append(report.number(_median(measurements, lambda one: one.load.cpu_us_per_answer)))
+        cells.append(f"{_median(measurements, lambda one: one.load.kernel_share):.0%}")
+        cells.append(f"{_median(measurements, lambda one: one.load.cpu_share):.0%}")
+        rows.append([system, *cells])
     return report.table(head, rows)
 
 
-def _compared(rounds: Rounds) -> dict[str, dict[str, Spread | None]]:
-    """For each other system the ratio of ours to it, by figure."""
-    ours = rounds.get(_OURS, [])
-    return {
-        system: {name: ratios([*map(figure, ours)], [*map(figure, theirs)]) for name, figure in _FIGURES.items()}
-        for system, theirs in rounds.items()
-        if ours and system != _OURS
-    }
-
-
 def _ratio_table(compared: Mapping[str, Mapping[str, Spread | None]]) -> str:
-    head = (f"{_OURS} to", "jobs/s (more is better)", "CPU a job (less is better)", "p50 (less is better)")
+    head = (f"{OURS.name} to", "jobs/s (more is better)", "CPU a job (less is better)", "p50 (less is better)")
     return report.table(head, [[system, *map(report.ratio, figures.values())] for system, figures in compared.items()])
+
+
+def _goal_figures(
+    workload: Workload, rounds: Rounds, compared: Mapping[str, Mapping[str, Spread | None]]
+) -> list[tuple[str, Spread | None]]:
+    """Those that `goals` knows, of this workload."""
+    ours = rounds.get(OURS.name)
+    if ours is None:
+        return []
+    if workload.run_ms:
+        return [(f"efficiency_{workload.name}", Spread.of([one.efficiency for one in ours]))]
+    if workload.connections == 1:
+        p50_ms = _FIGURES["p50_ms"]
+        bare = rounds.get("bare", ())
+        return [("added_p50_ms", differences([*map(p50_ms, ours)], [*map(p50_ms, bare)]) if bare else None)]
+    return [
+        (f"{figure}_to_{system}", ratios[figure])
+        for system, ratios in compared.items()
+        for figure in ("jobs_per_s", "cpu_us_per_job")
+    ]
 
 
 def _warnings(rounds: Rounds) -> list[str]:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any, Final, Self, cast
 
 import orjson
@@ -24,6 +25,7 @@ from offload.bench.load import HOST, read_answer
 # More callers than this at a time would be more than a server of this machine ever sees; they count as not answered.
 _MOST_CONNECTIONS: Final = 4_000
 _MS_PER_S: Final = 1e3
+_REFUSALS: Final = (429, 503)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ class OpenPlan:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenResult:
     """What became of `sent` requests: `good` had their 200 in time, `statuses` counts all answers that came in time,
-    `given_up` had none.  `refusal` is how long a 503 took."""
+    `given_up` had none.  `refusal` is how long a refusal (429, 503) took."""
 
     sent: int
     good: int
@@ -108,7 +110,7 @@ class OpenLoad:
             statuses={str(status): count for status, count in sorted(self._statuses.items())},
             given_up=self._given_up,
             served=Percentiles.of(self._durations_ms.get(200, [])),
-            refusal=Percentiles.of(self._durations_ms.get(503, [])),
+            refusal=Percentiles.of(chain.from_iterable(self._durations_ms.get(status, []) for status in _REFUSALS)),
             seconds=self.plan.seconds,
             cpu_s=time.process_time() - began_cpu_s,
         )

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final
 
-from offload.bench.systems import NAMES
+from offload.bench.systems import DEFAULT, System
 
 # Long enough for some thousand jobs, short enough for the machine to be the same to all systems of a round.
 DEFAULT_SECONDS: Final = 2.0
@@ -22,7 +22,11 @@ class Options:
 
     rounds: int = DEFAULT_ROUNDS
     seconds: float = DEFAULT_SECONDS
-    systems: tuple[str, ...] = NAMES
+    systems: tuple[System, ...] = DEFAULT
+
+    def services(self) -> tuple[System, ...]:
+        """Those that have `/stats` and can stop work."""
+        return tuple(system for system in self.systems if system.is_service)
 
 
 def say(text: str) -> None:

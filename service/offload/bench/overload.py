@@ -11,25 +11,29 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Final
 
 from offload.bench import report
 from offload.bench.chart import Chart
-from offload.bench.children import BenchError, Server, load, running, start_open_load
+from offload.bench.children import Server, load, running, start_open_load
+from offload.bench.errors import BenchError
+from offload.bench.figures import Spread
 from offload.bench.load import LoadPlan
 from offload.bench.open_load import OpenPlan, OpenResult
 from offload.bench.options import Options, say
 from offload.bench.report import Report
+from offload.bench.systems import OURS, System
+from offload.bench.turns import take_turns
 
-FACTORS: Final = (0.5, 1, 2, 5, 10)
+FACTORS: Final = (2, 5, 10)
 BUDGET_S: Final = 1.0
-SYSTEMS: Final = ("offload", "pool", "executor")
 
-_OURS: Final = "offload"
 _JOB: Final = '{"ms": 10}'
 _PATH: Final = "/jobs/burn"
 _CALLERS: Final = 8  # enough to keep two workers busy, too few to wait for each other
-_LASTS: Final = 3.0  # times the usual length: the first second of an overload is not like the others
+_CAPACITY_S: Final = 1.0
+_LASTS: Final = 2.0  # times the usual length: the first second of an overload is not like the others
 _MIXED: Final[Mapping[str, tuple[float, float, float]]] = {  # milliseconds, share of the capacity, budget in seconds
     "burn_1_ms": (1.0, 0.05, 1.0),
     "burn_100_ms": (100.0, 0.45, 1.0),
@@ -45,36 +49,54 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One load at `factor` times the capacity; `rss_bytes` is what the service's processes held afterwards."""
+    """One load at `factor` times the capacity.  After the last one, of a service: how long a job then takes, and how
+    much more memory the process that answers HTTP holds.
+    """
 
     factor: float
     capacity_per_s: float
     result: OpenResult
+    fresh_ms: float | None = None
+    grown_bytes: int | None = None
 
     @property
     def goodput(self) -> float:
         """As a share of the capacity."""
         return self.result.good_per_s / self.capacity_per_s
 
+    @property
+    def generator_share(self) -> float:
+        """What the load generator took of the cores, which the system then did not have."""
+        return self.result.cpu_s / self.result.seconds / report.usable_cores()
+
 
 def run(options: Options) -> Report:
     """Measures every system at every factor in each round, and the service once with tasks of different length."""
-    steps: dict[str, list[Step]] = {name: [] for name in SYSTEMS}
-    fresh_ms: list[float] = []
-    memory: list[tuple[int, int]] = []
-    for round_number in range(1, options.rounds + 1):
-        for system in SYSTEMS:
-            for factor in FACTORS:
-                say(f"overload: round {round_number} of {options.rounds}, {system} at {factor:g} times its capacity")
-                with running(system, workers=report.usable_cores()) as server:
-                    capacity_per_s = _capacity_per_s(server, options.seconds)
-                    held = _memory_bytes(server)
-                    result = _offer(server, factor * capacity_per_s, options.seconds * _LASTS)
-                    steps[system].append(Step(factor=factor, capacity_per_s=capacity_per_s, result=result))
-                    if system == _OURS and factor == FACTORS[-1]:
-                        fresh_ms.append(_fresh_ms(server))
-                        memory.append((held, _memory_bytes(server)))
-    return _report(steps, fresh_ms, memory, _mixed(options))
+    systems = [system for system in options.systems if system.has_workers]
+    turns = take_turns("overload", systems, options.rounds, lambda system: _steps(system, options.seconds))
+    mixed = _mixed(options) if OURS in systems else {}
+    return _report({name: [*chain(*rounds)] for name, rounds in turns.results.items()}, mixed, turns.notes())
+
+
+def _steps(system: System, seconds: float) -> list[Step]:
+    """One step for each factor, each on a server of its own: what one leaves undone must not be another's load."""
+    steps = []
+    for factor in FACTORS:
+        say(f"overload: {system.name} at {factor:g} times its capacity")
+        with running(system, workers=report.usable_cores(), is_killed=True) as server:
+            capacity_per_s = _capacity_per_s(server, min(seconds, _CAPACITY_S))
+            held = _memory_bytes(server)
+            result = _offer(server, factor * capacity_per_s, seconds * _LASTS)
+            is_last = system.is_service and factor == FACTORS[-1]
+            step = Step(
+                factor=factor,
+                capacity_per_s=capacity_per_s,
+                result=result,
+                fresh_ms=_fresh_ms(server) if is_last else None,
+                grown_bytes=_memory_bytes(server) - held if is_last else None,
+            )
+        steps.append(step)
+    return steps
 
 
 def _capacity_per_s(server: Server, seconds: float) -> float:
@@ -105,7 +127,7 @@ def _mixed(options: Options) -> Mapping[str, OpenResult]:
     """Three tasks at once, each far beyond its share."""
     say(f"overload: tasks of 1 ms, 100 ms and 2 s together, {_MIXED_FACTOR} times what can be done")
     workers = report.usable_cores()
-    with running(_OURS, workers=workers) as server, ExitStack() as stack:
+    with running(OURS, workers=workers) as server, ExitStack() as stack:
         for task in _MIXED:
             status, _ = server.request("POST", f"/jobs/{task}", "{}")  # so that its run time is known
             if status != _OK:
@@ -124,38 +146,51 @@ def _mixed(options: Options) -> Mapping[str, OpenResult]:
         return {task: one.result() for task, one in loads.items()}
 
 
-def _report(
-    steps: Mapping[str, Sequence[Step]],
-    fresh_ms: Sequence[float],
-    memory: Sequence[tuple[int, int]],
-    mixed: Mapping[str, OpenResult],
-) -> Report:
+def _report(steps: Mapping[str, Sequence[Step]], mixed: Mapping[str, OpenResult], notes: Sequence[str]) -> Report:
     made = Report(title="What is done when much more is asked for")
     made.paragraphs = [
         f"Jobs of 10 ms, an open loop of callers who wait for {BUDGET_S:g} s and then hang up; load and goodput as "
         "shares of what the system did for eight callers just before. The load generator stands in line for the same "
-        "cores. Medians of the rounds.",
+        "cores; what it took of them is the last column. Medians of the rounds.",
         report.table(
-            ("system", "load", "goodput", "served p99 ms", "refused", "refused p99 ms", "gave up"),
+            ("system", "load", "goodput", "served p99 ms", "refused", "refused p99 ms", "gave up", "generator"),
             [_row(system, factor, each) for system in steps for factor, each in _by_factor(steps[system])],
         ),
-        f"A job sent just after {FACTORS[-1]} times the load took {report.number(statistics.median(fresh_ms))} ms; the "
-        "memory of the process that answers HTTP grew by "
-        f"{report.number(statistics.median((after - before) / _MIB for before, after in memory))} MiB.",
-        f"Tasks of different length together, each at {_MIXED_FACTOR} times its share of the machine:",
-        report.table(
-            ("task", "budget s", "asked a second", "good a second", "of those taken good", "refused p99 ms"),
-            [_mixed_row(task, result) for task, result in mixed.items()],
-        ),
+        *notes,
+        *_after(steps),
     ]
+    if mixed:
+        made.paragraphs += [
+            f"Tasks of different length together, each at {_MIXED_FACTOR} times its share of the machine:",
+            report.table(
+                ("task", "budget s", "sent/s", "served/s", "served, of those not refused", "refused p99 ms"),
+                [_mixed_row(task, result) for task, result in mixed.items()],
+            ),
+        ]
     made.data = {
         "steps": {system: [asdict(step) for step in each] for system, each in steps.items()},
-        "fresh_ms": list(fresh_ms),
-        "memory_bytes": list(memory),
         "mixed": {task: asdict(result) for task, result in mixed.items()},
     }
-    made.drawings["overload.svg"] = _chart(steps).svg()
+    last = [step for step in steps.get(OURS.name, ()) if step.factor == FACTORS[-1]]
+    if last:
+        made.figures["goodput_10"] = Spread.of([step.goodput + step.generator_share for step in last])
+    made.files["overload.svg"] = _chart(steps).svg()
     return made
+
+
+def _after(steps: Mapping[str, Sequence[Step]]) -> list[str]:
+    """A sentence on what an overload leaves behind, for each service."""
+    sentences = []
+    for system, each in steps.items():
+        fresh_ms = [step.fresh_ms for step in each if step.fresh_ms is not None]
+        grown = [step.grown_bytes / _MIB for step in each if step.grown_bytes is not None]
+        if fresh_ms and grown:
+            sentences.append(
+                f"{system}: a job sent just after {FACTORS[-1]} times the load took "
+                f"{report.number(statistics.median(fresh_ms))} ms; the memory of the process that answers HTTP grew by "
+                f"{report.number(statistics.median(grown))} MiB."
+            )
+    return sentences
 
 
 def _by_factor(steps: Sequence[Step]) -> list[tuple[float, list[Step]]]:
@@ -172,6 +207,7 @@ def _row(system: str, factor: float, steps: Sequence[Step]) -> list[str]:
         _share(results, lambda result: result.refusal.count),
         report.number(statistics.median(result.refusal.p99_ms for result in results)),
         _share(results, lambda result: result.given_up),
+        f"{statistics.median(step.generator_share for step in steps):.0%}",
     ]
 
 

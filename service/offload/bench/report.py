@@ -26,12 +26,15 @@ _ONE_DIGIT_FROM: Final = 10
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """`paragraphs` is Markdown; `data` has the same figures, ready for JSON; `drawings` are SVG, by file name."""
+    """`paragraphs` is Markdown; `data` has the same figures, ready for JSON; `files` is what the repository keeps of
+    it, by file name.  `figures` are those of the service that `goals` knows.
+    """
 
     title: str
     paragraphs: list[str] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
-    drawings: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, Spread] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
     def markdown(self) -> str:
         return "\n\n".join([f"## {self.title}", *self.paragraphs]) + "\n"

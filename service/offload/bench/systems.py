@@ -1,137 +1,110 @@
-"""The systems that are compared: `python -m offload.bench.systems NAME PORT WORKERS` becomes one of them.
+"""The table of systems that are measured, and what a run may choose of them.
 
-Lives here: the service itself, and one aiohttp handler over what people use without it.  All have the same tasks, the
-same event loop and the same kind of answer, and end on SIGTERM.  `children` runs it as a process of its own.
+Lives here: for each system how it is started and what it can be asked; the starting itself is `children`'s.  All have
+the same tasks, on the same paths, with the same bodies.
 
-    bare      the handler calls the task by itself, on the event loop: no worker, no limit, the price of HTTP alone
-    pool      the handler waits for `multiprocessing.Pool.apply_async` with a callback
-    executor  the handler waits for a `ProcessPoolExecutor` through `run_in_executor`
+    bare      an aiohttp handler that calls the task by itself, on its event loop: no worker, the price of HTTP alone
+    pool      an aiohttp handler over `multiprocessing.Pool.apply_async` with a callback
+    executor  an aiohttp handler over a `ProcessPoolExecutor` through `run_in_executor`
     offload   `offload serve`, with its defaults
+    baseline  the same at an older revision, when one is named
+    others    see `peers`
 """
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
-import multiprocessing
-import os
-import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
-import orjson
-from aiohttp import web
-
-from offload.bench import tasks
-from offload.bench.event_loop import loop_factory
+from offload.bench import peers, tasks
 from offload.bench.load import HOST
 
-Task = Callable[..., Any]
-Call = Callable[[Task, dict[str, Any]], Awaitable[Any]]
+EXAMPLES: Final = "offload.examples.tasks"
+NOOP_BODY: Final = '{"x": 1}'
 
-_PR_SET_PDEATHSIG: Final = 1
-
-# As the service's default; and no worker is a copy of a process that has an event loop.
-_START_METHOD: Final = "forkserver"
-
-_TASKS: Final[Mapping[str, Task]] = {"noop": tasks.noop, "burn": tasks.burn}
+# By path: a revision or an environment that has not got this module serves the very same tasks.
+_TASKS_FILE: Final = str(Path(tasks.__file__))
 
 
-@contextmanager
-def bare(workers: int) -> Iterator[Call]:
-    async def call(function: Task, arguments: dict[str, Any]) -> Any:
-        return function(**arguments)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """How a system is to be started.  With `is_example` the service has the tasks of its examples, others a no-op."""
 
-    yield call
+    port: int
+    workers: int
+    max_body_bytes: int | None = None  # None is the service's default; the others have no limit that matters here
+    is_example: bool = False
 
 
-@contextmanager
-def pool(workers: int) -> Iterator[Call]:
-    async def call(function: Task, arguments: dict[str, Any]) -> Any:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        # Both callbacks run in a thread of the pool's.
-        processes.apply_async(
-            function,
-            kwds=arguments,
-            callback=lambda result: loop.call_soon_threadsafe(_settle, future, future.set_result, result),
-            error_callback=lambda error: loop.call_soon_threadsafe(_settle, future, future.set_exception, error),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A process: its arguments, and what its environment has besides this one's."""
+
+    arguments: tuple[str, ...]
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """One system.  It is ready when `ready` (method, path, body) is answered with 200.
+
+    `is_service` are those that have `/stats` and can stop work; `has_workers` those whose event loop runs no task;
+    `is_peer` those that a machine may lack.
+    """
+
+    name: str
+    command: Callable[[Start], Command]
+    ready: tuple[str, str, str | None] = ("POST", "/jobs/noop", NOOP_BODY)
+    live_path: str = "/health/live"
+    is_service: bool = False
+    has_workers: bool = True
+    is_peer: bool = False
+
+
+def service(name: str, package_folder: Path) -> System:
+    """`offload serve`, of the package in that folder."""
+
+    def command(start: Start) -> Command:
+        target = EXAMPLES if start.is_example else _TASKS_FILE
+        flags = {"--host": HOST, "--port": start.port, "--workers": start.workers, "--max-body": start.max_body_bytes}
+        given = [str(word) for flag in flags.items() if flag[1] is not None for word in flag]
+        return Command(
+            arguments=(sys.executable, "-m", "offload", "serve", target, *given),
+            variables={"PYTHONPATH": str(package_folder)},
         )
-        return await future
 
-    # Leaving the context terminates the workers.
-    with multiprocessing.get_context(_START_METHOD).Pool(workers) as processes:
-        yield call
+    return System(name=name, command=command, ready=("GET", "/health/ready", None), is_service=True)
 
 
-@contextmanager
-def executor(workers: int) -> Iterator[Call]:
-    async def call(function: Task, arguments: dict[str, Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(processes, partial(function, **arguments))
+def _handler(name: str) -> System:
+    def command(start: Start) -> Command:
+        module = "offload.bench.handlers"
+        return Command(
+            arguments=(sys.executable, "-m", module, name, str(start.port), str(start.workers)),
+            variables={"PYTHONPATH": str(PACKAGE_FOLDER)},
+        )
 
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(_START_METHOD)) as processes:
-        yield call
-
-
-HANDLERS: Final[Mapping[str, Callable[[int], AbstractContextManager[Call]]]] = {
-    "bare": bare,
-    "pool": pool,
-    "executor": executor,
-}
-NAMES: Final = (*HANDLERS, "offload")
+    return System(name=name, command=command, has_workers=name != "bare")
 
 
-def _settle(future: asyncio.Future[Any], settled_by: Callable[[Any], None], value: Any) -> None:
-    if not future.done():  # the handler may have been cancelled
-        settled_by(value)
+def _peer(peer: peers.Peer) -> System:
+    def command(start: Start) -> Command:
+        tasks = ("noop",) if start.is_example else peers.TASKS
+        return Command(
+            arguments=(str(peer.python), *peer.arguments(start.port, start.workers, tasks)),
+            variables={"PYTHONPATH": str(PACKAGE_FOLDER)},
+        )
+
+    return System(name=peer.name, command=command, live_path=peer.live_path, is_peer=True)
 
 
-def make_app(call: Call) -> web.Application:
-    """The one handler: it reads and writes JSON, and leaves the rest to `call`."""
+PACKAGE_FOLDER: Final = Path(tasks.__file__).parents[2]
+OURS: Final = service("offload", PACKAGE_FOLDER)
+BASELINE: Final = "baseline"
 
-    async def run_job(request: web.Request) -> web.Response:
-        arguments = orjson.loads(await request.read())
-        result = await call(_TASKS[request.match_info["task"]], arguments)
-        return web.Response(body=orjson.dumps(result), content_type="application/json")
-
-    app = web.Application()
-    app.router.add_post("/jobs/{task}", run_job)
-    return app
-
-
-async def serve(app: web.Application, port: int) -> None:
-    """Serves until SIGTERM."""
-    is_over = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, is_over.set)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, HOST, port).start()
-        await is_over.wait()
-    finally:
-        await runner.cleanup()
-
-
-def main(arguments: list[str]) -> None:
-    """Serves the system until SIGTERM; the service takes this process over."""
-    name, port, workers = arguments[0], int(arguments[1]), int(arguments[2])
-    _end_with_parent()
-    if name == "offload":
-        command = [sys.executable, "-m", "offload", "serve", tasks.__name__]
-        os.execv(sys.executable, [*command, "--host", HOST, "--port", str(port), "--workers", str(workers)])
-    with HANDLERS[name](workers) as call, asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(serve(make_app(call), port))
-
-
-def _end_with_parent() -> None:
-    """SIGTERM for this process when the benchmark ends, however it does.  It outlives exec.  Source: prctl(2)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(ctypes.c_int(_PR_SET_PDEATHSIG), ctypes.c_ulong(signal.SIGTERM))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+DEFAULT: Final = (*map(_handler, ("bare", "pool", "executor")), OURS)
+PEERS: Final = tuple(map(_peer, peers.PEERS))
+BY_NAME: Final = {system.name: system for system in (*DEFAULT, *PEERS)}

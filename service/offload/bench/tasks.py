@@ -31,6 +31,12 @@ def burn(ms: float) -> float:
 
 
 @task
+def echo(data: bytes) -> bytes:
+    """The body comes back: all of its cost is moving bytes."""
+    return data
+
+
+@task
 def burn_1_ms() -> float:
     return burn(1.0)
 
