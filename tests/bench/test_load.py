@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offload.bench.load import HOST, AnswerShape, Load, LoadPlan, read_answer
+from offload.bench.answers import AnswerShape, read_answer
+from offload.bench.load import HOST, Load, LoadPlan
 
 Responder = Callable[[asyncio.StreamWriter], Awaitable[bool]]
 

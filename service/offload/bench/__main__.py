@@ -17,7 +17,20 @@ from typing import Any, Final
 
 import orjson
 
-from offload.bench import environments, goals, health, idle, jobs, overload, payload, peers, recover, report, revisions
+from offload.bench import (
+    account,
+    environments,
+    goals,
+    health,
+    idle,
+    jobs,
+    overload,
+    payload,
+    peers,
+    recover,
+    report,
+    revisions,
+)
 from offload.bench.errors import BenchError
 from offload.bench.options import DEFAULT_ROUNDS, DEFAULT_SECONDS, Options, say
 from offload.bench.report import Report
@@ -30,6 +43,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Options], Report]]] = {
     "overload": overload.run,
     "payload": payload.run,
     "idle": idle.run,
+    "account": account.run,
 }
 
 _MAX_ROUNDS: Final = 100

@@ -18,9 +18,10 @@ from typing import Any, Final, Self, cast
 
 import orjson
 
+from offload.bench.answers import read_answer
 from offload.bench.event_loop import loop_factory
 from offload.bench.figures import Percentiles
-from offload.bench.load import HOST, read_answer
+from offload.bench.load import HOST
 
 # More callers than this at a time would be more than a server of this machine ever sees; they count as not answered.
 _MOST_CONNECTIONS: Final = 4_000
