@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from offload.bench.answers import AnswerShape, read_answer
 from offload.bench.load import HOST, Load, LoadPlan
+from offload.bench.open_load import OpenLoad, OpenPlan
 
 Responder = Callable[[asyncio.StreamWriter], Awaitable[bool]]
 
@@ -135,3 +136,46 @@ async def test_a_server_that_is_not_there_is_an_error() -> None:
         pass
     with pytest.raises(OSError, match="Connect"):
         await Load(LoadPlan(port=port, path="/")).run()
+
+
+@asynccontextmanager
+async def answering_after(delay_s: float | None) -> AsyncIterator[int]:
+    """A server that answers nobody before that much time is over, and nobody at all without one; yields its port."""
+    may_answer = asyncio.Event()
+    handlers = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.add(asyncio.current_task())
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                await may_answer.wait()
+                writer.write(OK)
+        except (asyncio.IncompleteReadError, ConnectionResetError):
+            pass  # the generator has hung up
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, HOST, 0)
+    timer = delay_s and asyncio.get_running_loop().call_later(delay_s, may_answer.set)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+        if timer:
+            timer.cancel()
+        may_answer.set()
+        await asyncio.gather(*(handler for handler in handlers if handler is not None))
+
+
+async def test_what_a_queue_gives_back_after_the_load_is_not_what_was_done_during_it() -> None:
+    async with answering_after(1.0) as port:
+        plan = OpenPlan(port=port, path="/", body="", per_s=100, seconds=0.1, budget_s=30)
+        result = await OpenLoad(plan).run()
+    assert result.sent == result.good == result.statuses["200"] > 0
+    assert (result.good_by_end, result.good_per_s) == (0, 0.0)
+
+
+async def test_callers_of_an_open_loop_hang_up_when_their_budget_is_over() -> None:
+    async with answering_after(None) as port:
+        plan = OpenPlan(port=port, path="/", body="", per_s=100, seconds=0.1, budget_s=0.05)
+        result = await OpenLoad(plan).run()
+    assert result.given_up == result.sent > 0
+    assert result.statuses == {}

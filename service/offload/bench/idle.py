@@ -19,7 +19,7 @@ from offload.bench.systems import OURS, System
 from offload.bench.turns import take_turns
 
 _WORKERS: Final = 2
-_SETTLE_S: Final = 1.0  # for what a system still does after it is ready
+_SETTLE_S: Final = 0.5  # for what a system still does after it is ready
 _POLL_S: Final = 0.002
 _MIB: Final = 1024 * 1024
 _MS_PER_S: Final = 1e3

@@ -21,7 +21,7 @@ from offload.bench.systems import NOOP_BODY, OURS, System
 from offload.bench.turns import compare, take_turns
 
 _WORKERS: Final = 2
-_WARM_UP_S: Final = 0.5
+_WARM_UP_S: Final = 0.3
 _US_PER_S: Final = 1e6
 _US_PER_MS: Final = 1e3
 _MS_PER_S: Final = 1e3

@@ -26,6 +26,7 @@ from offload.bench.load import HOST
 # More callers than this at a time would be more than a server of this machine ever sees; they count as not answered.
 _MOST_CONNECTIONS: Final = 4_000
 _MS_PER_S: Final = 1e3
+_OK: Final = 200
 _REFUSALS: Final = (429, 503)
 
 
@@ -53,11 +54,15 @@ class OpenPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenResult:
-    """What became of `sent` requests: `good` had their 200 in time, `statuses` counts all answers that came in time,
-    `given_up` had none.  `refusal` is how long a refusal (429, 503) took."""
+    """What became of `sent` requests: `good` had their 200 in time, `good_by_end` of them while requests still came.
+
+    `statuses` counts all answers that came in time, `given_up` had none.  `refusal` is how long a refusal (429, 503)
+    took.
+    """
 
     sent: int
     good: int
+    good_by_end: int
     statuses: dict[str, int]
     given_up: int
     served: Percentiles
@@ -72,7 +77,8 @@ class OpenResult:
 
     @property
     def good_per_s(self) -> float:
-        return self.good / self.seconds
+        """Without what is served after the end, out of a queue that was filled before: nobody can do more than all."""
+        return self.good_by_end / self.seconds
 
 
 class OpenLoad:
@@ -87,6 +93,7 @@ class OpenLoad:
         self._callers = 0
         self._open = 0
         self._sent = 0
+        self._good_by_end = 0
         self._given_up = 0
         self._is_sending = True
         self._is_over = asyncio.Event()
@@ -107,10 +114,11 @@ class OpenLoad:
             caller.abort()
         return OpenResult(
             sent=self._sent,
-            good=self._statuses[200],
+            good=self._statuses[_OK],
+            good_by_end=self._good_by_end,
             statuses={str(status): count for status, count in sorted(self._statuses.items())},
             given_up=self._given_up,
-            served=Percentiles.of(self._durations_ms.get(200, [])),
+            served=Percentiles.of(self._durations_ms.get(_OK, [])),
             refusal=Percentiles.of(chain.from_iterable(self._durations_ms.get(status, []) for status in _REFUSALS)),
             seconds=self.plan.seconds,
             cpu_s=time.process_time() - began_cpu_s,
@@ -118,6 +126,7 @@ class OpenLoad:
 
     def answered(self, status: int, duration_s: float) -> None:
         self._statuses[status] += 1
+        self._good_by_end += status == _OK and self._is_sending
         self._durations_ms.setdefault(status, []).append(duration_s * _MS_PER_S)
         self._done()
 

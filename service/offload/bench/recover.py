@@ -25,6 +25,7 @@ from offload.bench.options import Options, say
 from offload.bench.report import Report
 from offload.bench.systems import NOOP_BODY, OURS, System
 from offload.bench.tasks import HANG_LIMIT_S
+from offload.bench.turns import take_turns
 
 _WORKERS: Final = 2
 _KILLS: Final = 20
@@ -46,19 +47,28 @@ _NAMES: Final = {
 
 def run(options: Options) -> Report:
     """Kills and time limits, on an idle service and on one under load."""
+    limits = options.rounds * _LIMITS_A_ROUND
+    turns = take_turns("recover", options.services(), 1, lambda system: _measure(system, limits))
+    measured = {system: latencies for system, (latencies,) in turns.results.items()}
     made = Report(title="Time to recover")
-    rows = []
-    for system in options.services():
-        latencies = _measure(system, options.rounds * _LIMITS_A_ROUND)
-        rows += [[system.name, _NAMES[what], *report.percentile_cells(each)] for what, each in latencies.items()]
-        made.data[system.name] = {what: asdict(latency) for what, latency in latencies.items()}
-        if system.name == OURS.name:
-            made.figures = {f"{what}_p99_ms": Spread.of([latencies[what].p99_ms]) for what in _LIMIT_TO}
     made.paragraphs = [
         f"{_WORKERS} workers. Time limits: a job that burns a core, limited to {HANG_LIMIT_S * _MS_PER_S:.0f} ms; "
         "counted from the limit, and looked at one after the other, so that each is at least the one before.",
-        report.table(("system", "what", *report.PERCENTILE_HEAD), rows),
+        report.table(
+            ("system", "what", *report.PERCENTILE_HEAD),
+            [
+                [system, _NAMES[what], *report.percentile_cells(latency)]
+                for system, latencies in measured.items()
+                for what, latency in latencies.items()
+            ],
+        ),
+        *turns.notes(),
     ]
+    made.data = {
+        system: {what: asdict(each) for what, each in latencies.items()} for system, latencies in measured.items()
+    }
+    ours = measured.get(OURS.name, {})
+    made.figures = {f"{what}_p99_ms": Spread.of([ours[what].p99_ms]) for what in _LIMIT_TO if what in ours}
     return made
 
 

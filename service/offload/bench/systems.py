@@ -52,7 +52,7 @@ class System:
     """One system.  It is ready when `ready` (method, path, body) is answered with 200.
 
     `is_service` are those that have `/stats` and can stop work; `has_workers` those whose event loop runs no task;
-    `is_peer` those that a machine may lack.
+    `may_fail` those that are left out where they do not work, instead of ending the run.
     """
 
     name: str
@@ -61,10 +61,10 @@ class System:
     live_path: str = "/health/live"
     is_service: bool = False
     has_workers: bool = True
-    is_peer: bool = False
+    may_fail: bool = False
 
 
-def service(name: str, package_folder: Path) -> System:
+def service(name: str, package_folder: Path, *, may_fail: bool = False) -> System:
     """`offload serve`, of the package in that folder."""
 
     def command(start: Start) -> Command:
@@ -76,7 +76,7 @@ def service(name: str, package_folder: Path) -> System:
             variables={"PYTHONPATH": str(package_folder)},
         )
 
-    return System(name=name, command=command, ready=("GET", "/health/ready", None), is_service=True)
+    return System(name=name, command=command, ready=("GET", "/health/ready", None), is_service=True, may_fail=may_fail)
 
 
 def _handler(name: str) -> System:
@@ -98,7 +98,7 @@ def _peer(peer: peers.Peer) -> System:
             variables={"PYTHONPATH": str(PACKAGE_FOLDER)},
         )
 
-    return System(name=peer.name, command=command, live_path=peer.live_path, is_peer=True)
+    return System(name=peer.name, command=command, live_path=peer.live_path, may_fail=True)
 
 
 PACKAGE_FOLDER: Final = Path(tasks.__file__).parents[2]

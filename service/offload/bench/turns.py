@@ -1,6 +1,6 @@
 """Systems by turns: A B C A B C, never A A A B B B, so that a machine that changes its mind changes no ratio.
 
-Lives here: the order, and what becomes of a peer that does not work here: it is left out, and the table says so.  The
+Lives here: the order, and what becomes of one that does not work here: it is left out, and the table says so.  The
 scenarios hand in how one system is measured once.
 """
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True, kw_only=True)
 class Turns(Generic[T]):
-    """What was measured of each system, by round, and why a peer is not among them."""
+    """What was measured of each system, by round, and why some are not among them."""
 
     results: dict[str, list[T]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Turns(Generic[T]):
 
 
 def take_turns(scenario: str, systems: Sequence[System], rounds: int, measure: Callable[[System], T]) -> Turns[T]:
-    """Raises BenchError for a system that is no peer."""
+    """Raises BenchError for a system that may not fail."""
     turns: Turns[T] = Turns()
     for round_number in range(1, rounds + 1):
         for system in systems:
@@ -40,7 +40,7 @@ def take_turns(scenario: str, systems: Sequence[System], rounds: int, measure: C
             try:
                 measured = measure(system)
             except BenchError as error:
-                if not system.is_peer:
+                if not system.may_fail:
                     raise
                 # What it is about, and the end of a log, which is where a traceback says what was wrong.
                 lines = str(error).splitlines()
