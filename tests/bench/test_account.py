@@ -121,7 +121,7 @@ def test_a_short_run_counts_what_a_job_costs_and_says_what_it_cannot_count() -> 
     found = made.data
     assert found["costs_per_job"]["service"]["cpu_s"] > 0
     assert found["costs_per_job"]["workers"]["wakeups"] > 0
-    assert found["loop"]["callbacks"] >= 1  # a job is at least one step of the coroutine that handles it
+    assert found["loop"]["callbacks"] > 0
     assert found["calls"]["service"]["python_calls"] > 1
     assert found["calls"]["workers"]["python_calls"] > 1
     notes = " ".join(found["notes"])
