@@ -33,6 +33,7 @@ from offload.worker.frames import (
     unpack,
 )
 from offload.worker.main import EXIT_CHANNEL_LOST, EXIT_START_FAILED
+from offload.worker.passing import make_pair
 from offload.worker.spec import DescribeSpec, LoadSpec, WorkerSpec
 
 BOUND_S = 60.0
@@ -49,12 +50,15 @@ class Worker:
         process: BaseProcess,
         channel: socket.socket,
         output: connection.Connection,
+        *,
         tokens: connection.Connection,
+        descriptors: socket.socket,
         row: WorkerRow,
     ) -> None:
         self.process = process
         self.channel = channel
         self.output = output
+        self.descriptors = descriptors
         self.row = row
         self._tokens = tokens
 
@@ -113,6 +117,9 @@ def worker() -> Iterator[Worker]:
     ours, theirs = socket.socketpair()
     reader, writer = connection.Pipe(duplex=False)
     tokens = connection.Connection(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE))
+    pair = make_pair()
+    assert pair is not None
+    descriptors, their_descriptors = pair
     metrics = MetricsMemory(tasks=len(TASKS), lanes=LANE + 1)
     spec = WorkerSpec(
         load=LoadSpec(targets=(TARGET,), library_threads=1),
@@ -121,15 +128,16 @@ def worker() -> Iterator[Worker]:
         channel=theirs,
         output=writer,
         tokens=tokens,
+        descriptors=their_descriptors,
         metrics=metrics,
         is_debug=False,
     )
     process = multiprocessing.get_context("spawn").Process(target=run_worker, args=(spec,))
-    with ours, reader, tokens:
-        with theirs, writer:
+    with ours, reader, tokens, descriptors:
+        with theirs, writer, their_descriptors:
             process.start()
         ours.settimeout(BOUND_S)
-        one = Worker(process, ours, reader, tokens, metrics.worker_row(LANE))
+        one = Worker(process, ours, reader, tokens=tokens, descriptors=descriptors, row=metrics.worker_row(LANE))
         try:
             yield one
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -45,7 +45,7 @@ class JobRequest:
 
     limits: TaskLimits
     client: str = ""
-    body: bytes | bytearray | memoryview = b""
+    body: Sized = b""
     budget_s: float | None = None
     urgency: int = DEFAULT_URGENCY
     query: str = ""

@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 from offload.core.job import Job, JobId
 from offload.dispatch.arrival import NoRoom
 from offload.dispatch.dispatcher import JobRequest
+from offload.engines.letting_go import let_go
 from offload.tasks.catalogue import TaskInfo
 from offload.web import headers as head
 from offload.web.body import body_at_hand, check_size, read_body
@@ -27,6 +28,7 @@ from offload.web.outcomes import outcome_problem, outcome_response
 from offload.web.parts import PartsOf
 from offload.web.problems import Problem, printable
 from offload.web.tasks import find_task
+from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes
 
 _MS_PER_S: Final = 1e3
 _JSON: Final = "application/json"
@@ -50,7 +52,7 @@ class JobHandlers:
         dispatcher = parts.dispatcher
         announced_bytes = request.content_length or 0
         job_request = self._judge_head(exchange, announced_bytes)
-        body = body_at_hand(request, parts.max_body_bytes)
+        body: bytes | SharedBytes | None = body_at_hand(request, parts.max_body_bytes)
         if body is None:
             refusal = dispatcher.refusal(job_request, size_bytes=announced_bytes)
             if refusal is not None:
@@ -66,11 +68,17 @@ class JobHandlers:
         self._watch.watch(job, request)
         try:
             await dispatcher.run(job)
+        except BaseException:
+            if job.outcome is not None:  # nobody will be sent it
+                let_go(job.outcome.body)
+            raise
         finally:
             self._watch.forget(job)
+            if len(body) > LARGE_BYTES:
+                let_go(body)
         return outcome_response(job)
 
-    async def _read_body(self, request: web.Request) -> bytes:
+    async def _read_body(self, request: web.Request) -> bytes | SharedBytes:
         parts = self._parts.now
         with parts.dispatcher.arrival() as arrival:
             return await read_body(

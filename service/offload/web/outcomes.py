@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, cast
 
 import orjson
 from aiohttp import hdrs, web
 
 from offload.core.job import Job, Outcome, Reason
 from offload.web.headers import JOB_ID, RETRY_AFTER, SERVER_TIMING
+from offload.web.large import LargeResponse
 from offload.web.problems import CLIENT_CLOSED, members, problem_response, spliced
+from offload.worker.shared_bytes import SharedBytes
 
 _MS_PER_S: Final = 1e3
 _JSON: Final = "application/json"
@@ -62,6 +64,8 @@ def _result_response(job: Job, outcome: Outcome) -> web.Response:
         media_type = _BYTES
     headers: dict[str, str] = {hdrs.CONTENT_TYPE: media_type, JOB_ID: job.id, SERVER_TIMING: _timing(job)}
     body = outcome.body
+    if isinstance(body, SharedBytes):
+        return LargeResponse(body, headers)
     return web.Response(body=bytes(body) if isinstance(body, memoryview) else body, headers=headers)
 
 
@@ -75,9 +79,9 @@ def _timing(job: Job) -> str:
 
 
 def _problem_body(job: Job, outcome: Outcome) -> bytes:
-    if outcome.body:
+    if len(outcome.body):
         head = {**members(_slug(outcome.reason)), "job": job.id, "task": job.limits.name}
-        return spliced(head, outcome.body)
+        return spliced(head, cast(bytes, outcome.body))  # only results lie elsewhere
     return orjson.dumps(_described(job, outcome), default=str)
 
 

@@ -19,6 +19,7 @@ from offload.tasks.loading import LoadedTask, Registry
 from offload.tasks.results import Encoded
 from offload.worker.channel import JobFrame
 from offload.worker.frames import JobMeta
+from offload.worker.large import LargeBody
 
 # Of a longer one the end is kept: what was raised, and the frames next to it.
 _MAX_TRACEBACK_LENGTH: Final = 1 << 16
@@ -60,9 +61,10 @@ class Executor:
             set_current(None)
         return Answer(Reason.SUCCEEDED, encoded.media_type, encoded.body, time.monotonic_ns() - began_ns)
 
-    def _result(self, task: LoadedTask, meta: JobMeta, body: memoryview) -> Encoded:
+    def _result(self, task: LoadedTask, meta: JobMeta, body: memoryview | LargeBody) -> Encoded:
         compiled = task.compiled
-        arguments = compiled.validate(compiled.decode(body, meta.query, meta.content_type))
+        given = body.contents(as_copy=compiled.copies_body) if isinstance(body, LargeBody) else body
+        arguments = compiled.validate(compiled.decode(given, meta.query, meta.content_type))
         try:
             result = compiled.call(arguments)
         except BaseException as error:  # SystemExit and KeyboardInterrupt end the job, not the worker
