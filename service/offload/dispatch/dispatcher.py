@@ -153,7 +153,9 @@ class Dispatcher:
             self.cancel(job, Reason.DISCONNECTED)
             raise
         if job.crashes:
-            self._scheduler.identify(job, job.fingerprint or await fingerprint_of(job))
+            fingerprint = job.fingerprint or await fingerprint_of(job)
+            if fingerprint is not None:
+                self._scheduler.identify(job, fingerprint)
 
     def refuse(self, request: JobRequest, refusal: Refusal) -> Job:
         """The job of a caller who is refused before its body was read: settled, and counted as any other."""

@@ -22,8 +22,14 @@ _STEP_BYTES: Final = 256 * 1024
 _DIGEST_BYTES: Final = 16
 
 
-async def fingerprint_of(job: Job) -> str:
-    """The same for two jobs exactly if they are of one task, with one query string and one body."""
+async def fingerprint_of(job: Job) -> str | None:
+    """The same for two jobs exactly if they are of one task, with one query string and one body.
+
+    None if a worker has used up the body.  It does so in the last attempt, and the jobs of a task that has crashed are
+    fingerprinted before: so only the first crash with a large body goes unrecognised.
+    """
+    if isinstance(job.body, SharedBytes) and not job.body.is_whole:
+        return None
     meta = JobMeta(*orjson.loads(job.meta))
     digest = blake2b(orjson.dumps([job.limits.name, meta.query]), digest_size=_DIGEST_BYTES)
     for number, piece in enumerate(_pieces(job.body)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Final
 
 from aiohttp import StreamReader, hdrs, web
@@ -47,7 +48,7 @@ async def read_body(
     await _ask_for_body(request)
     try:
         async with asyncio.timeout(timeout_s):
-            return await _collect(request.content, limit_bytes, on_bytes)
+            return await _collect(request, limit_bytes, on_bytes)
     except TimeoutError:
         raise Problem(
             "body-timeout",
@@ -87,11 +88,19 @@ async def _ask_for_body(request: web.Request) -> None:
         writer.output_size = 0  # the response has not begun by this: an error may still be answered
 
 
-async def _collect(content: StreamReader, limit_bytes: int, on_bytes: Callable[[int], None]) -> bytes | SharedBytes:
+async def _collect(request: web.Request, limit_bytes: int, on_bytes: Callable[[int], None]) -> bytes | SharedBytes:
+    content = request.content
+    # As it was received, unless that is in the caller's own pieces, which may be tiny: joining would be one more copy.
+    read = content.readany if request.content_length is None else partial(_read_as_received, content)
     with closing(Collector()) as collector:
-        while chunk := await content.readany():
+        while chunk := await read():
             # What has been received, read or not: a chunked body is refused as soon as it is too large.
             check_size(content.total_bytes, limit_bytes)
             on_bytes(len(chunk))
             collector.add(chunk)
         return collector.finish()
+
+
+async def _read_as_received(content: StreamReader) -> bytes:
+    chunk, _ = await content.readchunk()
+    return chunk

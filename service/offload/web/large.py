@@ -19,8 +19,8 @@ from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes, SharedWriter, 
 
 # What the kernel is asked to take of a result at a time: a fraction of a millisecond for the event loop.
 _STEP_BYTES: Final = 1 << 20
-# What is copied for the transport to send when the caller takes more: it waits, and watches for one that does not.
-_SLICE_BYTES: Final = 64 * 1024
+# What is copied for the transport to send as soon as the caller takes more.  aiohttp waits for that from 64 KiB on.
+_SLICE_BYTES: Final = 128 * 1024
 
 
 class Collector:
@@ -73,13 +73,17 @@ class LargeResponse(web.Response):
         self._content = content
 
     async def write_eof(self, data: bytes = b"") -> None:
+        if self._eof_sent:
+            return
         transport = None if self._req is None else self._req.transport
-        if transport is not None and not self._eof_sent:
-            # From here on a write waits until everything before it is with the kernel; see `_send_rest`.
-            transport.set_write_buffer_limits(high=0)
-            try:
-                await self._send(transport)
-            finally:
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError
+        # From here on a write waits until all that was written is with the kernel; see `_send_directly`.
+        transport.set_write_buffer_limits(high=0)
+        try:
+            await self._send(transport)
+        finally:
+            if not transport.is_closing():
                 transport.set_write_buffer_limits()
         await super().write_eof()
 
@@ -90,11 +94,10 @@ class LargeResponse(web.Response):
     async def _send(self, transport: asyncio.Transport) -> None:
         """From the memory to the socket without a copy, as long as it takes more; else by way of the transport, which
         tells when it does.  A caller that takes nothing is seen there and let go (`serve`)."""
-        content, at, size_bytes = self._content, 0, len(self._content)
-        while at < size_bytes:
-            sent = 0
-            if at:  # behind the head
-                sent = _send_directly(transport, content, at)
+        content, at = self._content, 0
+        while at < len(content):
+            # The first piece takes the head with it.
+            sent = _send_directly(transport, content, at) if at else 0
             if sent:
                 await asyncio.sleep(0)
             else:
@@ -105,8 +108,8 @@ class LargeResponse(web.Response):
 
 
 def _send_directly(transport: asyncio.Transport, content: SharedBytes, at: int) -> int:
-    """How much the socket has taken; 0 if it takes nothing now, or cannot be asked."""
-    if transport.is_closing():  # its descriptor may be another's at any time
+    """How much the socket has taken; 0 if it takes nothing now, or what was written before is not with it yet."""
+    if transport.is_closing():  # then its descriptor may be another connection's
         raise ConnectionResetError
     if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
         return 0
@@ -115,5 +118,5 @@ def _send_directly(transport: asyncio.Transport, content: SharedBytes, at: int) 
         return 0
     try:
         return os.sendfile(sock.fileno(), content.fileno(), at, min(_STEP_BYTES, len(content) - at))
-    except BlockingIOError:
+    except OSError:  # most often EAGAIN; whatever else is wrong, the transport finds out
         return 0

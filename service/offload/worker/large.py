@@ -54,7 +54,7 @@ class LargeBody:
         self._shared.close()
 
     def _use_up(self) -> None:
-        """The memory is freed here, and not where the last descriptor is closed: that could be the event loop."""
+        """The memory is freed now, and here, not where the last descriptor is closed, which could be the event loop."""
         if self._is_last:
             with suppress(OSError):
                 self._shared.use_up()

@@ -106,7 +106,7 @@ def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerR
         is_large = _send(channel, frame, answer, output)
         row.end(time.monotonic_ns())
         if is_large or isinstance(frame.body, LargeBody):
-            del answer  # before the view that it may be
+            del answer  # first, for it may be a view of the body
             if isinstance(frame.body, LargeBody):
                 frame.body.release()
             del frame

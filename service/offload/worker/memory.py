@@ -9,6 +9,7 @@ Source: fallocate(2), malloc_trim(3).
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 from typing import Final
 
@@ -17,11 +18,12 @@ _PUNCH_HOLE: Final = 0x02
 
 
 def punch(descriptor: int, size_bytes: int) -> None:
-    """Frees the first `size_bytes` of a file in memory; who reads them afterwards reads zeros.  Raises OSError."""
+    """Frees all `size_bytes` of a file in memory, which keeps its length; who reads them afterwards reads zeros.  Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "fallocate"):
         return
-    mode, start, size = ctypes.c_int(_PUNCH_HOLE | _KEEP_SIZE), ctypes.c_long(0), ctypes.c_long(size_bytes)
+    mode, start = ctypes.c_int(_PUNCH_HOLE | _KEEP_SIZE), ctypes.c_long(0)
+    size = ctypes.c_long(size_bytes + mmap.PAGESIZE)  # of a page that is not in it as a whole nothing would be freed
     if libc.fallocate(ctypes.c_int(descriptor), mode, start, size):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -21,8 +21,9 @@ from typing import Final, Self
 from offload.errors import FrameError
 from offload.worker.memory import punch
 
-# Up to here a copy through the stream costs less than a descriptor of its own.
-LARGE_BYTES: Final = 64 * 1024
+# Up to about here the copies through the stream, into memory that is warm, cost less CPU time than fresh pages: an echo
+# of 200 KB took 1.4 ms of it so, and 2.4 ms with memory of its own; one of 2 MB 14.4 ms, and 13.2 ms.
+LARGE_BYTES: Final = 1 << 20
 
 _STAT_BLOCK_BYTES: Final = 512  # of `st_blocks`, whatever the file system: stat(2)
 
