@@ -18,7 +18,7 @@ _PUNCH_HOLE: Final = 0x02
 
 
 def punch(descriptor: int, size_bytes: int) -> None:
-    """Frees all `size_bytes` of a file in memory, which keeps its length; who reads them afterwards reads zeros.  Raises OSError."""
+    """Frees all `size_bytes` of a file in memory; it keeps its length, and reads as zeros.  Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "fallocate"):
         return
