@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from offload.metrics.layout import MetricsMemory
 from offload.metrics.recorder import Recorder
 from offload.settings import Settings
 from offload.tasks.loading import load, parse_target
-from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes, shared
+from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes
 from offload.worker.spec import LoadSpec
+from tests.support.shared_memory import made as made_of
 
 BOUND_S = 30.0
 
@@ -34,8 +34,7 @@ class Dispatched:
 
     def job(self, task: str, data: bytes) -> Job:
         """With `data` in memory of its own, if it is large."""
-        body = shared(data, is_final=False) if len(data) > LARGE_BYTES else data
-        assert body is not None
+        body = made_of(data) if len(data) > LARGE_BYTES else data
         return self.dispatcher.new_job(JobRequest(limits=self.limits[task], body=body))
 
     async def run(self, job: Job) -> Job:
@@ -102,13 +101,3 @@ async def dispatched(directory: Path, tasks: str, **settings: Any) -> AsyncItera
         dispatcher.close()
         await engine.close(2.0)
         await launcher.close()
-
-
-def shared_memory() -> list[str]:
-    """What this process has of memory that can be passed: descriptors and mappings."""
-    held = []
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(FileNotFoundError):  # the descriptor of this very listing
-            held.append(os.readlink(f"/proc/self/fd/{name}"))
-    held += Path("/proc/self/maps").read_text().splitlines()
-    return [line for line in held if "memfd:offload" in line]

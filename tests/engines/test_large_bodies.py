@@ -17,9 +17,10 @@ from offload.core.job import Job, JobId, Reason, SlotId, TaskLimits
 from offload.dispatch.fingerprint import fingerprint_of
 from offload.engines.supervised import channel, process
 from offload.worker.frames import JobMeta
-from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes, shared
-from tests.engines.dispatched_engine import Dispatched, dispatched, result, shared_memory
+from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes
+from tests.engines.dispatched_engine import Dispatched, dispatched, result
 from tests.engines.supervised_engine import opened
+from tests.support.shared_memory import made, shared_memory
 
 BOUND_S = 30.0
 DATA = os.urandom(3 * LARGE_BYTES + 5)
@@ -288,8 +289,7 @@ async def test_a_result_that_nobody_takes_is_let_go(tmp_path: Path) -> None:
     """Such as one whose job was settled while the answer was on its way."""
     async with opened(tmp_path, tasks=TASKS) as (engine, told):
         await told.until(lambda: ("ready", 0, 1) in told.events)
-        body = shared(DATA, is_final=False)
-        assert body is not None
+        body = made(DATA)
         limits = TaskLimits(name="echo", index=0, timeout_s=BOUND_S)
         meta = orjson.dumps(tuple(JobMeta("id", "", "", "", "", "")))
         engine.start(SlotId(0), Job(id=JobId("id"), number=1, limits=limits, submitted_at=0.0, body=body, meta=meta))

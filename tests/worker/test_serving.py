@@ -38,8 +38,9 @@ from offload.worker.frames import (
 )
 from offload.worker.main import EXIT_CHANNEL_LOST, EXIT_START_FAILED
 from offload.worker.passing import make_pair, receive_descriptor, send_descriptor
-from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes, shared
+from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes
 from offload.worker.spec import DescribeSpec, LoadSpec, WorkerSpec
+from tests.support.shared_memory import made
 
 BOUND_S = 60.0
 TARGET = parse_target(str(Path(__file__).with_name("served_tasks.py")))
@@ -279,9 +280,7 @@ def test_threads_that_a_task_left_do_not_keep_a_worker() -> None:
 @contextmanager
 def large(size_bytes: int = LARGE_BYTES + 1) -> Iterator[tuple[SharedBytes, bytes]]:
     data = os.urandom(size_bytes)
-    body = shared(data, is_final=False)
-    assert body is not None
-    with closing(body):
+    with closing(made(data)) as body:
         yield body, data
 
 
@@ -334,9 +333,7 @@ def test_a_task_that_raises_keeps_nothing_of_a_large_body() -> None:
 
 def test_a_large_json_body_is_read_where_it_lies() -> None:
     text = "x" * LARGE_BYTES
-    body = shared(orjson.dumps({"text": text}), is_final=False)
-    assert body is not None
-    with worker() as one, closing(body):
+    with worker() as one, closing(made(orjson.dumps({"text": text}))) as body:
         one.becomes_ready()
         one.send_large("echo", 1, body)
         assert orjson.loads(one.large_answer(1)) == text

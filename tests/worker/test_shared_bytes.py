@@ -12,15 +12,10 @@ import pytest
 
 from offload.errors import FrameError
 from offload.worker.shared_bytes import SharedBytes, SharedWriter, shared
+from tests.support.shared_memory import made
 
 SIZE = 100_000
 DATA = os.urandom(SIZE)
-
-
-def made(data: bytes = DATA, *, is_final: bool = False) -> SharedBytes:
-    memory = shared(data, is_final=is_final)
-    assert memory is not None
-    return memory
 
 
 def received(memory: SharedBytes, size_bytes: int) -> SharedBytes:
@@ -56,14 +51,14 @@ def test_what_was_not_finished_is_given_up() -> None:
 @pytest.mark.parametrize("size", [0, SIZE - 1, SIZE + 1])
 def test_its_size_is_fixed(size: int, is_final: bool) -> None:
     """Memory that shrinks under a reader who has mapped it kills the reader."""
-    memory = made(is_final=is_final)
+    memory = made(DATA, is_final=is_final)
     with pytest.raises(PermissionError):
         os.ftruncate(memory.fileno(), size)
     memory.close()
 
 
 def test_what_is_final_can_be_changed_by_nobody() -> None:
-    memory = made(is_final=True)
+    memory = made(DATA, is_final=True)
     with pytest.raises(PermissionError):
         os.pwrite(memory.fileno(), b"x", 0)
     with pytest.raises(PermissionError):
@@ -73,7 +68,7 @@ def test_what_is_final_can_be_changed_by_nobody() -> None:
 
 
 def test_what_is_used_up_takes_no_memory_and_keeps_its_length() -> None:
-    memory = made()
+    memory = made(DATA)
     memory.use_up()
     assert not memory.is_whole
     assert os.fstat(memory.fileno()).st_blocks == 0
@@ -82,7 +77,7 @@ def test_what_is_used_up_takes_no_memory_and_keeps_its_length() -> None:
 
 
 def test_a_mapping_can_be_read_only_and_lives_on_by_itself() -> None:
-    memory = made()
+    memory = made(DATA)
     mapping = memory.map()
     memory.close()
     view = memoryview(mapping)
@@ -93,7 +88,7 @@ def test_a_mapping_can_be_read_only_and_lives_on_by_itself() -> None:
 
 
 def test_what_another_process_made_final_is_taken() -> None:
-    memory = made(is_final=True)
+    memory = made(DATA, is_final=True)
     other = received(memory, SIZE)
     memory.close()
     assert other.read(0, SIZE) == DATA
@@ -102,7 +97,7 @@ def test_what_another_process_made_final_is_taken() -> None:
 
 @pytest.mark.parametrize("size_bytes", [0, SIZE - 1, SIZE + 1])
 def test_memory_of_another_size_than_announced_is_garbage(size_bytes: int) -> None:
-    memory = made(is_final=True)
+    memory = made(DATA, is_final=True)
     with pytest.raises(FrameError):
         received(memory, size_bytes)
     memory.close()
