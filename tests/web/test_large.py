@@ -7,14 +7,15 @@ import errno
 import os
 import random
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from io import BytesIO
+from typing import Any
 
 import pytest
 import uvloop
 
 from offload.core.job import Job, Outcome, Reason
-from offload.web.large import _STEP_BYTES
+from offload.web.large import _STEP_BYTES, _send_directly
 from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes
 from tests.support.fake_engine import FakeEngine, body_of, result
 from tests.support.raw_http import RawConnection
@@ -119,6 +120,35 @@ async def test_a_slow_caller_gets_its_large_result_whole() -> None:
                 await asyncio.sleep(0)
         assert received == data
         await nothing_is_left(service)
+
+
+class Transport(asyncio.Transport):
+    """One that holds bytes which the socket has not taken, or is closing."""
+
+    def __init__(self, *, unsent_bytes: int = 0, is_closing: bool = False) -> None:
+        super().__init__()
+        self._unsent_bytes = unsent_bytes
+        self._is_closing = is_closing
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def get_write_buffer_size(self) -> int:
+        return self._unsent_bytes
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        raise AssertionError("nothing may be sent to its socket")
+
+
+def test_nothing_overtakes_what_the_transport_still_holds() -> None:
+    with closing(made(DATA)) as memory:
+        assert _send_directly(Transport(unsent_bytes=1), memory, 10) == 0
+
+
+def test_to_a_connection_that_is_closing_nothing_is_sent() -> None:
+    """The number of its descriptor may be another caller's by then."""
+    with closing(made(DATA)) as memory, pytest.raises(ConnectionError):
+        _send_directly(Transport(is_closing=True), memory, 10)
 
 
 async def test_where_the_kernel_cannot_be_handed_memory_it_is_copied_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
