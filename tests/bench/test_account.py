@@ -64,7 +64,7 @@ def test_code_that_no_stage_names_is_told() -> None:
         ("aiohttp/web_protocol.py:RequestHandler.data_received", HTTP_IN),
         ("aiohttp/web_protocol.py:RequestHandler.finish_response", HTTP_OUT),
         ("offload/web/jobs.py:JobHandlers.run", HTTP_IN),
-        ("offload/web/outcomes.py:outcome_response", HTTP_OUT),
+        ("offload/web/outcomes.py:outcome_reply", HTTP_OUT),
     ],
 )
 def test_the_longest_beginning_that_fits_decides(name: str, stage: str) -> None:

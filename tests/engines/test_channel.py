@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sized
+from contextlib import asynccontextmanager, closing
 
 import pytest
 
@@ -14,8 +14,9 @@ from offload.core.job import Job, JobId, TaskLimits
 from offload.engines.supervised.channel import WorkerChannel
 from offload.engines.supervised.proctree import rss_bytes
 from offload.errors import FrameError
-from offload.worker.channel import Channel
+from offload.worker.channel import Channel, JobFrame
 from offload.worker.frames import HEADER_BYTES, Header, Kind, pack_answer
+from tests.support.shared_memory import made
 
 BOUND_S = 30.0
 LIMITS = TaskLimits(name="some", index=3, timeout_s=1.0)
@@ -86,7 +87,13 @@ def frame(number: int, meta: bytes, body: bytes) -> bytes:
     return pack_answer(Kind.DONE, meta_bytes=len(meta), body_bytes=len(body), number=number) + meta + body
 
 
-def job(number: int, body: bytes, meta: bytes = b"[]") -> Job:
+def content(frame: JobFrame | None) -> bytes:
+    assert frame is not None
+    assert isinstance(frame.body, memoryview)
+    return bytes(frame.body)
+
+
+def job(number: int, body: Sized, meta: bytes = b"[]") -> Job:
     return Job(id=JobId(str(number)), number=number, limits=LIMITS, submitted_at=0.0, body=body, meta=meta)
 
 
@@ -182,6 +189,29 @@ async def test_jobs_are_sent_in_their_order_whatever_their_size(sizes: list[int]
             assert read is not None
             assert (read.header.number, read.header.tag, bytes(read.meta)) == (number, LIMITS.index, b"[]")
             assert len(read.body) == size
+
+
+async def test_a_large_body_goes_through_the_stream_where_no_descriptors_can_be_passed() -> None:
+    data = os.urandom(3_000_001)
+    with closing(made(data)) as body:
+        async with opened() as one:
+            one.channel.write_jobs([job(1, b"{}"), job(2, body), job(3, b"[]")])
+            one.worker.setblocking(True)
+            reader = Channel(one.worker)
+            read = [await asyncio.to_thread(reader.read) for _ in range(3)]
+            assert [content(frame) for frame in read] == [b"{}", data, b"[]"]
+
+
+async def test_a_job_whose_body_is_given_up_already_is_not_sent() -> None:
+    """Interleaving: it was held back until the worker had read of another that was taken back, and ended meanwhile."""
+    body = made(bytes(3_000_001))
+    body.close()
+    async with opened() as one:
+        one.channel.write_jobs([job(1, b"{}"), job(2, body), job(3, b"[]")])
+        one.worker.setblocking(True)
+        reader = Channel(one.worker)
+        read = [await asyncio.to_thread(reader.read) for _ in range(2)]
+        assert [content(frame) for frame in read] == [b"{}", b"[]"]
 
 
 async def test_what_is_written_to_a_worker_that_is_gone_is_lost_without_an_error() -> None:

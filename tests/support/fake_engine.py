@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason, SlotId
 from offload.engines.base import Capabilities, EngineEvents
+from offload.worker.shared_bytes import SharedBytes
 
 KILLED = Death(signal="SIGKILL")
+
+
+def body_of(job: Job) -> bytes:
+    """The body as a worker would read it, wherever it lies."""
+    body = cast(bytes | SharedBytes, job.body)
+    return body.read(0, len(body)) if isinstance(body, SharedBytes) else bytes(body)
 
 
 def result(body: bytes = b"null", media_type: str = "application/json", run_s: float = 0.001) -> Outcome:

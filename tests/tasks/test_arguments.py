@@ -63,6 +63,16 @@ def test_whole_numbers_of_any_length_go_in_and_out_whole(number: int) -> None:
     assert answer(whole, body).body == b"%d" % number
 
 
+@pytest.mark.usefixtures("any_number_of_digits")
+def test_whole_numbers_arrive_whole_wherever_they_stand_in_a_large_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked at in steps, and a number may begin in one and end in the next."""
+    monkeypatch.setattr("offload.tasks.arguments._STEP_BYTES", 100)
+    number = 2**64 + 1
+    for spaces in range(300):
+        body = b'{%b"x": %d}' % (b" " * spaces, number)
+        assert answer(whole, memoryview(body)).body == b"%d" % number
+
+
 def test_a_number_that_is_too_long_for_the_interpreter_is_a_fault() -> None:
     assert fault(echo, b'{"x": %s}' % (b"7" * 5000)).reason is Reason.INVALID_JSON
 

@@ -115,6 +115,20 @@ def test_an_array_is_a_file_with_the_other_arguments_in_the_query_string() -> No
     ]
 
 
+def test_an_array_in_a_view_is_read_out_of_it_and_is_the_tasks_own() -> None:
+    """What it was read from may be gone when the job is over."""
+
+    def changed(array: np.ndarray) -> Any:
+        array += 1
+        return array
+
+    values = np.arange(100_000.0).reshape(4, -1)
+    body = bytearray(npy(values))
+    array = answer(changed, memoryview(body).toreadonly(), content_type=NPY, accept=NPY)
+    body[:] = bytes(len(body))
+    assert np.array_equal(np.load(io.BytesIO(array.body)), values + 1)
+
+
 def test_an_array_goes_out_as_a_file_to_those_who_ask() -> None:
     media_type, body = answer(scaled, b'{"array": [1, 2]}', accept=NPY)
     assert media_type == NPY

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from offload.core.job import Job, Outcome
-from tests.support.fake_engine import FakeEngine, result
+from tests.support.fake_engine import FakeEngine, body_of, result
 from tests.support.raw_http import RawConnection
 from tests.support.web_service import MOUNTED_AT, eventually, mounted, web_service
 
@@ -18,7 +18,7 @@ LIMIT = 1 << 16
 
 def echoing() -> FakeEngine:
     def echo(job: Job) -> Outcome:
-        return result(bytes(job.body))
+        return result(body_of(job))
 
     return FakeEngine(answer=echo)
 

@@ -13,7 +13,7 @@ from offload.dispatch.dispatcher import JobRequest
 from offload.web import direct
 from offload.web.direct import DirectConnection, DirectJobs
 from offload.web.jobs import JobHandlers
-from tests.support.fake_engine import FakeEngine, result
+from tests.support.fake_engine import FakeEngine, body_of, result
 from tests.support.raw_http import Answer
 from tests.support.web_service import catalogue, eventually, web_service
 
@@ -53,7 +53,7 @@ REQUESTS = {
 def answer_of(job: Job) -> Outcome:
     if job.limits.name == "solve":
         return Outcome(reason=Reason.TASK_ERROR, body=b'{"detail":"It raised","exception":"ValueError"}')
-    return result(bytes(job.body))
+    return result(body_of(job))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason
 from offload.worker.frames import JobHead, unpack_meta
-from tests.support.fake_engine import FakeEngine, result
+from tests.support.fake_engine import FakeEngine, body_of, result
 from tests.support.web_service import BOUND_S, catalogue, eventually, web_service
 
 
@@ -226,7 +226,7 @@ async def test_jobs_are_served_in_the_order_of_their_urgency() -> None:
             assert (await connection.answer()).status == 200
             if connection is not two:
                 running = await service.engine.next_started()
-                bodies.append(bytes(running.body))
+                bodies.append(body_of(running))
         assert bodies == [b"3", b"2"]
 
 
@@ -241,7 +241,7 @@ async def test_jobs_of_one_connection_follow_each_other() -> None:
     """Pipelined requests are answered in their order."""
 
     def echo(job: Job) -> Outcome:
-        return result(bytes(job.body))
+        return result(body_of(job))
 
     async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as connection:
         for digit in b"123":

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 
 from offload import current_lane, on_worker_start, task
 
@@ -70,3 +71,54 @@ def digits(number: int) -> int:
 @task
 def leave_a_thread() -> None:
     threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+
+
+KEPT: list[memoryview] = []
+
+
+@task
+def echo_bytes(data: bytes) -> bytes:
+    return data
+
+
+@task
+def echo_view(data: memoryview) -> memoryview:
+    return data[1:]
+
+
+@task
+def keep_view(data: memoryview) -> None:
+    KEPT.append(data[1:])
+
+
+@task
+def forget_kept() -> bytes:
+    """The end of what `keep_view` has kept."""
+    return bytes(KEPT.pop()[-3:])
+
+
+@task
+def raise_with_view(data: memoryview) -> None:
+    raise ValueError(len(data))
+
+
+@task
+def many(count: int) -> bytes:
+    return bytes(count)
+
+
+@task
+def wait_with(data: memoryview, path: str) -> str:
+    return wait_at(path)
+
+
+@task
+def shared_memory() -> list[str]:
+    """What this process has of memory that was passed to it: descriptors and mappings."""
+    held = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the descriptor of this very listing
+            held.append(os.readlink(f"/proc/self/fd/{name}"))
+    with open("/proc/self/maps") as maps:
+        held += maps.read().splitlines()
+    return [line for line in held if "memfd:offload" in line]

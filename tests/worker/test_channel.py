@@ -10,6 +10,7 @@ import pytest
 
 from offload.worker.channel import Channel
 from offload.worker.frames import HEADER_BYTES, Kind, pack_answer, pack_job, pack_retire, unpack
+from offload.worker.large import LargeBody
 
 BOUND_S = 30.0
 
@@ -33,6 +34,7 @@ def job(number: int, meta: bytes, body: bytes) -> bytes:
 def read(channel: Channel) -> tuple[int, bytes, bytes]:
     frame = channel.read()
     assert frame is not None
+    assert not isinstance(frame.body, LargeBody)
     return frame.header.number, bytes(frame.meta), bytes(frame.body)
 
 

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,6 +16,7 @@ import orjson
 import pytest
 
 from offload.core.job import JobId, Reason
+from offload.engines.supervised.proctree import rss_bytes
 from offload.metrics.layout import MetricsMemory, WorkerRow
 from offload.tasks.loading import load, parse_target
 from offload.worker.entry import run_describe, run_worker
@@ -25,17 +26,24 @@ from offload.worker.frames import (
     PENDING_OUTPUT,
     STATUSES,
     Header,
+    JobHead,
     Kind,
     check_from_worker,
     pack_head,
     pack_job,
+    pack_large_job,
     pack_meta,
+    pack_place,
     pack_retire,
     pack_skip,
     unpack,
+    unpack_place,
 )
 from offload.worker.main import EXIT_CHANNEL_LOST, EXIT_START_FAILED
+from offload.worker.passing import make_pair, receive_descriptor, send_descriptor
+from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes
 from offload.worker.spec import DescribeSpec, LoadSpec, WorkerSpec
+from tests.support.shared_memory import made
 
 BOUND_S = 60.0
 TARGET = parse_target(str(Path(__file__).with_name("served_tasks.py")))
@@ -51,12 +59,15 @@ class Worker:
         process: BaseProcess,
         channel: socket.socket,
         output: connection.Connection,
+        *,
         tokens: connection.Connection,
+        descriptors: socket.socket,
         row: WorkerRow,
     ) -> None:
         self.process = process
         self.channel = channel
         self.output = output
+        self.descriptors = descriptors
         self.row = row
         self._tokens = tokens
 
@@ -70,6 +81,14 @@ class Worker:
         )
         os.eventfd_write(self._tokens.fileno(), 1)
         self.channel.sendall(header + meta + body)
+
+    def send_large(self, task: str, number: int, body: SharedBytes, *, is_last: bool = True, query: str = "") -> None:
+        meta = pack_meta(JobId("0" * 32), pack_head(JobHead(query, "", "", "", "")))
+        index = TASKS.index(task)
+        header = pack_large_job(number=number, task_index=index, attempt=1, meta_bytes=len(meta))
+        assert send_descriptor(self.descriptors, number, body.fileno())
+        os.eventfd_write(self._tokens.fileno(), 1)
+        self.channel.sendall(header + meta + pack_place(len(body), is_last=is_last))
 
     def takes_back(self, number: int) -> bool:
         """Takes the newest job back, as the service does; False if it has begun."""
@@ -94,6 +113,14 @@ class Worker:
         assert STATUSES[header.flag & ~PENDING_OUTPUT] is Reason.SUCCEEDED, body
         return orjson.loads(body)
 
+    def large_answer(self, number: int) -> bytes:
+        """A result that came in memory of its own."""
+        header, place = self.frame()
+        assert (header.kind, header.number, header.flag) == (Kind.LARGE_DONE, number, 0)
+        size_bytes = unpack_place(place).size_bytes
+        with closing(SharedBytes.received(receive_descriptor(self.descriptors, number), size_bytes)) as result:
+            return result.read(0, size_bytes)
+
     def becomes_ready(self) -> None:
         assert self.frame()[0].kind == Kind.READY
 
@@ -115,6 +142,9 @@ def worker() -> Iterator[Worker]:
     ours, theirs = socket.socketpair()
     reader, writer = connection.Pipe(duplex=False)
     tokens = connection.Connection(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE))
+    pair = make_pair()
+    assert pair is not None
+    descriptors, their_descriptors = pair
     metrics = MetricsMemory(tasks=len(TASKS), lanes=LANE + 1)
     spec = WorkerSpec(
         load=LoadSpec(targets=(TARGET,), library_threads=1),
@@ -123,15 +153,16 @@ def worker() -> Iterator[Worker]:
         channel=theirs,
         output=writer,
         tokens=tokens,
+        descriptors=their_descriptors,
         metrics=metrics,
         is_debug=False,
     )
     process = multiprocessing.get_context("spawn").Process(target=run_worker, args=(spec,))
-    with ours, reader, tokens:
-        with theirs, writer:
+    with ours, reader, tokens, descriptors:
+        with theirs, writer, their_descriptors:
             process.start()
         ours.settimeout(BOUND_S)
-        one = Worker(process, ours, reader, tokens, metrics.worker_row(LANE))
+        one = Worker(process, ours, reader, tokens=tokens, descriptors=descriptors, row=metrics.worker_row(LANE))
         try:
             yield one
         finally:
@@ -247,6 +278,129 @@ def test_threads_that_a_task_left_do_not_keep_a_worker() -> None:
         one.answer()
         one.channel.sendall(pack_retire())
         assert one.exit_code() == 0
+
+
+@contextmanager
+def large(size_bytes: int = LARGE_BYTES + 1) -> Iterator[tuple[SharedBytes, bytes]]:
+    data = os.urandom(size_bytes)
+    with closing(made(data)) as body:
+        yield body, data
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_large_body_comes_as_a_descriptor_and_a_large_result_leaves_as_one(is_last: bool) -> None:
+    """In the last attempt nobody else needs the body: a worker that has copied it gives the memory back."""
+    with worker() as one, large() as (body, data):
+        one.becomes_ready()
+        one.send_large("echo_bytes", 1, body, is_last=is_last)
+        assert one.large_answer(1) == data
+        assert body.is_whole is not is_last
+        one.send("shared_memory", 2)
+        assert one.answer(2) == []
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_view_of_a_large_body_is_gone_when_its_job_is_over(is_last: bool) -> None:
+    with worker() as one, large() as (body, data):
+        one.becomes_ready()
+        one.send_large("echo_view", 1, body, is_last=is_last)
+        one.send("shared_memory", 2)
+        header, result = one.frame()  # the byte that is missing makes it a small one
+        assert (header.kind, result) == (Kind.DONE, data[1:])
+        assert one.answer(2) == []
+        assert body.is_whole is not is_last
+
+
+def test_a_view_that_a_task_keeps_stays_as_it_is() -> None:
+    with worker() as one, large() as (body, data):
+        one.becomes_ready()
+        one.send_large("keep_view", 1, body)
+        assert one.answer(1) is None
+        one.send("shared_memory", 2)
+        assert one.answer(2)
+        one.send("forget_kept", 3)
+        assert one.frame()[1] == data[-3:]
+        one.send("shared_memory", 4)
+        assert one.answer(4) == []
+
+
+def test_a_task_that_raises_keeps_nothing_of_a_large_body() -> None:
+    with worker() as one, large() as (body, _):
+        one.becomes_ready()
+        one.send_large("raise_with_view", 1, body)
+        header, problem = one.frame()
+        assert (header.kind, STATUSES[header.flag]) == (Kind.DONE, Reason.TASK_ERROR), problem
+        one.send("shared_memory", 2)
+        assert one.answer(2) == []
+
+
+def test_a_large_json_body_is_read_where_it_lies() -> None:
+    text = "x" * LARGE_BYTES
+    with worker() as one, closing(made(orjson.dumps({"text": text}))) as body:
+        one.becomes_ready()
+        one.send_large("echo", 1, body)
+        assert orjson.loads(one.large_answer(1)) == text
+
+
+def test_large_jobs_that_are_taken_back_leave_the_others_their_bodies(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with worker() as one, large() as (first, data), large() as (second, _), large() as (third, other):
+        one.becomes_ready()
+        one.send("wait_at", 1, path=str(gate))
+        with open(gate, "w"):
+            one.send_large("echo_bytes", 2, first)
+            one.send_large("echo_bytes", 3, second)
+            assert one.takes_back(3)
+        assert one.answer(1) == "passed"
+        assert one.large_answer(2) == data
+        assert one.frame()[0].kind == Kind.SKIPPED
+        one.send_large("echo_bytes", 4, third)
+        assert one.large_answer(4) == other
+        one.send("shared_memory", 5)
+        assert one.answer(5) == []
+        assert second.is_whole
+
+
+def test_results_up_to_the_limit_go_through_the_stream() -> None:
+    with worker() as one:
+        one.becomes_ready()
+        one.send("many", 1, count=LARGE_BYTES)
+        assert one.frame()[1] == bytes(LARGE_BYTES)
+        one.send("many", 2, count=LARGE_BYTES + 1)
+        assert one.large_answer(2) == bytes(LARGE_BYTES + 1)
+
+
+def test_a_large_result_that_cannot_be_passed_goes_through_the_stream() -> None:
+    with worker() as one:
+        one.becomes_ready()
+        one.descriptors.close()
+        one.send("many", 1, count=LARGE_BYTES + 1)
+        header, body = one.frame()
+        assert (header.kind, body) == (Kind.DONE, bytes(LARGE_BYTES + 1))
+
+
+def test_a_large_job_without_its_body_ends_the_worker() -> None:
+    with worker() as one:
+        one.becomes_ready()
+        one.channel.sendall(pack_large_job(number=1, task_index=0, attempt=1, meta_bytes=2) + b"[]" + pack_place(9))
+        assert one.exit_code() == EXIT_CHANNEL_LOST
+
+
+def test_freed_memory_goes_back_to_the_system_after_a_large_job() -> None:
+    size = 24 << 20  # less than what the C library gives back by itself, each time
+    with worker() as one:
+        one.becomes_ready()
+        assert one.process.pid is not None
+        one.send("many", 1, count=1)
+        one.frame()
+        before = rss_bytes(one.process.pid)
+        for number in range(2, 6):
+            one.send("many", number, count=size)
+            assert len(one.large_answer(number)) == size
+        one.send("lanes", 6)
+        one.answer(6)
+        assert rss_bytes(one.process.pid) - before < size / 4
 
 
 @pytest.mark.parametrize(("fault", "told"), [("raise", "ValueError: no model"), ("exit", "SystemExit: gone")])

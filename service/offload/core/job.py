@@ -12,7 +12,7 @@ everybody else reads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -138,8 +138,9 @@ class Outcome:
     """The one answer to a job.
 
     `body` is the result itself, with its `media_type`, or, where the worker found the fault, the fields of the
-    problem as one encoded JSON object.  `facts` are the fields of a problem that the parent found.  `run_s` is the run
-    time that the worker measured, seconds, None where it did not live to tell.  `has_printed`: it wrote to its output.
+    problem as one encoded JSON object; a large result lies elsewhere, and whoever settles the job with it lets go of
+    it.  `facts` are the fields of a problem that the parent found.  `run_s` is the run time that the worker measured,
+    seconds, None where it did not live to tell.  `has_printed`: it wrote to its output.
     """
 
     __slots__ = ("body", "facts", "has_printed", "media_type", "reason", "run_s")
@@ -148,7 +149,7 @@ class Outcome:
         self,
         *,
         reason: Reason,
-        body: bytes | bytearray | memoryview = b"",
+        body: Sized = b"",
         media_type: str = "",
         facts: Mapping[str, object] = NO_FACTS,
         run_s: float | None = None,
@@ -174,9 +175,9 @@ class Job:
 
     Times are instants on one monotonic clock, seconds.  `deadline` is the end of the caller's budget, None without
     one.  `number` counts jobs of this service and names the job between processes.  `body` and `meta` are bytes for
-    the worker; nobody on the way looks into them.  `labels` are fields for every log line of the job.  `client` stands
-    for the caller, among whom slots are shared.  `fingerprint` stands for the task and the arguments, where it is
-    needed.  `crashes` are the attempts that killed their worker: instants of begin and death.
+    the worker, a large body where those lie; nobody on the way looks into them.  `labels` are fields for every log line
+    of the job.  `client` stands for the caller, among whom slots are shared.  `fingerprint` stands for the task and the
+    arguments, where it is needed.  `crashes` are the attempts that killed their worker: instants of begin and death.
 
     `wait_s` and `run_s` are known at the end, seconds: the queue wait up to the start, or up to the end of a job that
     never started; and the run time, the worker's own measure, else from hand-over to end, None if it never started.
@@ -214,7 +215,7 @@ class Job:
         number: int,
         limits: TaskLimits,
         submitted_at: float,
-        body: bytes | bytearray | memoryview = b"",
+        body: Sized = b"",
         meta: bytes = b"",
         deadline: float | None = None,
         urgency: int = DEFAULT_URGENCY,

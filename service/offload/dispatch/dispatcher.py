@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -29,7 +29,6 @@ from offload.worker.frames import NO_HEAD, pack_head, pack_meta
 
 logger: Final = logging.getLogger("offload.jobs")
 
-Body = bytes | bytearray | memoryview
 OnEnd = Callable[[Job], object]
 
 # A timer that is so late came to a busy loop; after as long, the loop has heard what was there.
@@ -112,7 +111,7 @@ class Dispatcher:
         finally:
             self._scheduler.traffic.result_has_left(size_bytes)
 
-    def new_job(self, request: JobRequest, body: Body = b"") -> Job:
+    def new_job(self, request: JobRequest, body: Sized = b"") -> Job:
         """Gives a request its name and number; nothing runs yet."""
         now = self._clock()
         job_id = self._ids.next()
@@ -163,7 +162,9 @@ class Dispatcher:
 
     async def identify(self, job: Job) -> None:
         """Remembers what killed its worker; to be awaited before the caller is told, who might send it again."""
-        self._scheduler.identify(job, job.fingerprint or await fingerprint_of(job))
+        fingerprint = job.fingerprint or await fingerprint_of(job)
+        if fingerprint is not None:
+            self._scheduler.identify(job, fingerprint)
 
     def refuse(self, request: JobRequest, refusal: Refusal) -> Job:
         """The job of a caller who is refused before its body was read: settled, and counted as any other."""

@@ -7,26 +7,42 @@ fingerprinted; the dispatcher asks.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sized
 from hashlib import blake2b
-from typing import Final
+from typing import Final, cast
 
 import orjson
 
 from offload.core.job import Job
 from offload.worker.frames import unpack_meta
+from offload.worker.shared_bytes import SharedBytes
 
 # A quarter of a millisecond at a gigabyte a second.
 _STEP_BYTES: Final = 256 * 1024
 _DIGEST_BYTES: Final = 16
 
 
-async def fingerprint_of(job: Job) -> str:
-    """The same for two jobs exactly if they are of one task, with one query string and one body."""
+async def fingerprint_of(job: Job) -> str | None:
+    """The same for two jobs exactly if they are of one task, with one query string and one body.
+
+    None if a worker has used up the body.  It does so in the last attempt, and the jobs of a task that has crashed are
+    fingerprinted before: so only the first crash with a large body goes unrecognised.
+    """
+    if isinstance(job.body, SharedBytes) and not job.body.is_whole:
+        return None
     _, head = unpack_meta(job.meta)
     digest = blake2b(orjson.dumps([job.limits.name, head.query]), digest_size=_DIGEST_BYTES)
-    body = memoryview(job.body)
-    for start in range(0, len(body), _STEP_BYTES):
-        if start:
+    for number, piece in enumerate(_pieces(job.body)):
+        if number:
             await asyncio.sleep(0)
-        digest.update(body[start : start + _STEP_BYTES])
+        digest.update(piece)
     return digest.hexdigest()
+
+
+def _pieces(body: Sized) -> Iterator[bytes | memoryview]:
+    if isinstance(body, SharedBytes):
+        yield from body.pieces(_STEP_BYTES)
+        return
+    whole = memoryview(cast(bytes, body))
+    for start in range(0, len(whole), _STEP_BYTES):
+        yield whole[start : start + _STEP_BYTES]

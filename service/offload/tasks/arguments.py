@@ -25,6 +25,8 @@ _MAX_DETAIL_LENGTH: Final = 300
 _MAX_KNOWN_NAMES: Final = 20
 _MAX_QUERY_FIELDS: Final = 1_000
 
+# Of a large body so much at a time is looked at in a copy.
+_STEP_BYTES: Final = 1 << 20
 # The shortest number of digits that may not fit into 64 bits; orjson makes floating point of such whole numbers.
 _MANY_DIGITS: Final = 19
 _ALL_DIGITS_ZERO: Final = bytes.maketrans(b"0123456789", b"0" * 10)
@@ -134,7 +136,7 @@ class NameCheck:
 
 
 def _parse(body: Body) -> Any:
-    if len(body) < _MANY_DIGITS or bytes(body).translate(_ALL_DIGITS_ZERO).find(b"0" * _MANY_DIGITS) < 0:
+    if len(body) < _MANY_DIGITS or not _has_many_digits(body):
         return orjson.loads(body)
     data = bytes(body)
     if not _LONG_NUMBER.search(data):
@@ -143,6 +145,15 @@ def _parse(body: Body) -> Any:
     # So orjson judges the text, with a point put into the long numbers, which keeps every byte where it was.
     orjson.loads(_LONG_NUMBER.sub(_with_point, data))
     return json.loads(data)
+
+
+def _has_many_digits(body: Body) -> bool:
+    if len(body) <= _STEP_BYTES:
+        return bytes(body).translate(_ALL_DIGITS_ZERO).find(b"0" * _MANY_DIGITS) >= 0
+    overlap = _MANY_DIGITS - 1
+    return any(
+        _has_many_digits(body[start : start + _STEP_BYTES]) for start in range(0, len(body), _STEP_BYTES - overlap)
+    )
 
 
 def _with_point(match: re.Match[bytes]) -> bytes:

@@ -67,12 +67,12 @@ def to_array(value: object, wanted: np.dtype[Any] | None) -> np.ndarray[Any, Any
 def read_npy(data: bytes | bytearray | memoryview) -> np.ndarray[Any, Any]:
     """The array in an .npy file.  Raises ValueError, with a sentence, if it is none, or would need pickle."""
     numpy = sys.modules["numpy"]
-    file = io.BytesIO(data)
+    file = _File(data)
     try:
         array: np.ndarray[Any, Any] = numpy.lib.format.read_array(file, allow_pickle=False)
     except Exception as error:  # NumPy's parser raises whatever comes up in broken files, MemoryError included
         raise ValueError(f"The body should be an .npy file without Python objects: {error}") from error
-    if file.read(1):
+    if file.rest_bytes:
         raise ValueError("The body should be an .npy file; this one goes on after the array that its head announces")
     return array
 
@@ -83,6 +83,21 @@ def write_npy(array: np.ndarray[Any, Any]) -> bytes:
     file = io.BytesIO()
     numpy.lib.format.write_array(file, array, allow_pickle=False)
     return file.getvalue()
+
+
+class _File:
+    """What NumPy wants of a file, without the copy that `io.BytesIO` makes of a view."""
+
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self._rest = memoryview(data)
+
+    @property
+    def rest_bytes(self) -> int:
+        return len(self._rest)
+
+    def read(self, count: int) -> bytes:
+        piece, self._rest = self._rest[:count], self._rest[count:]
+        return bytes(piece)
 
 
 def _converted(array: np.ndarray[Any, Any], wanted: np.dtype[Any]) -> np.ndarray[Any, Any]:

@@ -39,6 +39,8 @@ class CompiledTask:
     `result = call(arguments)`, `encode(result, accept)`.  `decode`, `validate` and `encode` raise Fault and nothing
     else; `call` raises whatever the user's function does.
 
+    `copies_body`: the function gets the body as an object of its own, so `decode` is best handed one.
+
     Making one raises TaskDefinitionError if the function cannot be a task.
     """
 
@@ -50,6 +52,7 @@ class CompiledTask:
         self.body_parameter = parameters.body_parameter
         self._function = definition.function
         self._body = next((one for one in parameters.named if one.name == parameters.body_parameter), None)
+        self.copies_body = self.body_kind is BodyKind.BYTES and memoryview not in _kinds(self._body)
         self._positional = [parameter for parameter in parameters.named if parameter.is_positional_only]
         self._several = frozenset(parameter.name for parameter in parameters.named if takes_several(parameter.hint))
         self._check = self._make_check()
@@ -121,13 +124,17 @@ class CompiledTask:
 
 def _raw(parameter: Parameter, body: Body) -> object:
     """The body as its parameter wants it; an empty one leaves a default, or None, where the function has that."""
-    kinds = list(alternatives(parameter.hint))
+    kinds = _kinds(parameter)
     if not len(body):
         if not parameter.is_required:
             return _ABSENT
         if type(None) in kinds:
             return None
     return memoryview(body).toreadonly() if memoryview in kinds else bytes(body)
+
+
+def _kinds(parameter: Parameter | None) -> list[Any]:
+    return [] if parameter is None else list(alternatives(parameter.hint))
 
 
 def _is_npy(content_type: str) -> bool:

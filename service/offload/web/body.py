@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from typing import Final
 
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http import HttpVersion11
 
+from offload.web.large import Collector
 from offload.web.problems import CallerGone, Problem
+from offload.worker.shared_bytes import SharedBytes
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -36,15 +40,15 @@ def body_at_hand(request: web.Request, limit_bytes: int) -> bytes | None:
 
 async def read_body(
     request: web.Request, *, limit_bytes: int, timeout_s: float, on_bytes: Callable[[int], None]
-) -> bytes:
-    """The whole body.  `on_bytes` is told how many more have come, and may raise to end it.
+) -> bytes | SharedBytes:
+    """The whole body, the caller's to let go of.  `on_bytes` is told how many more have come, and may raise to end it.
 
     Raises Problem for a body that is too large, too slow or no HTTP, CallerGone for one that was cut off.
     """
     await _ask_for_body(request)
     try:
         async with asyncio.timeout(timeout_s):
-            return await _collect(request.content, limit_bytes, on_bytes)
+            return await _collect(request, limit_bytes, on_bytes)
     except TimeoutError:
         raise Problem(
             "body-timeout",
@@ -84,11 +88,19 @@ async def _ask_for_body(request: web.Request) -> None:
         writer.output_size = 0  # the response has not begun by this: an error may still be answered
 
 
-async def _collect(content: StreamReader, limit_bytes: int, on_bytes: Callable[[int], None]) -> bytes:
-    chunks = []
-    while chunk := await content.readany():
-        # What has been received, read or not: a chunked body is refused as soon as it is too large.
-        check_size(content.total_bytes, limit_bytes)
-        on_bytes(len(chunk))
-        chunks.append(chunk)
-    return b"".join(chunks)
+async def _collect(request: web.Request, limit_bytes: int, on_bytes: Callable[[int], None]) -> bytes | SharedBytes:
+    content = request.content
+    # As it was received, unless that is in the caller's own pieces, which may be tiny: joining would be one more copy.
+    read = content.readany if request.content_length is None else partial(_read_as_received, content)
+    with closing(Collector()) as collector:
+        while chunk := await read():
+            # What has been received, read or not: a chunked body is refused as soon as it is too large.
+            check_size(content.total_bytes, limit_bytes)
+            on_bytes(len(chunk))
+            collector.add(chunk)
+        return collector.finish()
+
+
+async def _read_as_received(content: StreamReader) -> bytes:
+    chunk, _ = await content.readchunk()
+    return chunk

@@ -11,22 +11,26 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http import HttpVersion11, RawRequestMessage
 
 from offload.core.job import Job, Reason
 from offload.dispatch.dispatcher import JobRequest
+from offload.engines.letting_go import let_go
 from offload.web.access_log import AccessLog, Entry, JobFacts
 from offload.web.connection import Connection
 from offload.web.exchange import internal_problem
 from offload.web.judge import judge
+from offload.web.large import send_content
 from offload.web.outcomes import outcome_reply
 from offload.web.parts import WebParts
 from offload.web.problems import CLIENT_CLOSED, Problem
 from offload.web.reply import Reply
 from offload.web.response_head import HeadWriter
+from offload.worker.shared_bytes import SharedBytes
 
 logger: Final = logging.getLogger("offload.web")
 
@@ -85,7 +89,7 @@ class DirectJobs:
             self._remember(key, request)
         return None if self.dispatcher.is_suspect(request.limits) else request
 
-    def bug(self, job: Job, error: Exception) -> Reply:
+    def bug(self, job: Job, error: BaseException) -> Reply:
         """What a caller is told whose answer could not be made, which is our fault."""
         logger.error("a job could not be answered", exc_info=error, extra={"fields": {"job_id": job.id}})
         return internal_problem(error, is_debug=self._parts.is_debug).reply()
@@ -197,6 +201,7 @@ class DirectConnection(Connection):
             reply = self._direct.bug(job, error)
         if job.crashes or len(reply.body) > _LARGE_BYTES:
             self._finishing = self._loop.create_task(self._finish(job, reply))
+            self._finishing.add_done_callback(partial(self._has_finished, job, reply))
         else:
             is_last = self._is_last()
             self._send(job, reply, is_last=is_last)
@@ -204,16 +209,29 @@ class DirectConnection(Connection):
 
     async def _finish(self, job: Job, reply: Reply) -> None:
         """What takes longer than a moment: to look at what has killed a worker, and to send what is large."""
-        dispatcher, is_last = self._direct.dispatcher, self._is_last()
-        try:
-            if job.crashes:
-                await dispatcher.identify(job)
-            with dispatcher.leaving(len(reply.body)), suppress(ConnectionError):
-                self._send(job, reply, is_last=is_last)
-                await self._drain_helper()
-        finally:
-            self._finishing = None
-            self._end(job, reply, is_last=is_last)
+        dispatcher = self._direct.dispatcher
+        if job.crashes:
+            await dispatcher.identify(job)
+        with dispatcher.leaving(len(reply.body)), suppress(ConnectionError):
+            self._send(job, reply, is_last=self._is_last())
+            if isinstance(reply.body, SharedBytes) and self.transport is not None:
+                await send_content(reply.body, self.transport, self._write)
+            await self._drain_helper()
+
+    async def _write(self, data: bytes) -> None:
+        if self.transport is None:
+            raise ConnectionResetError
+        self.transport.write(data)
+        await self._drain_helper()
+
+    def _has_finished(self, job: Job, reply: Reply, finishing: asyncio.Task[None]) -> None:
+        """Also where its caller is gone, and it was cancelled before it began."""
+        self._finishing = None
+        let_go(reply.body)
+        error = None if finishing.cancelled() else finishing.exception()
+        if error is not None:
+            self._direct.bug(job, error)
+        self._end(job, reply, is_last=self._is_last() or error is not None)
 
     def _is_last(self) -> bool:
         """Whether the connection ends with this answer."""
@@ -226,11 +244,13 @@ class DirectConnection(Connection):
             reply.status = CLIENT_CLOSED
             return
         head = self._direct.heads.head(reply, request_id=_request_id(job), is_last=is_last)
-        if len(reply.body) > _LARGE_BYTES:
-            transport.write(head)
-            transport.write(reply.body)
-        else:
-            transport.write(head + reply.body)
+        body = reply.body
+        if isinstance(body, bytes) and len(body) <= _LARGE_BYTES:
+            transport.write(head + body)
+            return
+        transport.write(head)
+        if not isinstance(body, SharedBytes):  # that one follows, see `_finish`
+            transport.write(cast(bytes, body))
 
     def _end(self, job: Job, reply: Reply, *, is_last: bool) -> None:
         """The answer is on its way, or nobody is there to get it."""

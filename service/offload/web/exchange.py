@@ -20,6 +20,7 @@ from aiohttp import hdrs, web
 from offload.core.job import Job
 from offload.web.access_log import AccessLog, Entry, JobFacts
 from offload.web.headers import REQUEST_ID, SERVER, request_id
+from offload.web.large import LargeResponse
 from offload.web.parts import PartsOf
 from offload.web.problems import CLIENT_CLOSED, CallerGone, Problem
 
@@ -80,9 +81,13 @@ class Exchanges:
     async def _send(self, request: web.Request, response: web.Response, size_bytes: int) -> None:
         """Sends what is large here and now: it counts as long as it waits for its caller, and then is let go, which
         aiohttp does only when the connection's next request comes."""
-        with self._parts.now.dispatcher.leaving(size_bytes), suppress(ConnectionError):
-            await response.prepare(request)
-            await response.write_eof()
+        try:
+            with self._parts.now.dispatcher.leaving(size_bytes), suppress(ConnectionError):
+                await response.prepare(request)
+                await response.write_eof()
+        finally:
+            if isinstance(response, LargeResponse):
+                response.release()
         response.body = None
 
     def _finish(self, exchange: Exchange, response: web.Response) -> None:

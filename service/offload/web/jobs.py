@@ -16,6 +16,7 @@ from aiohttp import web
 
 from offload.core.job import Job, JobId
 from offload.dispatch.arrival import NoRoom
+from offload.engines.letting_go import let_go
 from offload.web.body import body_at_hand, read_body
 from offload.web.disconnects import DisconnectWatch
 from offload.web.exchange import Exchange
@@ -24,6 +25,7 @@ from offload.web.links import JOB, Links
 from offload.web.outcomes import outcome_problem, outcome_reply
 from offload.web.parts import PartsOf
 from offload.web.problems import Problem, printable
+from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes
 
 _MS_PER_S: Final = 1e3
 _JSON: Final = "application/json"
@@ -52,7 +54,7 @@ class JobHandlers:
             address=request.remote,
             announced_bytes=announced_bytes,
         )
-        body = body_at_hand(request, parts.max_body_bytes)
+        body: bytes | SharedBytes | None = body_at_hand(request, parts.max_body_bytes)
         if body is None:
             refusal = dispatcher.refusal(job_request, size_bytes=announced_bytes)
             if refusal is not None:
@@ -67,11 +69,17 @@ class JobHandlers:
         self._watch.watch(job, request)
         try:
             await dispatcher.run(job)
+        except BaseException:
+            if job.outcome is not None:  # nobody will be sent it
+                let_go(job.outcome.body)
+            raise
         finally:
             self._watch.forget(job)
+            if len(body) > LARGE_BYTES:
+                let_go(body)
         return outcome_reply(job).response()
 
-    async def _read_body(self, request: web.Request) -> bytes:
+    async def _read_body(self, request: web.Request) -> bytes | SharedBytes:
         parts = self._parts.now
         with parts.dispatcher.arrival() as arrival:
             return await read_body(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 import orjson
 
@@ -71,9 +71,9 @@ def _timing(job: Job) -> str:
 
 
 def _problem_body(job: Job, outcome: Outcome) -> bytes:
-    if outcome.body:
+    if len(outcome.body):
         head = {**members(_slug(outcome.reason)), "job": job.id, "task": job.limits.name}
-        return spliced(head, outcome.body)
+        return spliced(head, cast(bytes, outcome.body))  # only results lie elsewhere
     return orjson.dumps(_described(job, outcome), default=str)
 
 

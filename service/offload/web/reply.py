@@ -6,10 +6,13 @@ Lives here: the answer as values.  `outcomes` and `problems` make them; `jobs` g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Final
 
 from aiohttp import hdrs, web
+
+from offload.web.large import LargeResponse
+from offload.worker.shared_bytes import SharedBytes
 
 _NOTHING: Final[Mapping[str, str]] = {}
 
@@ -24,7 +27,7 @@ class Reply:
         self,
         status: int,
         content_type: str,
-        body: bytes | bytearray | memoryview,
+        body: Sized,
         headers: Mapping[str, str] = _NOTHING,
     ) -> None:
         self.status = status
@@ -33,6 +36,8 @@ class Reply:
         self.headers = headers
 
     def response(self) -> web.Response:
-        body = bytes(self.body) if isinstance(self.body, memoryview) else self.body
         headers = {hdrs.CONTENT_TYPE: self.content_type, **self.headers}
+        if isinstance(self.body, SharedBytes):
+            return LargeResponse(self.body, headers)
+        body = bytes(self.body) if isinstance(self.body, memoryview) else self.body
         return web.Response(status=self.status, body=body, headers=headers)

@@ -10,6 +10,7 @@ import socket
 from typing import Final, NamedTuple
 
 from offload.worker.frames import HEADER_BYTES, Header, unpack
+from offload.worker.large import LargeBody
 
 _READ_BYTES: Final = 64 * 1024
 
@@ -17,14 +18,15 @@ _READ_BYTES: Final = 64 * 1024
 class JobFrame(NamedTuple):
     header: Header
     meta: bytes | memoryview
-    body: memoryview
+    body: memoryview | LargeBody
 
 
 class Channel:
-    """Frames over a connected stream socket."""
+    """Frames over a connected stream socket.  `descriptors` is for large bodies (`passing`), None where it has none."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, descriptors: socket.socket | None = None) -> None:
         sock.setblocking(True)
+        self.descriptors = descriptors
         self._sock = sock
         self._buffer = bytearray(_READ_BYTES)
         self._view = memoryview(self._buffer)

@@ -17,6 +17,7 @@ from offload.tasks.loading import LoadedTask, Registry
 from offload.tasks.results import Encoded
 from offload.worker.channel import JobFrame
 from offload.worker.frames import JobHead, unpack_meta
+from offload.worker.large import LargeBody
 
 # Of a longer one the end is kept: what was raised, and the frames next to it.
 _MAX_TRACEBACK_LENGTH: Final = 1 << 16
@@ -58,9 +59,10 @@ class Executor:
             set_current(None)
         return Answer(Reason.SUCCEEDED, encoded.media_type, encoded.body, time.monotonic_ns() - began_ns)
 
-    def _result(self, task: LoadedTask, head: JobHead, body: memoryview) -> Encoded:
+    def _result(self, task: LoadedTask, head: JobHead, body: memoryview | LargeBody) -> Encoded:
         compiled = task.compiled
-        arguments = compiled.validate(compiled.decode(body, head.query, head.content_type))
+        given = body.contents(as_copy=compiled.copies_body) if isinstance(body, LargeBody) else body
+        arguments = compiled.validate(compiled.decode(given, head.query, head.content_type))
         try:
             result = compiled.call(arguments)
         except BaseException as error:  # SystemExit and KeyboardInterrupt end the job, not the worker

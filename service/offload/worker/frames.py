@@ -14,6 +14,12 @@ A frame is a header of 32 bytes, then `meta_bytes` of meta, then `body_bytes` of
     8       8     body_bytes
     16      8     number         of the job; 0 in frames that concern none
     24      8     run_ns         DONE: run time, nanoseconds
+
+A body of more than `shared_bytes.LARGE_BYTES` is not in the stream: LARGE_JOB and LARGE_DONE stand for JOB and DONE
+then, and their body is
+
+    0       8     size_bytes     of the memory whose descriptor was sent just before (see `passing`)
+    8       1     is_last        LARGE_JOB: the last attempt; when it has begun, nobody else will read that memory
 """
 
 from __future__ import annotations
@@ -33,6 +39,7 @@ _ID_BYTES: Final = 32
 # A client sends the same head with each of its requests; only those that name their requests send others.
 _KNOWN_HEADS: Final = 64
 HEADER_BYTES: Final = _HEADER.size
+_PLACE: Final = struct.Struct("<Q?")
 
 # Marks what a worker sends, so that a task which writes into the channel is found out at the first header.
 MAGIC: Final = 0x0FF1
@@ -46,7 +53,7 @@ MAX_BODY_BYTES: Final = 1 << 31
 
 class Kind(IntEnum):
     """JOB, RETIRE (leave after the jobs before it) and SKIP (the job `number` was taken back) go to the worker, which
-    says SKIPPED when it has read the last of these."""
+    says SKIPPED when it has read the last of these.  Of JOB and DONE there are large ones, see above."""
 
     JOB = 1
     RETIRE = 2
@@ -56,9 +63,13 @@ class Kind(IntEnum):
     DONE = 5
     CATALOGUE = 6
     SKIPPED = 8
+    LARGE_JOB = 9
+    LARGE_DONE = 10
 
 
-FROM_WORKER: Final = frozenset({Kind.READY, Kind.START_FAILED, Kind.DONE, Kind.CATALOGUE, Kind.SKIPPED})
+FROM_WORKER: Final = frozenset(
+    {Kind.READY, Kind.START_FAILED, Kind.DONE, Kind.CATALOGUE, Kind.SKIPPED, Kind.LARGE_DONE}
+)
 
 # The ways in which a worker can end a job by itself.  The order is the encoding.
 STATUSES: Final = (
@@ -78,6 +89,13 @@ class Header(NamedTuple):
     body_bytes: int
     number: int
     run_ns: int
+
+
+class Place(NamedTuple):
+    """The body of a large frame."""
+
+    size_bytes: int
+    is_last: bool
 
 
 class JobHead(NamedTuple):
@@ -121,6 +139,22 @@ def pack_job(*, number: int, task_index: int, attempt: int, meta_bytes: int, bod
     return _HEADER.pack(Kind.JOB, min(attempt, 255), task_index, meta_bytes, body_bytes, number, 0)
 
 
+def pack_large_job(*, number: int, task_index: int, attempt: int, meta_bytes: int) -> bytes:
+    """The header of a LARGE_JOB frame; `pack_place` is its body."""
+    return _HEADER.pack(Kind.LARGE_JOB, min(attempt, 255), task_index, meta_bytes, _PLACE.size, number, 0)
+
+
+def pack_place(size_bytes: int, *, is_last: bool = False) -> bytes:
+    return _PLACE.pack(size_bytes, is_last)
+
+
+def unpack_place(body: bytes | bytearray | memoryview) -> Place:
+    """Raises FrameError if it is none."""
+    if len(body) != _PLACE.size:
+        raise FrameError(f"a large frame with {len(body)} bytes")
+    return Place._make(_PLACE.unpack(body))
+
+
 def pack_retire() -> bytes:
     """The whole RETIRE frame."""
     return _HEADER.pack(Kind.RETIRE, 0, 0, 0, 0, 0, 0)
@@ -149,5 +183,8 @@ def check_from_worker(header: Header) -> None:
         raise FrameError(f"kind {header.kind}, tag {header.tag:#x}")
     if header.meta_bytes > MAX_META_BYTES or header.body_bytes > MAX_BODY_BYTES:
         raise FrameError(f"a frame of {header.meta_bytes} + {header.body_bytes} bytes")
-    if header.kind == Kind.DONE and (header.flag & ~PENDING_OUTPUT) >= len(STATUSES):
-        raise FrameError(f"status {header.flag}")
+    if header.kind == Kind.DONE:
+        if (header.flag & ~PENDING_OUTPUT) >= len(STATUSES):
+            raise FrameError(f"status {header.flag}")
+    elif header.kind == Kind.LARGE_DONE and header.flag & ~PENDING_OUTPUT:
+        raise FrameError(f"a large answer with status {header.flag}")

@@ -18,7 +18,8 @@ import os
 from collections import deque
 
 from offload.worker.channel import Channel, JobFrame
-from offload.worker.frames import Kind, pack_answer
+from offload.worker.frames import Kind, pack_answer, unpack_place
+from offload.worker.large import LargeBody, receive_body
 
 
 class Inbox:
@@ -47,11 +48,27 @@ class Inbox:
         if frame is None or frame.header.kind == Kind.RETIRE:
             return False
         if frame.header.kind == Kind.SKIP:
-            self._waiting = deque(job for job in self._waiting if job.header.number != frame.header.number)
+            self._skip(frame.header.number)
             self._channel.write(pack_answer(Kind.SKIPPED, number=frame.header.number))
+        elif frame.header.kind == Kind.LARGE_JOB:
+            self._waiting.append(self._with_body(frame))
         else:
             self._waiting.append(frame)
         return True
+
+    def _skip(self, number: int) -> None:
+        for job in self._waiting:
+            if job.header.number == number and isinstance(job.body, LargeBody):
+                job.body.release()
+        self._waiting = deque(job for job in self._waiting if job.header.number != number)
+
+    def _with_body(self, frame: JobFrame) -> JobFrame:
+        """Takes the descriptor out now, and not when the job begins: the next one that comes is another job's."""
+        assert self._channel.descriptors is not None
+        assert not isinstance(frame.body, LargeBody)
+        size_bytes, is_last = unpack_place(frame.body)
+        body = receive_body(self._channel.descriptors, frame.header.number, size_bytes, is_last=is_last)
+        return frame._replace(body=body)
 
     def _take_token(self) -> bool:
         if self._tokens is None:

@@ -16,17 +16,21 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from offload.errors import OffloadError
+from offload.core.job import Reason
+from offload.errors import FrameError, OffloadError
 from offload.metrics.layout import WorkerRow
 from offload.tasks.context import set_lane
 from offload.tasks.faults import exception_message, exception_name
 from offload.tasks.loading import Registry
 from offload.worker.channel import Channel, JobFrame
 from offload.worker.execution import Answer, Executor
-from offload.worker.frames import PENDING_OUTPUT, STATUSES, Kind, pack_answer
+from offload.worker.frames import PENDING_OUTPUT, STATUSES, Kind, pack_answer, pack_place
 from offload.worker.inbox import Inbox
 from offload.worker.isolation import hand_over_to_guard, isolate, limit_library_threads, seed_anew
+from offload.worker.large import LargeBody, send_result
+from offload.worker.memory import trim
 from offload.worker.preload import load_targets
+from offload.worker.shared_bytes import LARGE_BYTES
 from offload.worker.spec import WorkerSpec
 
 _FLAG_OF: Final = {reason: index for index, reason in enumerate(STATUSES)}
@@ -48,8 +52,10 @@ def serve(spec: WorkerSpec) -> None:
     output = spec.output.fileno()
     tokens = None if spec.tokens is None else spec.tokens.fileno()
     own = [spec.channel.fileno()] if tokens is None else [spec.channel.fileno(), tokens]
+    if spec.descriptors is not None:
+        own.append(spec.descriptors.fileno())
     isolate(keep=own, output=output, start_method=spec.start_method)
-    channel = Channel(spec.channel)
+    channel = Channel(spec.channel, spec.descriptors)
     try:
         executor = _get_ready(spec)
     except _StartFailed as failure:
@@ -62,7 +68,7 @@ def serve(spec: WorkerSpec) -> None:
         hand_over_to_guard()
         channel.write(pack_answer(Kind.READY))
         _serve_jobs(channel, Inbox(channel, tokens), executor, row, output)
-    except (OSError, EOFError):
+    except (OSError, EOFError, FrameError):
         # The service is gone, or a task closed our descriptors: there is nobody to answer to.
         _leave(EXIT_CHANNEL_LOST)
 
@@ -107,13 +113,20 @@ def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerR
         row.begin(frame.header.number, began_ns)
         answer = executor.run(frame)
         _end_if_copy(owner)
-        _send(channel, frame, answer, output)
+        is_large = _send(channel, frame, answer, output)
         row.end(time.monotonic_ns())
+        if is_large or isinstance(frame.body, LargeBody):
+            del answer  # first, for it may be a view of the body
+            if isinstance(frame.body, LargeBody):
+                frame.body.release()
+            del frame
+            trim()
     sys.stdout.flush()
     sys.stderr.flush()
 
 
-def _send(channel: Channel, frame: JobFrame, answer: Answer, output: int) -> None:
+def _send(channel: Channel, frame: JobFrame, answer: Answer, output: int) -> bool:
+    """Answers; True if the answer was large."""
     flag = _FLAG_OF[answer.reason]
     if _has_output(output):
         flag |= PENDING_OUTPUT
@@ -121,15 +134,15 @@ def _send(channel: Channel, frame: JobFrame, answer: Answer, output: int) -> Non
         meta = answer.traceback.encode("utf-8", "backslashreplace")
     else:
         meta = answer.media_type.encode("latin-1", "replace")
+    kind, number, body = Kind.DONE, frame.header.number, answer.body
+    is_large = len(body) > LARGE_BYTES
+    if is_large and answer.reason is Reason.SUCCEEDED and send_result(channel.descriptors, number, body):
+        kind, body = Kind.LARGE_DONE, pack_place(len(body))
     header = pack_answer(
-        Kind.DONE,
-        flag=flag,
-        meta_bytes=len(meta),
-        body_bytes=len(answer.body),
-        number=frame.header.number,
-        run_ns=answer.run_ns,
+        kind, flag=flag, meta_bytes=len(meta), body_bytes=len(body), number=number, run_ns=answer.run_ns
     )
-    channel.write(header, meta, answer.body)
+    channel.write(header, meta, body)
+    return is_large
 
 
 def _has_output(output: int) -> bool:

@@ -29,7 +29,8 @@ class LoadSpec:
 class WorkerSpec:
     """`channel` is the worker's end of the socket pair, `output` the writing end of the pipe for what is printed.
 
-    `tokens` holds the eventfd of `worker.inbox`, None where the system has none.
+    `tokens` holds the eventfd of `worker.inbox`, None where the system has none; `descriptors` is the worker's end of
+    the pair of `worker.passing`, None where nothing is passed.
 
     `is_debug` puts tracebacks of the user's code into problems.
     """
@@ -40,6 +41,7 @@ class WorkerSpec:
     channel: socket.socket
     output: Connection
     tokens: Connection | None
+    descriptors: socket.socket | None
     metrics: MetricsMemory
     is_debug: bool
 

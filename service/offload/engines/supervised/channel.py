@@ -9,12 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import socket
 from collections.abc import Iterable
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from offload.core.job import Job
 from offload.errors import FrameError
-from offload.worker.frames import HEADER_BYTES, Header, check_from_worker, pack_job, unpack
+from offload.worker.frames import (
+    HEADER_BYTES,
+    Header,
+    check_from_worker,
+    pack_job,
+    pack_large_job,
+    pack_place,
+    unpack,
+)
+from offload.worker.passing import send_descriptor
+from offload.worker.shared_bytes import SharedBytes
 
 _BUFFER_BYTES: Final = 64 * 1024
 _EMPTY: Final = memoryview(b"")
@@ -33,10 +44,14 @@ class ChannelEvents(Protocol):
 
 
 class WorkerChannel(asyncio.BufferedProtocol):
-    """One worker's stream.  Writing is not held up here: a lane has few jobs in flight, and the queue is bounded."""
+    """One worker's stream.  Writing is not held up here: a lane has few jobs in flight, and the queue is bounded.
 
-    def __init__(self, events: ChannelEvents) -> None:
+    `descriptors` is the service's end of `worker.passing`, None where large bodies go through the stream like others.
+    """
+
+    def __init__(self, events: ChannelEvents, descriptors: socket.socket | None = None) -> None:
         self._events = events
+        self._descriptors = descriptors
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
@@ -51,17 +66,29 @@ class WorkerChannel(asyncio.BufferedProtocol):
 
     def write_jobs(self, jobs: Iterable[Job]) -> None:
         """Sends a JOB frame for each, small ones in one write, the body of a large one without joining it."""
-        small: list[bytes | bytearray | memoryview] = []
+        small: list[Any] = []
         for job in jobs:
-            small += (job_header(job), job.meta)
             if job.size_bytes < _BUFFER_BYTES:
-                small.append(job.body)
-            elif self._transport is not None:
+                small += (job_header(job), job.meta, job.body)
+            else:
                 self.write(b"".join(small))
                 small.clear()
-                self._transport.write(job.body)
+                self._write_large(job)
         if small:
             self.write(b"".join(small))
+
+    def _write_large(self, job: Job) -> None:
+        body = cast(bytes | SharedBytes, job.body)
+        if self._transport is None or self._transport.is_closing():
+            return
+        if isinstance(body, SharedBytes):
+            if body.is_closed:
+                return  # its job is settled, and this worker about to be killed for it
+            if self._descriptors is not None and send_descriptor(self._descriptors, job.number, body.fileno()):
+                self._transport.write(large_job_header(job) + job.meta + place_of(job))
+                return
+        self._transport.write(job_header(job) + job.meta)
+        self._transport.write(memoryview(body.map()) if isinstance(body, SharedBytes) else body)
 
     def close(self) -> None:
         """Drops the connection at once; may be called twice."""
@@ -128,6 +155,14 @@ def job_header(job: Job) -> bytes:
         meta_bytes=len(job.meta),
         body_bytes=len(job.body),
     )
+
+
+def large_job_header(job: Job) -> bytes:
+    return pack_large_job(number=job.number, task_index=job.limits.index, attempt=job.attempt, meta_bytes=len(job.meta))
+
+
+def place_of(job: Job) -> bytes:
+    return pack_place(len(job.body), is_last=job.attempt > job.limits.retries)
 
 
 class _LargeFrame:

@@ -229,6 +229,7 @@ class SupervisedEngine:
             channel=ends.channel,
             output=ends.output,
             tokens=ends.tokens,
+            descriptors=ends.descriptors,
             metrics=self._metrics,
             is_debug=self._settings.debug,
         )

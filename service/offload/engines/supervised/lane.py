@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason
+from offload.engines.letting_go import let_go
 from offload.engines.supervised.launcher import Launcher
 from offload.engines.supervised.life import STEPS, EndCause, WorkerEnd, WorkerState
 from offload.engines.supervised.naming import name_death
@@ -27,6 +28,7 @@ from offload.engines.supervised.watch import Watched
 from offload.errors import FrameError, IllegalStep, StartError
 from offload.metrics.layout import WorkerRow
 from offload.worker.frames import PENDING_OUTPUT, STATUSES, Header, Kind
+from offload.worker.shared_bytes import SharedBytes
 from offload.worker.spec import WorkerSpec
 
 logger: Final = logging.getLogger("offload.engine")
@@ -178,6 +180,8 @@ class Lane:
             self._events.lane_ready(self)
         elif self._state is WorkerState.STARTING and header.kind == Kind.START_FAILED:
             self._error = bytes(body).decode("utf-8", "replace")
+        elif self._jobs and header.kind == Kind.LARGE_DONE and self._state is not WorkerState.KILLING:
+            self._answered_at_large(header, meta, body)
         elif header.kind == Kind.SKIPPED and self._worker is not None and self._worker.skip_was_read():
             return
         elif self._state in (WorkerState.IDLE, WorkerState.BUSY):
@@ -229,7 +233,23 @@ class Lane:
         else:
             self.kill(EndCause.CRASH, note=self._error)
 
-    def _answered(self, header: Header, meta: bytes, body: bytes | bytearray) -> None:
+    def _answered_at_large(self, header: Header, meta: bytes, announced: bytes | bytearray) -> None:
+        """As `_answered`, with the result in memory of its own."""
+        assert self._worker is not None
+        job = self._jobs[0]
+        try:
+            body = self._worker.receive_body(header.number, announced)
+        except FrameError:
+            self.kill(EndCause.CRASH, note="it wrote garbage to its channel")
+            return
+        except OSError as error:
+            self.kill(EndCause.CRASH, note=f"its result could not be received: {error.strerror}")
+            return
+        self._answered(header, meta, body)
+        if job.outcome is None or job.outcome.body is not body:
+            let_go(body)  # it came too late
+
+    def _answered(self, header: Header, meta: bytes, body: bytes | bytearray | SharedBytes) -> None:
         job = self._jobs[0]
         if job.number != header.number or self._worker is None or self.watched is None:
             self.kill(EndCause.CRASH, note="it wrote garbage to its channel")

@@ -25,8 +25,10 @@ from offload.engines.supervised.output import OutputReader
 from offload.engines.supervised.proctree import read
 from offload.errors import FrameError, StartError
 from offload.worker.entry import run_worker
-from offload.worker.frames import Header, pack_retire, pack_skip
+from offload.worker.frames import MAX_BODY_BYTES, Header, pack_retire, pack_skip, unpack_place
 from offload.worker.isolation import DUMP_SIGNAL
+from offload.worker.passing import make_pair, receive_descriptor
+from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes
 from offload.worker.spec import WorkerSpec
 
 # How long the exit code may lag behind the end: the forkserver has to be woken, to wait for it and to write.
@@ -45,6 +47,7 @@ class WorkerEnds:
     channel: socket.socket
     output: connection.Connection
     tokens: connection.Connection | None
+    descriptors: socket.socket | None
 
 
 MakeSpec = Callable[[WorkerEnds], WorkerSpec]
@@ -68,6 +71,7 @@ class WorkerProcess:
         descriptor: int | None,
         sock: socket.socket,
         tokens: connection.Connection | None,
+        descriptors: socket.socket | None,
         output: OutputReader,
         events: WorkerEvents,
     ) -> None:
@@ -75,11 +79,12 @@ class WorkerProcess:
         self.pid = process.pid
         self._start_ticks = _start_ticks(process.pid)
         self.output = output
-        self.channel = WorkerChannel(self)
+        self.channel = WorkerChannel(self, descriptors)
         self._process = process
         self._socket = sock
         self._rest: socket.socket | None = None
         self._tokens = tokens
+        self._descriptors = descriptors
         self._unsent: list[Job] = []
         self._unread_skips = 0
         self._must_retire = False
@@ -107,7 +112,12 @@ class WorkerProcess:
                 tokens = _make_tokens()
                 if tokens is not None:
                     ours.enter_context(tokens)
-                spec = make_spec(WorkerEnds(channel=channel, output=output, tokens=tokens))
+                descriptors, their_descriptors = make_pair() or (None, None)
+                if descriptors is not None and their_descriptors is not None:
+                    ours.enter_context(descriptors)
+                    theirs.enter_context(their_descriptors)
+                ends = WorkerEnds(channel=channel, output=output, tokens=tokens, descriptors=their_descriptors)
+                spec = make_spec(ends)
                 process, descriptor = await _start_process(launcher, spec)
             except OSError as error:  # no more descriptors, most likely
                 raise StartError(str(error)) from error
@@ -118,6 +128,7 @@ class WorkerProcess:
             descriptor=descriptor,
             sock=sock,
             tokens=tokens,
+            descriptors=descriptors,
             output=OutputReader(reader, lane=spec.lane, pid=process.pid),
             events=events,
         )
@@ -191,6 +202,13 @@ class WorkerProcess:
         self._unread_skips -= 1
         self._send_all()
         return True
+
+    def receive_body(self, number: int, announced: bytes | bytearray) -> SharedBytes:
+        """The result that the worker has sent beside the frame that announced it.  Raises FrameError, OSError."""
+        size_bytes = unpack_place(announced).size_bytes
+        if self._descriptors is None or not LARGE_BYTES < size_bytes <= MAX_BODY_BYTES:
+            raise FrameError(f"a large result of {size_bytes} bytes")
+        return SharedBytes.received(receive_descriptor(self._descriptors, number), size_bytes)
 
     def send_retire(self) -> None:
         """Lets it leave after the jobs that it was given."""
@@ -282,6 +300,8 @@ class WorkerProcess:
         self.output.close()
         if self._tokens is not None:
             self._tokens.close()
+        if self._descriptors is not None:
+            self._descriptors.close()
         if self._exit_code is not None:
             self._process.close()
         self._events.worker_ended(None if self._exit_code == UNKNOWN_EXIT_CODE else self._exit_code)
