@@ -128,11 +128,11 @@ class Lane:
             self._look_at_first()
         # A busy worker that we kill for what it did is still busy to the core; its end gives back what had not begun.
         if self._state is WorkerState.BUSY:
-            self._worker.send_job(job, is_idle=len(self._jobs) == 1)
+            self._worker.outbox.send_job(job, is_idle=len(self._jobs) == 1)
 
     def take_back(self, job: Job) -> bool:
         """Takes the newest job back.  False if it has begun."""
-        if self._worker is None or self._jobs[-1] is not job or not self._worker.take_back(job):
+        if self._worker is None or self._jobs[-1] is not job or not self._worker.outbox.take_back(job):
             return False
         self._jobs.pop()
         return True
@@ -159,7 +159,7 @@ class Lane:
         self._step(WorkerState.RETIRING)
         self._cause = EndCause.RETIRE
         assert self._worker is not None
-        self._worker.send_retire()
+        self._worker.outbox.send_retire()
         self._expect_to_leave()
 
     def must_answer(self) -> bool:
@@ -182,7 +182,7 @@ class Lane:
             self._error = bytes(body).decode("utf-8", "replace")
         elif self._jobs and header.kind == Kind.LARGE_DONE and self._state is not WorkerState.KILLING:
             self._answered_at_large(header, meta, body)
-        elif header.kind == Kind.SKIPPED and self._worker is not None and self._worker.skip_was_read():
+        elif header.kind == Kind.SKIPPED and self._worker is not None and self._worker.outbox.skip_was_read():
             return
         elif self._state in (WorkerState.IDLE, WorkerState.BUSY):
             self.kill(EndCause.CRASH, note="it wrote garbage to its channel")

@@ -17,15 +17,15 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Final, Protocol
 
-from offload.core.job import Job
 from offload.engines.supervised.channel import WorkerChannel
 from offload.engines.supervised.forkserver import UNKNOWN_EXIT_CODE
 from offload.engines.supervised.launcher import Launcher
+from offload.engines.supervised.outbox import Outbox
 from offload.engines.supervised.output import OutputReader
 from offload.engines.supervised.proctree import read
 from offload.errors import FrameError, StartError
 from offload.worker.entry import run_worker
-from offload.worker.frames import MAX_BODY_BYTES, Header, pack_retire, pack_skip, unpack_place
+from offload.worker.frames import MAX_BODY_BYTES, Header, unpack_place
 from offload.worker.isolation import DUMP_SIGNAL
 from offload.worker.passing import make_pair, receive_descriptor
 from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes
@@ -83,11 +83,8 @@ class WorkerProcess:
         self._process = process
         self._socket = sock
         self._rest: socket.socket | None = None
-        self._tokens = tokens
+        self.outbox = Outbox(self.channel, tokens)
         self._descriptors = descriptors
-        self._unsent: list[Job] = []
-        self._unread_skips = 0
-        self._must_retire = False
         self._events = events
         self._loop = asyncio.get_running_loop()
         self._has_ended = False
@@ -169,51 +166,12 @@ class WorkerProcess:
         except ProcessLookupError:
             return
 
-    def send_job(self, job: Job, *, is_idle: bool) -> None:
-        """Gives it one more job: at once if it is idle, else with all others of this turn of the loop.
-
-        Waking a process costs more than all else on the way; several frames in one write wake it once.
-        """
-        self._unsent.append(job)
-        if is_idle:
-            self._send_all()
-        elif len(self._unsent) == 1:
-            self._loop.call_soon(self._send_all)
-
-    def take_back(self, job: Job) -> bool:
-        """Takes the newest job back, if it has not begun; see `worker.inbox`."""
-        if self._unsent and self._unsent[-1] is job:
-            self._unsent.pop()
-            return True
-        if self._tokens is None:
-            return False
-        try:
-            os.eventfd_read(self._tokens.fileno())
-        except BlockingIOError:
-            return False
-        self.channel.write(pack_skip(job.number))
-        self._unread_skips += 1
-        return True
-
-    def skip_was_read(self) -> bool:
-        """The worker says that it knows of a job that was taken back.  False: there is none that it can mean."""
-        if not self._unread_skips:
-            return False
-        self._unread_skips -= 1
-        self._send_all()
-        return True
-
     def receive_body(self, number: int, announced: bytes | bytearray) -> SharedBytes:
         """The result that the worker has sent beside the frame that announced it.  Raises FrameError, OSError."""
         size_bytes = unpack_place(announced).size_bytes
         if self._descriptors is None or not LARGE_BYTES < size_bytes <= MAX_BODY_BYTES:
             raise FrameError(f"a large result of {size_bytes} bytes")
         return SharedBytes.received(receive_descriptor(self._descriptors, number), size_bytes)
-
-    def send_retire(self) -> None:
-        """Lets it leave after the jobs that it was given."""
-        self._must_retire = True
-        self._send_all()
 
     def dump_stacks(self) -> None:
         """Asks for the Python stacks of all its threads; they come out of its output."""
@@ -241,20 +199,6 @@ class WorkerProcess:
         with rest, suppress(OSError):
             while not is_garbage and (count := rest.recv_into(self.channel.get_buffer(-1))):
                 self.channel.buffer_updated(count)
-
-    def _send_all(self) -> None:
-        """The tokens first: the worker must find one for each frame that it reads.  Nothing before it has read of all
-        jobs that were taken back, see `worker.inbox`."""
-        if self._unread_skips or self._is_told:
-            return
-        jobs, self._unsent = self._unsent, []
-        if jobs:
-            if self._tokens is not None:
-                os.eventfd_write(self._tokens.fileno(), len(jobs))
-            self.channel.write_jobs(jobs)
-        if self._must_retire:
-            self._must_retire = False
-            self.channel.write(pack_retire())
 
     # The end
 
@@ -298,8 +242,7 @@ class WorkerProcess:
             self._wait.cancel()
         self.channel.close()
         self.output.close()
-        if self._tokens is not None:
-            self._tokens.close()
+        self.outbox.close()
         if self._descriptors is not None:
             self._descriptors.close()
         if self._exit_code is not None:
