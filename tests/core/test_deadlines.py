@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offload.core.deadlines import TICK_S, Deadlines
+from offload.core.deadlines import TICK_S, Alarm, Deadlines
 from offload.core.job import Job
 from tests.core.stage import new_job
 
 
 @given(st.floats(min_value=0.0, max_value=1e7))
 def test_a_job_is_never_due_early_and_at_most_a_tick_late(instant: float) -> None:
-    deadlines: Deadlines[Job] = Deadlines()
+    deadlines: Deadlines[Job] = Deadlines(Alarm())
     deadlines.set(new_job(), instant)
     due_at = deadlines.next_instant()
     assert due_at is not None
@@ -26,7 +26,7 @@ def test_a_job_is_never_due_early_and_at_most_a_tick_late(instant: float) -> Non
 
 @given(st.lists(st.floats(min_value=0.0, max_value=10.0), max_size=30), st.floats(min_value=0.0, max_value=10.0))
 def test_what_is_due_comes_out_earliest_first_and_once(instants: list[float], now: float) -> None:
-    deadlines: Deadlines[Job] = Deadlines()
+    deadlines: Deadlines[Job] = Deadlines(Alarm())
     jobs = {new_job(): instant for instant in instants}
     for job, instant in jobs.items():
         deadlines.set(job, instant)
@@ -40,12 +40,12 @@ def test_what_is_due_comes_out_earliest_first_and_once(instants: list[float], no
 
 
 def test_nothing_is_due_when_nothing_waits() -> None:
-    assert Deadlines().next_instant() is None
-    assert Deadlines().pop_due(1e9) == []
+    assert Deadlines(Alarm()).next_instant() is None
+    assert Deadlines(Alarm()).pop_due(1e9) == []
 
 
 def test_a_later_entry_replaces_the_earlier_one() -> None:
-    deadlines, job = Deadlines[Job](), new_job()
+    deadlines, job = Deadlines[Job](Alarm()), new_job()
     deadlines.set(job, 1.0)
     deadlines.set(job, 5.0)
     assert deadlines.pop_due(4.0) == []
@@ -53,7 +53,7 @@ def test_a_later_entry_replaces_the_earlier_one() -> None:
 
 
 def test_the_same_instant_again_changes_nothing() -> None:
-    deadlines, job = Deadlines[Job](), new_job()
+    deadlines, job = Deadlines[Job](Alarm()), new_job()
     deadlines.set(job, 1.0)
     deadlines.set(job, 1.0)
     assert len(deadlines) == 1
@@ -61,7 +61,7 @@ def test_the_same_instant_again_changes_nothing() -> None:
 
 
 def test_a_discarded_job_is_due_no_more() -> None:
-    deadlines, job, other = Deadlines[Job](), new_job(), new_job()
+    deadlines, job, other = Deadlines[Job](Alarm()), new_job(), new_job()
     deadlines.set(job, 1.0)
     deadlines.set(other, 3.0)
     deadlines.discard(job)
@@ -71,13 +71,13 @@ def test_a_discarded_job_is_due_no_more() -> None:
 
 
 def test_discarding_what_was_never_set_does_nothing() -> None:
-    deadlines: Deadlines[Job] = Deadlines()
+    deadlines: Deadlines[Job] = Deadlines(Alarm())
     deadlines.discard(new_job())
     assert len(deadlines) == 0
 
 
 def test_an_instant_that_was_emptied_is_used_again() -> None:
-    deadlines, first, second = Deadlines[Job](), new_job(), new_job()
+    deadlines, first, second = Deadlines[Job](Alarm()), new_job(), new_job()
     deadlines.set(first, 1.0)
     deadlines.discard(first)
     deadlines.set(second, 1.0)
@@ -86,7 +86,7 @@ def test_an_instant_that_was_emptied_is_used_again() -> None:
 
 
 def test_jobs_that_are_left_are_due_however_many_others_have_ended() -> None:
-    deadlines, job = Deadlines[Job](), new_job()
+    deadlines, job = Deadlines[Job](Alarm()), new_job()
     left = [new_job() for _ in range(5)]
     for number, one in enumerate(left):
         deadlines.set(one, 10.0 + number)
@@ -102,7 +102,7 @@ def test_jobs_that_ended_long_before_their_limit_leave_no_memory_behind() -> Non
 
     Something else is due before all of them, so the way to forget cannot be to wait for their time.
     """
-    deadlines, job, earliest = Deadlines[Job](), new_job(), new_job()
+    deadlines, job, earliest = Deadlines[Job](Alarm()), new_job(), new_job()
     deadlines.set(earliest, 1.0)
     tracemalloc.start()
     try:
@@ -114,3 +114,16 @@ def test_jobs_that_ended_long_before_their_limit_leave_no_memory_behind() -> Non
     finally:
         tracemalloc.stop()
     assert kept_bytes < 100_000
+
+
+@given(st.lists(st.floats(min_value=0.0, max_value=10.0), min_size=1, max_size=30), st.data())
+def test_the_alarm_is_never_later_than_what_is_due_next(instants: list[float], data: st.DataObject) -> None:
+    alarm = Alarm()
+    some, others = Deadlines[Job](alarm), Deadlines[Job](alarm)
+    jobs = [new_job() for _ in instants]
+    for job, instant in zip(jobs, instants, strict=True):
+        data.draw(st.sampled_from([some, others])).set(job, instant)
+    for job in data.draw(st.lists(st.sampled_from(jobs))):
+        some.discard(job)
+    due_at = [due for one in (some, others) if (due := one.next_instant()) is not None]
+    assert alarm.at <= min(due_at, default=alarm.at)

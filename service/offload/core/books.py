@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from offload.core.admission import Load
 from offload.core.commands import Settled
-from offload.core.deadlines import Deadlines
+from offload.core.deadlines import Alarm, Deadlines
 from offload.core.invariants import check_deadlines
 from offload.core.job import Job, JobId, JobState, Outcome, SlotId
 from offload.errors import IllegalStep
@@ -21,12 +21,12 @@ from offload.errors import IllegalStep
 class Books:
     """For the scheduler to read: `submitted` jobs ever; `running`, those in that state; `ended`, by final state."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, alarm: Alarm) -> None:
         self.submitted = 0
         self.running = 0
         self.ended: Counter[JobState] = Counter()
         self._open: dict[JobId, Job] = {}
-        self._deadlines: Deadlines[Job] = Deadlines()
+        self._deadlines: Deadlines[Job] = Deadlines(alarm)
         self._load = load
 
     @property

@@ -1,13 +1,14 @@
 """What is due when: a coarse timer wheel.
 
 Lives here: the bookkeeping of one instant for each item (a job, a slot), in buckets of `TICK_S`.  It keeps no timer:
-whoever drives the scheduler asks for `next_instant` and comes back then.  Nothing is ever due early, and at most one
-tick late.
+whoever drives the scheduler looks at the alarm and comes back then.  Nothing is ever due early, and at most one tick
+late.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Hashable
 from typing import Final, Generic, TypeVar
 
@@ -19,6 +20,19 @@ TICK_S: Final = 0.002
 _STALE_TICKS: Final = 64
 
 
+class Alarm:
+    """When to come back at the latest: `at` is no later than what is due next, of all that share it.
+
+    What is due no more does not put it off: whoever comes back in vain sets it anew.  To look at it costs nothing, and
+    that is done after every event.
+    """
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at = math.inf
+
+
 class Deadlines(Generic[T]):
     """Adding and removing take constant time on average, however many items wait.
 
@@ -26,7 +40,8 @@ class Deadlines(Generic[T]):
     stale they are cleared away, so that memory follows what waits and not what has been.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, alarm: Alarm) -> None:
+        self._alarm = alarm
         self._buckets: dict[int, dict[T, None]] = {}  # none of them is empty
         self._ticks: list[int] = []  # a heap; has every key of _buckets, and stale ones
         self._tick_of: dict[T, int] = {}
@@ -42,6 +57,7 @@ class Deadlines(Generic[T]):
         if item in self._tick_of:
             self.discard(item)
         tick = self._tick_of[item] = int(instant / TICK_S) + 1
+        self._alarm.at = min(self._alarm.at, tick * TICK_S)
         bucket = self._buckets.get(tick)
         if bucket is None:
             self._buckets[tick] = {item: None}

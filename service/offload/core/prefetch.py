@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Final
 
-from offload.core.deadlines import Deadlines
+from offload.core.deadlines import Alarm, Deadlines
 from offload.core.job import Job, SlotId
 from offload.core.run_times import RunTimes
 from offload.core.slot import Slot
@@ -31,11 +31,11 @@ BusySince = Callable[[SlotId], float | None]
 class Prefetch:
     """Without `busy_since`, a worker is at a job since we gave it, or heard of the one before it."""
 
-    def __init__(self, run_times: RunTimes, busy_since: BusySince | None) -> None:
+    def __init__(self, run_times: RunTimes, busy_since: BusySince | None, alarm: Alarm) -> None:
         self._run_times = run_times
         self._busy_since = busy_since
         self._with_room: dict[Slot, None] = {}
-        self._held_up: Deadlines[Slot] = Deadlines()
+        self._held_up: Deadlines[Slot] = Deadlines(alarm)
 
     def is_short(self, job: Job) -> bool:
         """Whether it may wait behind others, and others behind it.

@@ -10,12 +10,14 @@ settled, or the slot in another generation, and changes nothing.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from offload.core.admission import Admission, AdmissionLimits, Load, Refusal
 from offload.core.books import Books
 from offload.core.commands import Command
+from offload.core.deadlines import Alarm
 from offload.core.death import Death
 from offload.core.estimate import Ask, Estimate
 from offload.core.gates import Gates
@@ -41,6 +43,7 @@ class Scheduler:
         withdraw: Withdraw | None = None,
         busy_since: BusySince | None = None,
     ) -> None:
+        self.alarm = Alarm()
         self.run_times = RunTimes()
         self._gates = Gates(max_running_per_client=limits.max_running_per_client)
         self.queue = JobQueue(
@@ -54,6 +57,7 @@ class Scheduler:
             run_times=self.run_times,
             withdraw=withdraw,
             busy_since=busy_since,
+            alarm=self.alarm,
         )
         self._estimate = Estimate(
             queue=self.queue, gates=self._gates, run_times=self.run_times, busy_slots=self._slots.busy
@@ -61,7 +65,7 @@ class Scheduler:
         self._admission = Admission(limits=limits, queue=self.queue, load=self._load, estimate=self._estimate)
         self.traffic = self._admission.traffic
         self.quarantine = self._admission.quarantine
-        self._books = Books(self._load)
+        self._books = Books(self._load, self.alarm)
         self._steps = Steps(
             queue=self.queue,
             slots=self._slots,
@@ -124,11 +128,8 @@ class Scheduler:
         return self._books.open_jobs()
 
     def next_instant(self) -> float | None:
-        """When `expire` wants to be called next, monotonic seconds; None for never."""
-        due = self._books.next_instant()
-        if not self._slots.behind:
-            return due  # what was due of slots is not any more
-        held_up = self._slots.next_instant()
+        """When `expire` wants to be called next, monotonic seconds; None for never.  `alarm` is no later."""
+        held_up, due = self._slots.next_instant(), self._books.next_instant()
         return due if held_up is None or (due is not None and due <= held_up) else held_up
 
     def expected_wait_s(self, now: float) -> float:
@@ -202,7 +203,10 @@ class Scheduler:
         due = self._books.pop_due(now)
         commands = [command for job in due for command in self._steps.end(job, overdue(job), now)]
         self._slots.take_back_held_up(now)
-        return commands + self._steps.fill(now)
+        commands += self._steps.fill(now)
+        due_at = self.next_instant()
+        self.alarm.at = math.inf if due_at is None else due_at
+        return commands
 
     def begin_drain(self, ends_at: float) -> None:
         """Take nothing new.  What is queued or running goes on; whoever drains calls `stop_all` at `ends_at`."""
@@ -290,6 +294,8 @@ class Scheduler:
     def check_invariants(self) -> None:
         """Everything that must hold between two events; for simulations and tests.  Raises AssertionError."""
         self.check_books()
+        due_at = self.next_instant()
+        assert due_at is None or self.alarm.at <= due_at, f"the alarm is set to {self.alarm.at}, not to {due_at}"
         self._slots.check_invariants()
         self._books.check_invariants()
         open_jobs = list(self._books.open_jobs())

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Final
 
 from offload.core.admission import Load
+from offload.core.deadlines import Alarm
 from offload.core.gates import Gates
 from offload.core.invariants import check_slots
 from offload.core.job import Job, SlotId
@@ -45,6 +46,7 @@ class Slots:
         run_times: RunTimes,
         withdraw: Withdraw | None,
         busy_since: BusySince | None,
+        alarm: Alarm,
     ) -> None:
         self.all: dict[SlotId, Slot] = {}
         self.idle: dict[SlotId, None] = {}
@@ -55,7 +57,7 @@ class Slots:
         self._gates = gates
         self._run_times = run_times
         self._withdraw = withdraw
-        self._prefetch = Prefetch(run_times, busy_since)
+        self._prefetch = Prefetch(run_times, busy_since, alarm)
 
     def of(self, job: Job) -> Slot | None:
         """The slot that holds the job, None while it is in the queue."""

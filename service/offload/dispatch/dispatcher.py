@@ -77,6 +77,7 @@ class Dispatcher:
         self._waiting: dict[Job, OnEnd] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
+        self._alarm = scheduler.alarm
         self._became_empty = asyncio.Event()
 
     # Callers
@@ -246,9 +247,8 @@ class Dispatcher:
                 self._engine.start(command.slot, command.job)
             else:
                 self._engine.stop(command.slot, command.job, command.why)
-        instant = self._scheduler.next_instant()
-        if instant is not None and instant < self._timer_at:
-            self._arm_timer(instant)
+        if self._alarm.at < self._timer_at:
+            self._arm_timer(self._alarm.at)
 
     def _tell(self, job: Job) -> None:
         self._recorder.settled(job)
