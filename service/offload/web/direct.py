@@ -134,13 +134,14 @@ class DirectJobs:
 class DirectConnection(Connection):
     """At most one job of its own at a time, and then no request is aiohttp's."""
 
-    __slots__ = ("_address", "_began_at", "_direct", "_finishing", "_job", "_message")
+    __slots__ = ("_address", "_began_at", "_direct", "_finishing", "_is_shared", "_job", "_message")
 
     def __init__(self, server: web.Server, problem_log: AccessLog | None, direct: DirectJobs, **knobs: Any) -> None:
         super().__init__(server, problem_log, **knobs)
         self._direct = direct
         self._address: str | None = None
         self._began_at = 0.0
+        self._is_shared = False
         self._message: RawRequestMessage | None = None
         self._job: Job | None = None
         self._finishing: asyncio.Task[None] | None = None
@@ -153,6 +154,7 @@ class DirectConnection(Connection):
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter
         if waiter is None or waiter.done():
+            self._is_shared = True
             super().data_received(data)  # aiohttp is at a request, and takes the next by itself
             return
         self._waiter = None  # or aiohttp would take the request
@@ -168,8 +170,13 @@ class DirectConnection(Connection):
             self._direct.dispatcher.cancel(self._job, Reason.DISCONNECTED)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Called for each body that is read: aiohttp would parse nothing once more, and ask the transport to go on."""
-        if self._reading_paused or self._buffer_paused:
+        """Called for each body that is read.  As long as all requests came whole and were ours, aiohttp would parse
+        nothing once more, and ask the transport to go on.
+
+        Of others its parser may hold back some without telling: it counts a body that comes late as one more request
+        that waits.  Then nothing but this has it go on.
+        """
+        if self._is_shared or self._reading_paused or self._buffer_paused:
             super().resume_reading(resume_parser)
 
     def _take_next(self) -> None:
@@ -182,13 +189,14 @@ class DirectConnection(Connection):
             request = self._direct.request(message, body, self._address)
             if request is not None and self._parser is not None:
                 self._messages.popleft()
+                self._message = message  # first: to read the body may have the next request parsed, which has to wait
                 self._parser.message_consumed()
-                self._run(request, message, body.read_nowait())
+                self._run(request, body.read_nowait())
                 return
+        self._is_shared = True
         waiter.set_result(None)
 
-    def _run(self, request: JobRequest, message: RawRequestMessage, body: bytes) -> None:
-        self._message = message
+    def _run(self, request: JobRequest, body: bytes) -> None:
         self._began_at = time.perf_counter()
         dispatcher = self._direct.dispatcher
         self._job = job = dispatcher.new_job(request, body)
