@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 
 import pytest
 
 from offload.core.job import Job, Outcome, Reason
 from offload.dispatch.dispatcher import JobRequest
 from offload.web import direct
+from offload.web.access_log import Batch
 from offload.web.direct import DirectConnection, DirectJobs
 from offload.web.jobs import JobHandlers
 from tests.support.fake_engine import FakeEngine, body_of, result
@@ -175,7 +177,7 @@ async def test_a_body_too_large_to_be_kept_does_not_overtake_the_job_before_it(m
         job = await service.engine.next_started()
         connections[0].data_received(request(body=b"2") + request(body=large) + request(body=b"4"))
         for body in (b"2", large, b"4"):
-            service.engine.finish(job, result(bytes(job.body[:1])))
+            service.engine.finish(job, result(bytes(body_of(job)[:1])))
             job = await service.engine.next_started()
             assert job.body == body
         service.engine.finish(job, result(b"4"))
@@ -245,6 +247,57 @@ async def test_while_draining_a_connection_ends_with_its_answer() -> None:
         assert (answer.body, answer.headers["Connection"]) == (b"7", "close")
         assert await caller.is_closed_by_peer()
         await draining
+
+
+async def test_who_takes_nothing_of_its_last_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("offload.web.connection._STALLED_S", 0.05)
+    connections = made_connections(monkeypatch)
+    body = b"7" * 60_000  # not large; but many of them are more than the system's buffers and the client's own
+    async with web_service(engine=FakeEngine(answer=lambda job: result(body))) as service, service.raw() as caller:
+        caller.send(request())
+        await eventually("it is connected", lambda: connections)
+        transport = connections[0].transport
+        assert transport is not None
+        while not transport.get_write_buffer_size():
+            succeeded = service.counts.succeeded
+            caller.send(request())
+            await eventually("it was answered", lambda: service.counts.succeeded > succeeded)  # noqa: B023
+        transport.set_write_buffer_limits(high=transport.get_write_buffer_size())
+        caller.send(request("Connection: close"))
+        sock = transport.get_extra_info("socket")
+        await eventually("it was let go", lambda: sock.fileno() == -1)
+
+
+async def test_a_large_answer_that_is_on_its_way_when_the_service_ends_arrives_whole() -> None:
+    size = 64 << 20  # more than the system's buffers and the client's own
+    async with AsyncExitStack() as callers:
+        async with web_service(engine=FakeEngine(answer=lambda job: result(b"7" * size))) as service:
+            caller = await callers.enter_async_context(service.raw())
+            caller.send(request())
+            traffic = service.scheduler.traffic
+            await eventually("it is on its way", lambda: traffic.leaving_bytes == size)
+            reading = asyncio.create_task(caller.answer())
+        assert traffic.leaving_bytes == 0
+        assert len((await reading).body) == size
+
+
+async def test_a_caller_that_hangs_up_at_the_end_of_its_job_is_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "offload.access")
+    connections = made_connections(monkeypatch)
+    async with web_service() as service:
+        for body in (b"7", b"7" * 100_000):
+            async with service.raw() as caller:
+                caller.send(request())
+                job = await service.engine.next_started()
+                transport = connections.pop().transport
+                assert transport is not None
+                transport.abort()
+                service.engine.finish(job, result(body))
+                assert await caller.is_closed_by_peer()
+    lines = [line for record in caplog.records if isinstance(record.msg, Batch) for line in record.msg.lines()]
+    assert ["status=499 bytes=0 " in line for line in lines] == [True, True]
 
 
 async def test_an_answer_that_cannot_be_made_is_a_bug_that_its_caller_is_told(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sized
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, cast
@@ -169,6 +170,12 @@ class DirectConnection(Connection):
         elif self._job is not None:
             self._direct.dispatcher.cancel(self._job, Reason.DISCONNECTED)
 
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """Answers that are being sent get the time that aiohttp gives to its own."""
+        if self._finishing is not None:
+            await asyncio.wait([self._finishing], timeout=timeout)
+        await super().shutdown(timeout)
+
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Called for each body that is read.  As long as all requests came whole and were ours, aiohttp would parse
         nothing once more, and ask the transport to go on.
@@ -207,21 +214,21 @@ class DirectConnection(Connection):
             reply = outcome_reply(job)
         except Exception as error:
             reply = self._direct.bug(job, error)
+        is_last = self._is_last()
         if job.crashes or len(reply.body) > _LARGE_BYTES:
-            self._finishing = self._loop.create_task(self._finish(job, reply))
-            self._finishing.add_done_callback(partial(self._has_finished, job, reply))
+            self._finishing = self._loop.create_task(self._finish(job, reply, is_last=is_last))
+            self._finishing.add_done_callback(partial(self._finished, job, reply, reply.body, is_last))
         else:
-            is_last = self._is_last()
             self._send(job, reply, is_last=is_last)
             self._end(job, reply, is_last=is_last)
 
-    async def _finish(self, job: Job, reply: Reply) -> None:
+    async def _finish(self, job: Job, reply: Reply, *, is_last: bool) -> None:
         """What takes longer than a moment: to look at what has killed a worker, and to send what is large."""
         dispatcher = self._direct.dispatcher
         if job.crashes:
             await dispatcher.identify(job)
         with dispatcher.leaving(len(reply.body)), suppress(ConnectionError):
-            self._send(job, reply, is_last=self._is_last())
+            self._send(job, reply, is_last=is_last)
             if isinstance(reply.body, SharedBytes) and self.transport is not None:
                 await send_content(reply.body, self.transport, self._write)
             await self._drain_helper()
@@ -232,14 +239,14 @@ class DirectConnection(Connection):
         self.transport.write(data)
         await self._drain_helper()
 
-    def _has_finished(self, job: Job, reply: Reply, finishing: asyncio.Task[None]) -> None:
-        """Also where its caller is gone, and it was cancelled before it began."""
+    def _finished(self, job: Job, reply: Reply, content: Sized, is_last: bool, finishing: asyncio.Task[None]) -> None:
         self._finishing = None
-        let_go(reply.body)
-        error = None if finishing.cancelled() else finishing.exception()
-        if error is not None:
-            self._direct.bug(job, error)
-        self._end(job, reply, is_last=self._is_last() or error is not None)
+        let_go(content)
+        if finishing.cancelled():  # before it began, maybe
+            reply.status, reply.body = CLIENT_CLOSED, b""
+        elif (error := finishing.exception()) is not None:
+            reply, is_last = self._direct.bug(job, error), True  # nobody knows what the caller has of its answer
+        self._end(job, reply, is_last=is_last)
 
     def _is_last(self) -> bool:
         """Whether the connection ends with this answer."""
@@ -249,7 +256,7 @@ class DirectConnection(Connection):
     def _send(self, job: Job, reply: Reply, *, is_last: bool) -> None:
         transport = self.transport
         if transport is None or transport.is_closing():
-            reply.status = CLIENT_CLOSED
+            reply.status, reply.body = CLIENT_CLOSED, b""
             return
         head = self._direct.heads.head(reply, request_id=_request_id(job), is_last=is_last)
         body = reply.body
@@ -266,7 +273,9 @@ class DirectConnection(Connection):
         assert message is not None
         self._direct.log(job, reply, message, began_at=self._began_at, address=self._address)
         if is_last:
-            self.force_close()
+            self.close()
+            if self.transport is not None:
+                self.transport.close()  # which sends what is left; until then it is watched whether that is taken
             return
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._messages:
