@@ -27,6 +27,7 @@ NOOP_BODY: Final = '{"x": 1}'
 
 # By path: a revision or an environment that has not got this module serves the very same tasks.
 _TASKS_FILE: Final = str(Path(tasks.__file__))
+_MIXED_TASKS: Final = "offload.bench.mixed_tasks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +66,15 @@ class System:
 
 
 def service(name: str, package_folder: Path, *, may_fail: bool = False) -> System:
-    """`offload serve`, of the package in that folder."""
+    """`offload serve`, of the package in that folder; of one that may fail without the tasks of `mixed_tasks`."""
+    measured = (_TASKS_FILE,) if may_fail else (_TASKS_FILE, _MIXED_TASKS)
 
     def command(start: Start) -> Command:
-        target = EXAMPLES if start.is_example else _TASKS_FILE
+        targets = (EXAMPLES,) if start.is_example else measured
         flags = {"--host": HOST, "--port": start.port, "--workers": start.workers, "--max-body": start.max_body_bytes}
         given = [str(word) for flag in flags.items() if flag[1] is not None for word in flag]
         return Command(
-            arguments=(sys.executable, "-m", "offload", "serve", target, *given),
+            arguments=(sys.executable, "-m", "offload", "serve", *targets, *given),
             variables={"PYTHONPATH": str(package_folder)},
         )
 

@@ -36,21 +36,6 @@ def echo(data: bytes) -> bytes:
     return data
 
 
-@task
-def burn_1_ms() -> float:
-    return burn(1.0)
-
-
-@task
-def burn_100_ms() -> float:
-    return burn(100.0)
-
-
-@task(max_running=1)  # as the README advises: a heavy task that may take every slot leaves none to short ones
-def burn_2_s() -> float:
-    return burn(2000.0)
-
-
 @task(timeout=HANG_LIMIT_S)
 def hang() -> None:
     """Never ends by itself, and keeps a core busy."""

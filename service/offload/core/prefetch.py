@@ -18,7 +18,7 @@ from offload.core.slot import Slot
 # More in one write wake fewer processes for each of them; of the shortest jobs so many fit into MAX_AHEAD_S.
 MAX_IN_SLOT: Final = 32
 # What a job may be expected to wait behind others in a slot: less than anybody notices, several times a round trip.
-MAX_AHEAD_S: Final = 0.001
+MAX_AHEAD_S: Final = 0.002
 # A job that has run for so long was no short one: who waits behind it is taken back.
 PATIENCE_S: Final = 0.005
 # A worker that has neither begun it nor been heard of for so long is stuck; before, it may be we who are late to read.
