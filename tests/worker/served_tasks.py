@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import os
 import sys
 import threading
@@ -16,6 +18,8 @@ STARTED: list[int | None] = []
 @on_worker_start
 def begin() -> None:
     STARTED.append(current_lane())
+    if threshold := os.environ.get("GC_THRESHOLD"):
+        gc.set_threshold(int(threshold))
     fault = os.environ.get("HOOK_FAULT")
     if fault == "raise":
         raise ValueError("no model")
@@ -122,3 +126,19 @@ def shared_memory() -> list[str]:
     with open("/proc/self/maps") as maps:
         held += maps.read().splitlines()
     return [line for line in held if "memfd:offload" in line]
+
+
+@task
+def lose_output(how: str) -> None:
+    if how == "closed":
+        sys.stdout.close()
+        sys.stderr.close()
+    elif how == "none":
+        sys.stdout = sys.stderr = None  # type: ignore[assignment]  # as Python has it where there is no console
+    else:
+        sys.stdout = sys.stderr = io.StringIO()
+
+
+@task
+def garbage_threshold() -> int:
+    return gc.get_threshold()[0]

@@ -263,6 +263,27 @@ def test_what_was_printed_is_announced_with_the_answer() -> None:
         assert not one.frame()[0].flag & PENDING_OUTPUT
 
 
+@pytest.mark.parametrize("how", ["closed", "none", "replaced"])
+def test_a_task_may_lose_the_output_of_its_worker(how: str) -> None:
+    with worker() as one:
+        one.becomes_ready()
+        one.send("lose_output", 1, how=how)
+        one.answer(1)
+        one.send("echo", 2, text="after")
+        assert one.answer(2) == "after"
+        one.channel.sendall(pack_retire())
+        assert one.exit_code() == 0
+
+
+@pytest.mark.parametrize("threshold", [0, 100_000])
+def test_when_garbage_is_looked_for_is_the_users_to_say(monkeypatch: pytest.MonkeyPatch, threshold: int) -> None:
+    monkeypatch.setenv("GC_THRESHOLD", str(threshold))
+    with worker() as one:
+        one.becomes_ready()
+        one.send("garbage_threshold")
+        assert one.answer() == threshold
+
+
 def test_whole_numbers_of_any_length_arrive_whole() -> None:
     number = b"7" * 5000
     with worker() as one:

@@ -87,10 +87,17 @@ def _get_ready(spec: WorkerSpec) -> Executor:
         seed_anew()
         _run_hooks(registry)
         gc.freeze()  # what is there now stays
-        gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
+        _look_for_garbage_less_often()
         return Executor(registry, lane=spec.lane, is_debug=spec.is_debug)
     except OffloadError as error:
         raise _StartFailed(str(error)) from error
+
+
+def _look_for_garbage_less_often() -> None:
+    """What the user has set is the user's: 0 for never, or more than we would."""
+    young, *older = gc.get_threshold()
+    if 0 < young < _YOUNG_OBJECTS:
+        gc.set_threshold(_YOUNG_OBJECTS, *older)
 
 
 def _run_hooks(registry: Registry) -> None:
@@ -121,8 +128,7 @@ def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerR
                 frame.body.release()
             del frame
             trim()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush_each()
 
 
 def _send(channel: Channel, frame: JobFrame, answer: Answer, output: int) -> bool:
