@@ -134,7 +134,7 @@ def lose_output(how: str) -> None:
         sys.stdout.close()
         sys.stderr.close()
     elif how == "none":
-        sys.stdout = sys.stderr = None  # type: ignore[assignment]  # as Python has it where there is no console
+        sys.stdout = sys.stderr = None  # as Python has it where there is no console
     else:
         sys.stdout = sys.stderr = io.StringIO()
 

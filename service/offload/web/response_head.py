@@ -26,13 +26,13 @@ class HeadWriter:
     def __init__(self) -> None:
         self._beginnings: dict[tuple[int, str], str] = {}
         self._ending = ""
-        self._until = 0.0
+        self._second = -1
 
     def head(self, reply: Reply, *, request_id: str, is_last: bool) -> bytes:
         """The bytes before the body.  `request_id` is echoed; `is_last`: the connection ends with this answer."""
-        now = time.time()
-        if now >= self._until:
-            self._until = now // 1 + 1
+        now = int(time.time())
+        if now != self._second:  # the clock may have been set back
+            self._second = now
             self._ending = f"Date: {formatdate(now, usegmt=True)}\r\nServer: {SERVER}\r\n\r\n"
             self._beginnings.clear()
         head = self._beginnings.get((reply.status, reply.content_type)) or self._begin(reply)
