@@ -19,6 +19,7 @@ import orjson
 
 from offload.bench import (
     account,
+    engines,
     environments,
     goals,
     health,
@@ -44,6 +45,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Options], Report]]] = {
     "payload": payload.run,
     "idle": idle.run,
     "account": account.run,
+    "engines": engines.run,
 }
 
 _MAX_ROUNDS: Final = 100

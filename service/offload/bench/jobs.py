@@ -107,28 +107,37 @@ _FIGURES: Final[Mapping[str, Figure]] = {
 
 def run(options: Options) -> Report:
     """Measures, and reports each workload with the ratios of the service to every other system."""
+    return measured(
+        "jobs", "What a job costs", options.systems, WORKLOADS, rounds=options.rounds, seconds=options.seconds
+    )
+
+
+def measured(
+    scenario: str, title: str, systems: Sequence[System], workloads: Sequence[Workload], *, rounds: int, seconds: float
+) -> Report:
+    """A report on these loads on these systems."""
 
     def measure(system: System) -> dict[str, Measurement]:
         with running(system, workers=_WORKERS) as server:
-            suitable = [workload for workload in WORKLOADS if workload.suits(system)]
-            return {workload.name: _measure(server, workload, options.seconds) for workload in suitable}
+            suitable = [workload for workload in workloads if workload.suits(system)]
+            return {workload.name: _measure(server, workload, seconds) for workload in suitable}
 
-    turns = take_turns("jobs", options.systems, options.rounds, measure)
-    made = Report(title="What a job costs")
+    turns = take_turns(scenario, systems, rounds, measure)
+    made = Report(title=title)
     made.paragraphs = [
         f"{_WORKERS} workers each, except `bare`, which runs no job elsewhere. Medians of the rounds; CPU time is that "
         "of all the system's processes, the overhead what of it is not the job's own, the efficiency the share of the "
         "cores that jobs got. Ratios are taken within each round: the median, and the lowest and highest.",
         *turns.notes(),
     ]
-    for workload in WORKLOADS:
-        rounds = {
-            system: [each[workload.name] for each in measured]
-            for system, measured in turns.results.items()
-            if workload.name in measured[0]
+    for workload in workloads:
+        by_round = {
+            system: [each[workload.name] for each in turn]
+            for system, turn in turns.results.items()
+            if workload.name in turn[0]
         }
-        if rounds:
-            _add(made, workload, rounds)
+        if by_round:
+            _add(made, workload, by_round)
     return made
 
 

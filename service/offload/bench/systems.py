@@ -14,7 +14,7 @@ the same tasks, on the same paths, with the same bodies.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -65,8 +65,9 @@ class System:
     may_fail: bool = False
 
 
-def service(name: str, package_folder: Path, *, may_fail: bool = False) -> System:
-    """`offload serve`, of the package in that folder; of one that may fail without the tasks of `mixed_tasks`."""
+def service(name: str, package_folder: Path, *, may_fail: bool = False, more: Sequence[str] = ()) -> System:
+    """`offload serve`, of the package in that folder, with `more` on its command line; of one that may fail without the
+    tasks of `mixed_tasks`."""
     measured = (_TASKS_FILE,) if may_fail else (_TASKS_FILE, _MIXED_TASKS)
 
     def command(start: Start) -> Command:
@@ -74,7 +75,7 @@ def service(name: str, package_folder: Path, *, may_fail: bool = False) -> Syste
         flags = {"--host": HOST, "--port": start.port, "--workers": start.workers, "--max-body": start.max_body_bytes}
         given = [str(word) for flag in flags.items() if flag[1] is not None for word in flag]
         return Command(
-            arguments=(sys.executable, "-m", "offload", "serve", *targets, *given),
+            arguments=(sys.executable, "-m", "offload", "serve", *targets, *given, *more),
             variables={"PYTHONPATH": str(package_folder)},
         )
 
@@ -106,6 +107,11 @@ def _peer(peer: peers.Peer) -> System:
 PACKAGE_FOLDER: Final = Path(tasks.__file__).parents[2]
 OURS: Final = service("offload", PACKAGE_FOLDER)
 BASELINE: Final = "baseline"
+# Beside the default one.  A cluster is a local one, with as many workers.
+ENGINES: Final = tuple(
+    service(f"--engine {engine}", PACKAGE_FOLDER, may_fail=True, more=("--engine", engine))
+    for engine in ("pool", "executor", "dask", "ray")
+)
 
 DEFAULT: Final = (*map(_handler, ("bare", "pool", "executor")), OURS)
 PEERS: Final = tuple(map(_peer, peers.PEERS))
