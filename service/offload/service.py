@@ -22,9 +22,9 @@ from offload.core.admission import AdmissionLimits
 from offload.core.scheduler import Scheduler
 from offload.dispatch.dispatcher import Dispatcher
 from offload.dispatch.ticker import Ticker
+from offload.engines.choice import make_engine
 from offload.engines.supervised.cpus import usable_cpus
 from offload.engines.supervised.describe import describe
-from offload.engines.supervised.engine import SupervisedEngine
 from offload.engines.supervised.launcher import Launcher
 from offload.metrics.layout import MetricsMemory
 from offload.metrics.loop_lag import LoopLag
@@ -125,7 +125,7 @@ class Service:
         recorder = Recorder(memory, names)
         lag, rates = LoopLag(now), Rates(now)
         self._instruments = Instruments(memory=memory, recorder=recorder, rates=rates, loop_lag=lag)
-        self._engine = SupervisedEngine(
+        self._engine = make_engine(
             settings=settings, workers=self._workers, launcher=self._launcher, load=self._load, metrics=memory
         )
         withdraw = self._engine.withdraw if self._engine.takes_several else None

@@ -21,6 +21,14 @@ PRIVATE_VARIABLES: Final = frozenset({"OFFLOAD_PRELOAD", "OFFLOAD_TREE"})
 _MAX_UNIX_PATH_BYTES: Final = 107  # unix(7): sun_path has 108 bytes, one of them for the NUL
 
 
+class EngineName(StrEnum):
+    """Where jobs run."""
+
+    SUPERVISED = "supervised"
+    POOL = "pool"
+    EXECUTOR = "executor"
+
+
 class StartMethod(StrEnum):
     """How worker processes are made."""
 
@@ -85,6 +93,27 @@ class Settings:
             ),
             "Path under which a proxy publishes the service; links begin with it.",
             "Without a proxy the service stands at the root.",
+        ),
+    )
+    engine: EngineName = field(
+        default=EngineName.SUPERVISED,
+        metadata=_row(
+            Choice(EngineName),
+            "What runs the jobs.",
+            "It keeps all promises; what the others keep stands in the section on engines.",
+        ),
+    )
+    executor: str = field(
+        default="",
+        metadata=_row(
+            Text(
+                "empty, or a module and a function in it, such as package.module:function",
+                r"([^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*)?",
+                1024,
+                placeholder="FACTORY",
+            ),
+            "For the engine `executor`: called with the number of workers, it makes the `concurrent.futures.Executor`.",
+            "A `ProcessPoolExecutor` needs no other package, and its work can be stopped.",
         ),
     )
     workers: int = field(

@@ -126,6 +126,12 @@ class WorkerRow:
         words[_BUSY] += now_ns
         words[_JOBS] += 1
 
+    def ran(self, run_ns: int) -> None:
+        """A job is over, which took so long.  For the parent of a worker that has no shared memory, and then only."""
+        words = self._words
+        words[_BUSY] += run_ns
+        words[_JOBS] += 1
+
     def died(self, now_ns: int) -> int:
         """The worker is dead: ends its busy time, and returns the number of the job that had begun last, 0 for none."""
         words = self._words
@@ -143,6 +149,11 @@ class WorkerRow:
         for one that never began.
         """
         return self._words[_CURRENT_JOB]
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job runs.  Still so after a death in a job, until `died`."""
+        return self._words[_BUSY] < 0
 
     @property
     def current_began_ns(self) -> int:

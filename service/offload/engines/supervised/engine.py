@@ -31,18 +31,27 @@ from offload.worker.spec import LoadSpec, WorkerSpec
 
 logger: Final = logging.getLogger("offload.engine")
 
+CAPABILITIES: Final = Capabilities(
+    stops_running_jobs=True,
+    names_deaths=True,
+    limits_memory=True,
+    knows_what_had_begun=True,
+    isolates_deaths=True,
+    starts_before_jobs=True,
+    ends_with_service=True,
+    knows_who_printed=True,
+    prefetches=True,
+    keeps_spares=True,
+    retires_workers=True,
+    unpickles_results=False,
+)
+
 
 class SupervisedEngine:
     """Implements `Engine`.  Slot ids are lane numbers; with spares there are more lanes than slots at any time."""
 
     name: Final = "supervised"
-    capabilities: Final = Capabilities(
-        stops_running_jobs=True,
-        names_deaths=True,
-        limits_memory=True,
-        knows_what_had_begun=True,
-        unpickles_results=False,
-    )
+    capabilities: Final = CAPABILITIES
 
     def __init__(
         self, *, settings: Settings, workers: int, launcher: Launcher, load: LoadSpec, metrics: MetricsMemory

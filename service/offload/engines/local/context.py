@@ -1,0 +1,61 @@
+"""A `multiprocessing` context whose processes are workers of ours.
+
+Lives here: what a pool or an executor of the standard library is given instead of its own way of making processes.  It
+makes queues and locks as ever, and asks the crew for each process.  What it gets looks like a process; starting it is
+the crew's, in whichever thread the library does that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from multiprocessing.context import BaseContext, ForkContext, ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
+from typing import Any, Final
+
+from offload.settings import StartMethod
+
+_CONTEXTS: Final[dict[StartMethod, type[BaseContext]]] = {
+    StartMethod.FORK: ForkContext,
+    StartMethod.SPAWN: SpawnContext,
+    StartMethod.FORKSERVER: ForkServerContext,
+}
+
+
+class HiringIsOver(SystemExit):
+    """Ends the thread of the library that wanted another process; of all exceptions only this one does so silently."""
+
+
+class Hiring:
+    """What one pool or executor hires: for which lanes, and whether it still may."""
+
+    def __init__(self, lanes: frozenset[int]) -> None:
+        self.lanes = lanes
+        self.is_over = False
+        self.context: BaseContext
+
+
+class HiredProcess:
+    """Stands for `process` in the library's hands.
+
+    Whatever the library calls it, or wants it to be (a pool wants daemons, which may have no children), stays here.
+    """
+
+    daemon = True
+
+    def __init__(self, process: BaseProcess, begin: Callable[[], None]) -> None:
+        self.name = process.name
+        self._process = process
+        self._begin = begin
+
+    def start(self) -> None:
+        self._begin()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._process, name)
+
+
+def make_context(start_method: StartMethod, hire: Callable[..., HiredProcess]) -> BaseContext:
+    """`hire` is called as `multiprocessing.Process` is."""
+    context = _CONTEXTS[start_method]()
+    vars(context)["Process"] = hire
+    return context
