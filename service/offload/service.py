@@ -31,7 +31,7 @@ from offload.metrics.loop_lag import LoopLag
 from offload.metrics.rates import Rates
 from offload.metrics.recorder import Recorder
 from offload.metrics.snapshot import Facts, Instruments, QueueFacts, ServiceFacts, snapshot
-from offload.settings import Settings
+from offload.settings import MAX_WORKERS, Settings
 from offload.tasks.catalogue import Catalogue
 from offload.tasks.loading import Named, parse_target
 from offload.worker.spec import LoadSpec
@@ -57,7 +57,7 @@ class Service:
 
     def __init__(self, targets: Iterable[Named], settings: Settings) -> None:
         self.settings = settings
-        self._workers = settings.workers or usable_cpus()
+        self._workers = settings.workers or (MAX_WORKERS if settings.engine_address else usable_cpus())
         self._load = LoadSpec(
             targets=tuple(parse_target(target) for target in targets), library_threads=settings.threads_per_worker
         )

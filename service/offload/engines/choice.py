@@ -28,6 +28,8 @@ _ENGINES: Final = {
     EngineName.SUPERVISED: _Row("offload.engines.supervised.engine", "SupervisedEngine"),
     EngineName.POOL: _Row("offload.engines.pool", "pool_engine"),
     EngineName.EXECUTOR: _Row("offload.engines.executor", "executor_engine"),
+    EngineName.DASK: _Row("offload.engines.dask", "dask_engine", needs="distributed"),
+    EngineName.RAY: _Row("offload.engines.ray", "ray_engine", needs="ray"),
 }
 
 # Columns of the README's table: where each engine's capabilities stand.
@@ -36,6 +38,8 @@ _COLUMNS: Final = {
     "`pool`": ("offload.engines.pool", "CAPABILITIES"),
     "`executor`": ("offload.engines.executor", "CAPABILITIES"),
     "`executor` with `--executor`": ("offload.engines.executor", "FACTORY_CAPABILITIES"),
+    "`dask`": ("offload.engines.dask", "CAPABILITIES"),
+    "`ray`": ("offload.engines.ray", "CAPABILITIES"),
 }
 _PROMISES: Final = {
     "stops_running_jobs": "a timeout, a cancel and a caller who hangs up stop the work and free the CPU",
@@ -84,6 +88,8 @@ def promise_table() -> list[str]:
 def _beyond(settings: Settings, capabilities: Capabilities) -> Iterator[str]:
     if settings.executor and settings.engine is not EngineName.EXECUTOR:
         yield "--executor"
+    if settings.engine_address and not _ENGINES[settings.engine].needs:
+        yield "--engine-address"
     if settings.spares and not capabilities.keeps_spares:
         yield "--spares"
     if not capabilities.retires_workers:

@@ -33,6 +33,20 @@ class Places:
         for slot in self._places:
             events.slot_added(slot)
 
+    def slots(self) -> list[SlotId]:
+        return sorted(self._places)
+
+    def add(self, slot: SlotId) -> None:
+        """One slot more, without a worker; nothing happens if it is known."""
+        if slot not in self._places:
+            self._places[slot] = _Place(slot)
+            self._events.slot_added(slot)
+
+    def remove(self, slot: SlotId) -> None:
+        """One slot less, which has no worker; nothing happens if it is not known."""
+        if self._places.pop(slot, None) is not None:
+            self._events.slot_removed(slot)
+
     def give(self, slot: SlotId, job: Job) -> None:
         place = self._places[slot]
         place.job = job

@@ -1,0 +1,109 @@
+"""The service's side of one driver: its process, its socket, and the certainty of its end.
+
+Lives here: starting it and ending it with all that it has started.  The engine makes one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import tempfile
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+from shutil import rmtree
+from typing import Final, Self
+
+from offload.engines.cluster.messages import Message, read, write
+from offload.engines.off_loop import off_loop
+from offload.engines.supervised.killing import kill_all
+from offload.engines.supervised.naming import name_death
+from offload.engines.supervised.output import OutputReader
+from offload.engines.supervised.proctree import ProcessInfo, has_mark
+
+_ROOT: Final = str(Path(__file__).parents[3])
+_COMMAND: Final = f"import sys; sys.path.insert(0, {_ROOT!r}); from offload.engines.cluster.driver import main; main()"
+_MARK_VARIABLE: Final = "OFFLOAD_DRIVER"
+# What it takes to be gone after SIGKILL.
+_DIE_S: Final = 5.0
+
+
+class Link:
+    """Made by `start`, on the loop that it is used on."""
+
+    def __init__(self, process: Process, sock: socket.socket, output: int, mark: str, directory: str) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._socket = sock
+        self._output = OutputReader(output, lane=None, pid=process.pid)
+        self._mark = mark
+        self._directory = directory
+        self._writer: asyncio.StreamWriter | None = None
+
+    @classmethod
+    async def start(cls, kind: str, *, mark: str) -> Self:
+        """Starts a driver for a cluster of `kind`, see `driver`.  `mark`, "NAME=value", stands in its environment, for
+        the service's guard.  Raises OSError."""
+        ours, theirs = socket.socketpair()
+        readable, writable = os.pipe()
+        own_mark = f"{_MARK_VARIABLE}={token_hex(16)}"
+        directory = tempfile.mkdtemp(prefix="offload-")
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", _COMMAND, kind, str(theirs.fileno())),
+                stdin=DEVNULL,
+                stdout=writable,
+                stderr=writable,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, **dict(entry.split("=") for entry in (mark, own_mark)), "TMPDIR": directory},
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            os.close(readable)
+            rmtree(directory, ignore_errors=True)
+            raise
+        finally:
+            theirs.close()
+            os.close(writable)
+        return cls(process, ours, readable, own_mark, directory)
+
+    def tell(self, head: Sequence[object], *body: bytes | bytearray) -> None:
+        """Sends a message; if the driver is gone, that is seen elsewhere."""
+        if self._writer is not None:
+            write(self._writer, head, *body)
+
+    async def listen(self, first: Callable[[], None], heard: Callable[[Message], bool]) -> None:
+        """Passes on what the driver says, as long as it is heard and lives.
+
+        `first` is called as soon as it can be told something.
+        """
+        self._output.open()
+        reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
+        first()
+        while (message := await read(reader)) is not None and heard(message):
+            pass
+
+    async def end(self, grace_s: float) -> str:
+        """Lets it end by itself for so long, and kills what is left of it then.  Returns how it ended."""
+        if self._writer is None:
+            self._socket.close()
+        else:
+            self._writer.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), grace_s)
+        await off_loop(partial(kill_all, self._marked), name="offload-driver-ending")
+        with suppress(TimeoutError):  # a process in the kernel's hands is the guard's
+            await asyncio.wait_for(self._process.wait(), _DIE_S)
+        self._output.close()
+        await off_loop(partial(rmtree, self._directory, ignore_errors=True), name="offload-driver-ending")
+        return str(name_death(self._process.returncode))
+
+    def _marked(self, processes: dict[int, ProcessInfo]) -> set[int]:
+        mark = self._mark.encode("ascii")
+        return {pid for pid in processes if has_mark(pid, mark)}
