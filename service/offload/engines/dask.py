@@ -95,7 +95,7 @@ class DaskCluster:
         target: Any = self._task.address
         if not target:
             target = self._local = await distributed.LocalCluster(
-                n_workers=self._task.workers,
+                n_workers=self._task.most,
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=0,

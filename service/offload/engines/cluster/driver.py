@@ -27,14 +27,15 @@ _LEAVE_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What the driver is there for.  `address`: of the cluster; empty for a local one of `workers` processes.
+    """What the driver is there for.  `address`: of the cluster, of which to use `most` places; empty for a local one of
+    so many processes.
 
     `load` is the JSON of `pack_load`.  `trouble` is to be called with a sentence when a worker could not start, or none
     is there.
     """
 
     address: str
-    workers: int
+    most: int
     start_timeout_s: float
     load: bytes
     seats: Seats
@@ -71,12 +72,12 @@ class Driver:
         message = await read(self._reader)
         if message is None:
             return
-        _, address, workers, limit, start_timeout_s = message.head
-        self._seats = Seats(limit, self._tell)
+        _, address, most, start_timeout_s = message.head
+        self._seats = Seats(most, self._tell)
         self._cluster = self._make(
             Task(
                 address=address,
-                workers=workers,
+                most=most,
                 start_timeout_s=start_timeout_s,
                 load=message.body,
                 seats=self._seats,

@@ -56,7 +56,7 @@ class ClusterEngine:
 
     def __init__(self, kind: ClusterKind, parts: EngineParts) -> None:
         self._kind = kind
-        self._limit = parts["workers"]
+        self._workers = parts["workers"]
         self._settings = parts["settings"]
         self._launcher = parts["launcher"]
         self._metrics = parts["metrics"]
@@ -156,7 +156,7 @@ class ClusterEngine:
     def _introduce(self, link: Link) -> None:
         self._link = link
         settings = self._settings
-        link.tell(["open", settings.engine_address, self._limit, self._limit, settings.start_timeout], self._load)
+        link.tell(["open", settings.engine_address, self._workers, settings.start_timeout], self._load)
 
     def _lost(self, why: str) -> None:
         """There is no cluster: what was running there is answered, and nothing is taken."""

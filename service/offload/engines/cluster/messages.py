@@ -9,7 +9,7 @@ says what it is, and bytes that nobody looks into; nothing is pickled.
     12            the array, then the bytes
 
     to the driver
-        open, address, workers, most slots, start timeout in seconds       + the JSON of `pack_load`
+        open, address, most slots, start timeout in seconds                + the JSON of `pack_load`
         start, slot, turn, number, task index, attempt, bytes of meta      + meta and body
         stop, slot, number
     to the service
