@@ -10,7 +10,7 @@ Source: `concurrent/futures/process.py` of CPython 3.11 to 3.14.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from functools import partial
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -152,7 +152,8 @@ class FactoryBackend:
 
 
 def _told(tell: Tell, future: Future[object]) -> None:
-    try:
-        tell(future.result())
-    except BaseException as error:  # whatever the executor says, a cancel included
-        tell(error)
+    """Raises nothing, which would tie the future to its exception and keep what both hold."""
+    if future.cancelled():
+        tell(CancelledError())
+    else:
+        tell(future.exception() or future.result())

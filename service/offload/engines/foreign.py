@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Protocol
@@ -39,6 +39,7 @@ logger: Final = logging.getLogger("offload.engine")
 
 # What a broken backend may take to say so of each job that it had.
 _LAST_WORDS_S: Final = 1.0
+_MAX_ERROR: Final = 200
 
 Tell = Callable[[object], None]
 
@@ -124,7 +125,7 @@ class ForeignEngine:
             self._handles[job.number] = self._backend.submit(call, tell)
         except Exception as error:  # whatever the foreign system raises
             # Not at once: the scheduler must not hear of it before it has been heard to the end.
-            self._loop.call_soon(self._told, self._epoch, job.number, error)
+            self._loop.call_soon(self._failed, job, replace(self._backend.lost(error), begun=False), error)
 
     def stop(self, slot: SlotId, job: Job, why: Reason) -> None:
         handle = self._handles.get(job.number)
@@ -176,8 +177,12 @@ class ForeignEngine:
         if epoch != self._epoch or job is None or job.slot is None:
             return
         self._handles.pop(number, None)
+        if isinstance(values, CancelledError):
+            note = "it was cancelled before it began"
+            self._failed(job, Lost(death=Death(note=note), begun=False), None)
+            return
         if isinstance(values, BaseException):
-            self._failed(job, values)
+            self._failed(job, self._backend.lost(values), values)
             return
         try:
             answer = read_answer(values, number)
@@ -192,14 +197,12 @@ class ForeignEngine:
         self._rows[job.slot].ran(answer.run_ns)
         self._places.finish(number, outcome_of(job, answer), is_leaving=self._is_broken)
 
-    def _failed(self, job: Job, error: BaseException) -> None:
+    def _failed(self, job: Job, lost: Lost, error: BaseException | None) -> None:
         slot = job.slot
-        assert slot is not None
-        if isinstance(error, CancelledError):
-            lost = Lost(death=Death(note="it was cancelled before it began"), begun=False)
-        else:
-            lost = self._backend.lost(error)
-            fields = {"job_id": job.id, "error": repr(error)[:200]}
+        if slot is None or self._places.job_in(slot) is not job:
+            return
+        if error is not None:
+            fields = {"job_id": job.id, "error": repr(error)[:_MAX_ERROR]}
             logger.warning("worker lost", extra={"fields": fields})
             self._restarts[EndCause.CRASH] += 1
         if lost.is_broken:

@@ -92,21 +92,23 @@ class _Pool(Pool):
 
     def __init__(self, workers: int, context: BaseContext, on_garbage: Callable[[], None]) -> None:
         self._on_garbage = on_garbage
-        self._inner: Any = self  # the stubs know nothing of its inside
         super().__init__(workers, context=context)
 
     def _setup_queues(self) -> None:
         """What is read is read in a thread that ends with any exception, and the pool with it; so that must be told."""
         super()._setup_queues()  # type: ignore[misc]  # not in the stubs
-        self._inner._quick_get = partial(_read, self._inner._quick_get, self._on_garbage)
+        inner: Any = self  # the stubs know nothing of its inside
+        inner._quick_get = partial(_read, inner._quick_get, self._on_garbage)
 
     def forget(self, job: int | None) -> None:
-        self._inner._cache.pop(job, None)
+        inner: Any = self
+        inner._cache.pop(job, None)
 
     def leave(self) -> None:
         """As `close`, but it waits for no answer, and starts no worker for one that has died meanwhile."""
+        inner: Any = self
         self._stop_maintaining()
-        self._inner._taskqueue.put(None)  # its thread passes one on to each worker, and ends
+        inner._taskqueue.put(None)  # its thread passes one on to each worker, and ends
 
     def give_up(self, timeout_s: float) -> bool:
         """Ends the pool's threads, without waiting for a lock, when all of its processes are dead.
@@ -114,7 +116,7 @@ class _Pool(Pool):
         `terminate` would wait for a lock that a dead worker held.  Answers that lie in the queue are still read: the
         thread that reads them ends at the end of the pipe, which comes as nobody is left who could write.
         """
-        inner = self._inner
+        inner: Any = self
         self._stop_maintaining()
         inner._task_handler._state = TERMINATE
         free(inner._outqueue._wlock)  # before that thread says goodbye
@@ -125,10 +127,14 @@ class _Pool(Pool):
         threads = [inner._worker_handler, inner._task_handler, inner._result_handler]
         for thread in threads:
             thread.join(max(0.0, give_up_at - time.monotonic()))
-        return not any(thread.is_alive() for thread in threads)
+        if any(thread.is_alive() for thread in threads):
+            return False
+        for queue in (inner._inqueue, inner._outqueue, inner._change_notifier):
+            queue.close()
+        return True
 
     def _stop_maintaining(self) -> None:
-        inner = self._inner
+        inner: Any = self
         inner._terminate.cancel()  # nor at exit
         inner._state = TERMINATE
         inner._worker_handler._state = TERMINATE

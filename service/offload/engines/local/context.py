@@ -2,7 +2,8 @@
 
 Lives here: what a pool or an executor of the standard library is given instead of its own way of making processes.  It
 makes queues and locks as ever, and asks the crew for each process.  What it gets looks like a process; starting it is
-the crew's, in whichever thread the library does that.
+the crew's, in whichever thread the library does that.  Where there is none to be had SystemExit ends that thread: of
+all exceptions only this very one does so silently.
 """
 
 from __future__ import annotations
@@ -21,17 +22,12 @@ _CONTEXTS: Final[dict[StartMethod, type[BaseContext]]] = {
 }
 
 
-class HiringIsOver(SystemExit):
-    """Ends the thread of the library that wanted another process; of all exceptions only this one does so silently."""
-
-
 class Hiring:
     """What one pool or executor hires: for which lanes, and whether it still may."""
 
     def __init__(self, lanes: frozenset[int]) -> None:
         self.lanes = lanes
         self.is_over = False
-        self.context: BaseContext
 
 
 class HiredProcess:

@@ -15,9 +15,10 @@ from collections import Counter
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from typing import Any, Final, Protocol
 
-from offload.engines.local.context import HiredProcess, Hiring, HiringIsOver, make_context
+from offload.engines.local.context import HiredProcess, Hiring, make_context
 from offload.engines.local.worker import HiredEnd, HiredWorker
 from offload.engines.supervised.brake import Brake
 from offload.engines.supervised.launcher import Launcher
@@ -78,11 +79,10 @@ class Crew:
 
     # Hiring
 
-    def open_hiring(self, lanes: frozenset[int]) -> Hiring:
-        """For one pool or executor, which is to use `context`."""
+    def open_hiring(self, lanes: frozenset[int]) -> tuple[Hiring, BaseContext]:
+        """For one pool or executor, which is to use the context."""
         hiring = Hiring(lanes)
-        hiring.context = make_context(self._launcher.start_method, partial(self._hire, hiring))
-        return hiring
+        return hiring, make_context(self._launcher.start_method, partial(self._hire, hiring))
 
     def end_hiring(self, hiring: Hiring) -> None:
         """No more processes for this one; threads that wait for some end."""
@@ -95,7 +95,7 @@ class Crew:
         return [worker for worker in self.workers.values() if worker.hiring is hiring]
 
     def _hire(self, hiring: Hiring, *, target: Any, args: tuple[Any, ...] = (), **_: object) -> HiredProcess:
-        """In a thread of the library's.  Raises HiringIsOver."""
+        """In a thread of the library's.  Raises SystemExit, see `context`."""
         lane = self._take_lane(hiring)
         with ExitStack() as ours, ExitStack() as theirs:
             try:
@@ -107,7 +107,7 @@ class Crew:
                 (ready, ready_end), (output, output_end) = ends
             except OSError as error:
                 self._loop.call_soon_threadsafe(self._not_started, hiring, lane, str(error))
-                raise HiringIsOver from error
+                raise SystemExit from error
             spec = HiredSpec(
                 load=self._load,
                 lane=lane,
@@ -125,7 +125,7 @@ class Crew:
                     self._launcher.start_made(process)
                 except StartError as error:
                     self._loop.call_soon_threadsafe(self._not_started, hiring, lane, str(error))
-                    raise HiringIsOver from error
+                    raise SystemExit from error
                 ours_kept.pop_all()
             self._loop.call_soon_threadsafe(self._started, hiring, lane, process, ready, output)
 
@@ -141,7 +141,7 @@ class Crew:
                     self._free.remove(lane)
                     return lane
                 self._hiring.wait()
-        raise HiringIsOver
+        raise SystemExit
 
     def _give_back_lane(self, lane: int) -> None:
         self._pauses.pop(lane, None)

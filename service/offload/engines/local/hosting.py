@@ -115,8 +115,8 @@ class Hosting:
             return
         self._state = HostState.OPENING
         self._is_opening = True
-        self._hiring = hiring = self._crew.open_hiring(self._lanes)
-        make = partial(self._kind.make, len(self._lanes), hiring.context, partial(self._give_up, hiring))
+        self._hiring, context = self._crew.open_hiring(self._lanes)
+        make = partial(self._kind.make, len(self._lanes), context, partial(self._give_up, self._hiring))
         opening = off_loop(make, name="offload-host-opening")
         self._calls.add(opening)
         opening.add_done_callback(self._opened)

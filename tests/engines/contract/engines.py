@@ -1,0 +1,128 @@
+"""The engines that are held to the contract, one row each, and a service's inside on each of them.
+
+What an engine promises is what its capabilities say.  A test asserts that it is kept where it is promised, and that it
+is not where it is not: nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from offload.core.job import Job, Outcome
+from offload.dispatch.dispatcher import JobRequest
+from offload.engines.base import Capabilities
+from offload.service import Service
+from offload.settings import Settings
+
+TASKS: Final = Path(__file__).with_name("contract_tasks.py")
+BOUND_S: Final = 30.0
+WORKERS: Final = 2
+
+# The settings that make each engine.
+ROWS: Final[dict[str, dict[str, Any]]] = {
+    "supervised": {"engine": "supervised"},
+    "pool": {"engine": "pool"},
+    "executor": {"engine": "executor"},
+    "executor of somebody else's": {
+        "engine": "executor",
+        "executor": "tests.engines.contract.factories:process_pool_executor",
+    },
+}
+
+
+class Running:
+    """A service without its HTTP interface."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.engine = service._engine
+
+    @property
+    def can(self) -> Capabilities:
+        return self.engine.capabilities
+
+    def begin(
+        self, name: str, arguments: dict[str, Any] | None = None, **request: Any
+    ) -> tuple[Job, asyncio.Task[None]]:
+        """A job, and the caller who waits for it."""
+        limits = self.service.catalogue[name].limits
+        body = request.pop("body", json.dumps(arguments or {}).encode())
+        job = self.service.dispatcher.new_job(JobRequest(limits=limits, body=body, **request))
+        return job, asyncio.create_task(self.service.dispatcher.run(job))
+
+    async def outcome(self, name: str, arguments: dict[str, Any] | None = None, **request: Any) -> Outcome:
+        job, caller = self.begin(name, arguments, **request)
+        return await ended(job, caller)
+
+    async def result(self, name: str, arguments: dict[str, Any] | None = None, **request: Any) -> Any:
+        outcome = await self.outcome(name, arguments, **request)
+        assert outcome.reason == "succeeded", (outcome.reason, outcome.facts, bytes(outcome.body))
+        return json.loads(bytes(outcome.body))
+
+    async def full_strength(self) -> dict[str, Any]:
+        """Every worker idle, nothing queued, the books balanced."""
+
+        async def is_there() -> dict[str, Any] | None:
+            stats = self.service.stats()
+            jobs = stats["jobs"]
+            assert jobs["submitted"] == sum(count for state, count in jobs.items() if state != "submitted"), jobs
+            states = [worker["state"] for worker in stats["workers"]]
+            return stats if states == ["idle"] * WORKERS and not jobs["running"] + jobs["queued"] else None
+
+        stats: dict[str, Any] = await eventually("full strength", is_there)
+        self.service._scheduler.check_invariants()
+        return stats
+
+
+async def ended(job: Job, caller: asyncio.Task[None]) -> Outcome:
+    async with asyncio.timeout(BOUND_S):
+        await caller
+    assert job.outcome is not None
+    return job.outcome
+
+
+async def eventually(what: str, condition: Callable[[], Awaitable[Any]]) -> Any:
+    end = time.monotonic() + BOUND_S
+    while not (value := await condition()):
+        assert time.monotonic() < end, f"not within {BOUND_S} s: {what}"
+        await asyncio.sleep(0.005)
+    return value
+
+
+@asynccontextmanager
+async def opened(row: str, tasks: Path = TASKS, **settings: Any) -> AsyncIterator[Running]:
+    """On one of ROWS; its workers are starting."""
+    service = Service([tasks], Settings(**{"workers": WORKERS, "quarantine_after": 0, **ROWS[row], **settings}))
+    try:
+        await service.open()
+        yield Running(service)
+    finally:
+        await service.close()
+
+
+class Spinning:
+    """A job that burns its core until `let_go`."""
+
+    def __init__(self, running: Running, path: Path, task: str = "spin", **request: Any) -> None:
+        self._path = path
+        self.job, self.caller = running.begin(task, {"path": str(path)}, **request)
+
+    async def pid(self) -> int:
+        """Of its process, as soon as it runs."""
+
+        async def find() -> str:
+            return self._path.read_text() if self._path.exists() else ""
+
+        return int(await eventually("it runs", find))
+
+    def let_go(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+    async def outcome(self) -> Outcome:
+        return await ended(self.job, self.caller)
