@@ -39,6 +39,7 @@ _COLUMNS: Final = {
     "`executor`": ("offload.engines.executor", "CAPABILITIES"),
     "`executor` with `--executor`": ("offload.engines.executor", "FACTORY_CAPABILITIES"),
     "`dask`": ("offload.engines.dask", "CAPABILITIES"),
+    "`dask` with `--engine-address`": ("offload.engines.dask", "ADDRESS_CAPABILITIES"),
     "`ray`": ("offload.engines.ray", "CAPABILITIES"),
 }
 _PROMISES: Final = {

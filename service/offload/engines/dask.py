@@ -20,6 +20,7 @@ import time
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Final, Unpack
 
@@ -30,7 +31,8 @@ from offload.engines.cluster.seats import Order
 from offload.engines.supervised.brake import Brake
 from offload.worker import cluster as there
 
-CAPABILITIES: Final = Capabilities(
+# Of a cluster at an address.
+ADDRESS_CAPABILITIES: Final = Capabilities(
     stops_running_jobs=False,
     names_deaths=False,
     limits_memory=False,
@@ -45,6 +47,9 @@ CAPABILITIES: Final = Capabilities(
     unpickles_results=True,
 )
 
+# Workers of a cluster of our own have one thread each, and end with the driver.
+CAPABILITIES: Final = replace(ADDRESS_CAPABILITIES, isolates_deaths=True, ends_with_service=True)
+
 # How often the scheduler is asked for its workers; it also tells when they come and go, so this is for what it forgets.
 _LOOK_S: Final = 2.0
 # What the scheduler may take to answer that.
@@ -56,7 +61,8 @@ _COMINGS: Final = frozenset({"add-worker", "remove-worker", "worker-status-chang
 
 
 def dask_engine(**parts: Unpack[EngineParts]) -> ClusterEngine:
-    kind = ClusterKind(name="dask", capabilities=CAPABILITIES, driver=f"{__name__}:DaskCluster")
+    capabilities = ADDRESS_CAPABILITIES if parts["settings"].engine_address else CAPABILITIES
+    kind = ClusterKind(name="dask", capabilities=capabilities, driver=f"{__name__}:DaskCluster")
     return ClusterEngine(kind, parts)
 
 
@@ -280,6 +286,13 @@ class DaskCluster:
 
 
 def _configure() -> None:
-    """A body may be large, and its caller knows."""
     dask: Any = import_module("dask")
-    dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
+    dask.config.set(
+        {
+            # A body may be large, and its caller knows.
+            "distributed.admin.large-graph-warning-threshold": "1TB",
+            # So long after a death a local cluster looks whether there is a successor, and takes one that has just
+            # died, too, for the lack of one: then there never is another.
+            "distributed.deploy.lost-worker-timeout": "1000 days",
+        }
+    )

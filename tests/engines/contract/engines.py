@@ -33,7 +33,13 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
         "engine": "executor",
         "executor": "tests.engines.contract.factories:process_pool_executor",
     },
+    "dask": {"engine": "dask"},
+    "ray": {"engine": "ray"},
 }
+
+
+# Where a job takes some milliseconds and a death some seconds: fewer of them show the same.
+CLUSTERS: Final = ("dask", "ray")
 
 
 class Running:
@@ -42,6 +48,10 @@ class Running:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.engine = service._engine
+
+    @property
+    def is_on_cluster(self) -> bool:
+        return self.engine.name in CLUSTERS
 
     @property
     def can(self) -> Capabilities:

@@ -84,7 +84,8 @@ async def test_hooks_are_called_once_in_each_process_with_its_lane(running: Runn
 
 
 async def test_many_jobs_are_all_answered_with_their_own_results(running: Running) -> None:
-    numbers = iter(range(600))
+    count = 100 if running.is_on_cluster else 600
+    numbers = iter(range(count))
     results: dict[int, int] = {}
 
     async def caller() -> None:
@@ -93,10 +94,10 @@ async def test_many_jobs_are_all_answered_with_their_own_results(running: Runnin
 
     before = running.service.stats()
     await asyncio.gather(*(caller() for _ in range(32)))
-    assert results == {number: number + 1 for number in range(600)}
+    assert results == {number: number + 1 for number in range(count)}
     stats = await running.full_strength()
-    assert stats["jobs"]["succeeded"] - before["jobs"]["succeeded"] == 600
-    assert sum(row["jobs"] for row in stats["workers"]) - sum(row["jobs"] for row in before["workers"]) == 600
+    assert stats["jobs"]["succeeded"] - before["jobs"]["succeeded"] == count
+    assert sum(row["jobs"] for row in stats["workers"]) - sum(row["jobs"] for row in before["workers"]) == count
 
 
 async def test_a_fork_that_returns_from_the_task_does_not_answer(running: Running) -> None:
@@ -160,7 +161,8 @@ async def test_answers_are_unpickled_only_where_that_is_said(running: Running, m
 
     monkeypatch.setattr(connections._ForkingPickler, "loads", loads)  # type: ignore[attr-defined]
     assert await running.result("add", {"a": 1}) == 1
-    assert bool(unpickled) == running.can.unpickles_results
+    # On a cluster by the driver, which is a process of its own.
+    assert bool(unpickled) == (running.can.unpickles_results and not running.is_on_cluster)
 
 
 async def test_short_jobs_wait_in_a_worker_only_where_that_is_said(running: Running) -> None:

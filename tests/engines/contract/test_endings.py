@@ -97,6 +97,12 @@ async def test_a_crash_is_told_and_costs_its_own_job(running: Running, how: str)
     assert await running.result("add", {"a": 1}) == 1
 
 
+def reasons_after_a_death(running: Running) -> set[str]:
+    """Of a job that was given to a worker which had just died.  What had certainly not begun is started elsewhere;
+    where that cannot be known, it may be lost."""
+    return {"succeeded"} if running.can.knows_what_had_begun else {"succeeded", "worker-crashed"}
+
+
 async def pid_of_idle(running: Running, busy: int) -> int:
     async def find() -> int | None:
         pid: int = (await running.result("about_job"))["pid"]
@@ -110,7 +116,7 @@ async def test_a_death_between_two_jobs_costs_others_only_where_that_is_said(run
     spinning = Spinning(running, tmp_path / "spin")
     os.kill(await pid_of_idle(running, await spinning.pid()), signal.SIGKILL)
     if running.can.isolates_deaths:
-        assert await running.result("add", {"a": 1}) == 1
+        assert (await running.outcome("add", {"a": 1})).reason in reasons_after_a_death(running)
         spinning.let_go()
         assert (await spinning.outcome()).reason == "succeeded"
     else:
@@ -121,14 +127,12 @@ async def test_a_death_between_two_jobs_costs_others_only_where_that_is_said(run
 
 async def test_idle_workers_may_be_killed_again_and_again(running: Running) -> None:
     """One of them holds the lock of a standard pool's queue."""
-    for _ in range(10):
+    for _ in range(2 if running.is_on_cluster else 10):
         await running.full_strength()
         pid: int = (await running.result("about_job"))["pid"]
         os.kill(pid, signal.SIGKILL)
         outcomes = await asyncio.gather(*(running.outcome("add", {"a": 1}) for _ in range(WORKERS)))
-        reasons = {outcome.reason.value for outcome in outcomes}
-        # What had certainly not begun is started elsewhere; where that cannot be known, a job may be lost.
-        assert reasons <= ({"succeeded"} if running.can.knows_what_had_begun else {"succeeded", "worker-crashed"})
+        assert {outcome.reason.value for outcome in outcomes} <= reasons_after_a_death(running)
     await running.full_strength()
 
 

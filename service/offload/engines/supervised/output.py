@@ -30,13 +30,12 @@ _MAX_READS: Final = 16
 class OutputReader:
     """Reads one pipe, line by line, from `open` on.  Made on the loop's thread; owns the descriptor.
 
-    `lane`: whose worker prints, None for the driver of a cluster, where libraries print as well as tasks.
+    `lane`: whose worker prints, None for the driver of a cluster.
     """
 
     def __init__(self, descriptor: int, *, lane: int | None, pid: int) -> None:
         self._descriptor = descriptor
         self._fields: dict[str, object] = {"pid": pid} if lane is None else {"lane": lane, "pid": pid}
-        self._who = "driver" if lane is None else "task"
         self._printing = self._fields
         self._rest = b""
         self._allowance = float(_BURST_LINES)
@@ -128,12 +127,12 @@ class OutputReader:
     def _log(self, line: bytes) -> None:
         if not line:
             return
-        logger.info("%s printed", self._who, extra={"fields": {**self._printing, "line": _text(line)}})
+        logger.info("task printed", extra={"fields": {**self._printing, "line": _text(line)}})
 
     def _tell_dropped(self) -> None:
         fields = {**self._printing, "lines": self._dropped, "limit_per_s": _LINES_PER_S}
         self._dropped = 0
-        logger.warning("%s printed too much, lines were dropped", self._who, extra={"fields": fields})
+        logger.warning("task printed too much, lines were dropped", extra={"fields": fields})
 
     def _whose(self, job: Job) -> dict[str, object]:
         return {"job_id": job.id, "task": job.limits.name, **self._fields, **job.labels}
