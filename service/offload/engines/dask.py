@@ -250,11 +250,11 @@ class DaskCluster:
             values = await future
         except CancelledError as error:  # by ourselves, then it is told there; or the connection was lost
             if self._futures.get(number) is future:
-                self._seats.lose(slot, sentence(error))
+                self._seats.lose(slot, "its task was cancelled", detail=sentence(error))
                 self._has_changed.set()
             return
         except Exception as error:  # above all KilledWorker, which is told only where the scheduler allows no failures
-            self._seats.lose(slot, sentence(error))
+            self._seats.lose(slot, f"Dask says {type(error).__name__}", detail=sentence(error))
             self._has_changed.set()
             return
         finally:

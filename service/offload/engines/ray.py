@@ -54,6 +54,13 @@ _LOOK_S: Final = 1.0
 _PATIENCE_S: Final = 10.0
 # A cancel that comes while Ray hands the task over may be lost; it is said again until the work is over.
 _CANCEL_AGAIN_S: Final = 0.5
+_CAUSES: Final = {
+    "LocalRayletDiedError": "Ray's own process on this machine died",
+    "NodeDiedError": "its machine was lost",
+    "OutOfMemoryError": "its machine was short of memory, and Ray killed it",
+    "TaskCancelledError": "its task was cancelled",
+    "WorkerCrashedError": "its process died",
+}
 # Before they had begun.
 _UNBEGUN: Final = ("RuntimeEnvSetupError", "TaskUnschedulableError")
 
@@ -186,9 +193,10 @@ class RayCluster:
         try:
             values = await asyncio.wrap_future(ref.future())
         except Exception as error:  # Ray's, which say what happened to the worker
-            why = sentence(error).partition(" Check python-core-worker")[0]
+            kind = type(error).__name__
+            why = _CAUSES.get(kind, f"Ray says {kind}")
             self._note_loss(error)
-            self._seats.lose(slot, why, begun=type(error).__name__ not in _UNBEGUN)
+            self._seats.lose(slot, why, begun=kind not in _UNBEGUN, detail=sentence(error))
         else:
             why = self._seats.answer(slot, number, values)
         self._refs.pop(number, None)

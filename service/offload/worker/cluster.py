@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import threading
 from typing import Final
 
@@ -78,8 +79,16 @@ def withdraw(token: str, job: str) -> bool:
 
 
 def run_anywhere(load: bytes, *call: object) -> PlainAnswer:
-    """Runs one job, `call` without its load, in whichever process this is, the only job in it."""
-    return run_job((load, *call))  # type: ignore[arg-type]  # the rest of a Call
+    """Runs one job, `call` without its load, in whichever process this is, the only job in it.
+
+    Ray has SIGTERM raise SystemExit in the main thread, which is where its tasks run: who asked this process to end
+    would end the job instead, as if the task had raised that.
+    """
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        return run_job((load, *call))  # type: ignore[arg-type]  # the rest of a Call
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def get_warm(load: bytes, lane: int) -> Greeting:

@@ -164,7 +164,7 @@ class ClusterEngine:
         fields = {"engine": self.name, "error": why, "pause_s": self._brake.pause_s()}
         logger.warning("cluster lost", extra={"fields": fields})
         for slot in self._places.slots():
-            self._places.empty(slot, Death(note=f"the cluster was lost: {why}"), begun=True)
+            self._places.empty(slot, Death(note="the cluster was lost"), begun=True)
             self._places.remove(slot)
         self._events.failing_to_start()
 
@@ -181,8 +181,8 @@ class ClusterEngine:
                 self._answered(slot, number, answer, message.body)
             case ["garbage", _, number]:
                 self._places.finish(number, broken("what came back is no answer"))
-            case ["gone", slot, number, begun, why]:
-                self._gone(slot, number, begun, why)
+            case ["gone", slot, number, begun, why, detail]:
+                self._gone(slot, number, begun, why, detail)
             case ["removed", slot]:
                 self._places.remove(slot)
             case ["trouble", why]:
@@ -208,17 +208,17 @@ class ClusterEngine:
         self._metrics.worker_row(slot).ran(run_ns)
         self._places.finish(number, outcome_of(job, self._last[slot]))
 
-    def _gone(self, slot: SlotId, number: int, begun: bool, why: str) -> None:
+    def _gone(self, slot: SlotId, number: int, begun: bool, why: str, detail: str) -> None:
         """A job that was on its way there had not begun: the driver does not know its number."""
         job = self._places.job_in(slot)
         self._last.pop(slot, None)
-        if job is None or not job.is_settled:
-            self._restarts[EndCause.CRASH] += 1
-            fields = {"lane": slot, "why": why, "job_id": None if job is None else job.id}
-            logger.warning("worker lost", extra={"fields": fields})
-        elif job.outcome is not None:
-            self._restarts[STOP_CAUSES.get(job.outcome.reason, EndCause.CRASH)] += 1
         self._restarts_of_slot[slot] += 1
+        if job is not None and job.outcome is not None:
+            self._restarts[STOP_CAUSES.get(job.outcome.reason, EndCause.CRASH)] += 1
+        else:  # an idle one may just have left, as nodes do
+            self._restarts[EndCause.CRASH] += job is not None
+            fields = {"lane": slot, "why": why, "detail": detail, "job_id": None if job is None else job.id}
+            logger.log(logging.INFO if job is None else logging.WARNING, "worker lost", extra={"fields": fields})
         self._places.empty(slot, Death(note=why), begun=begun and job is not None and job.number == number)
 
     def _trouble(self, why: str) -> None:

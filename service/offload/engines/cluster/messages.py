@@ -17,7 +17,7 @@ says what it is, and bytes that nobody looks into; nothing is pickled.
         ready, slot, turn                       the slot has a worker; `turn` counts how often it got one
         answer, slot, number, status, media type, run time in ns, traceback, pid, rss   + body
         garbage, slot, number                   what came back is no answer
-        gone, slot, number, begun, why          the slot has no worker; its job `number` (0: none) may have begun
+        gone, slot, number, begun, why, detail  the slot has no worker; its job `number` (0: none) may have begun
         removed, slot                           and will get none
         trouble, why                            a start-up failed, or there are no workers; it goes on trying
         down, why                               it has lost the cluster, or could not reach it, and ends

@@ -116,13 +116,16 @@ class Seats:
         self._tell(["answer", slot, number, *head], answer.body)
         return ""
 
-    def lose(self, slot: int, why: str, *, begun: bool = True) -> None:
-        """The slot has no worker any more; nothing happens if it had none."""
+    def lose(self, slot: int, why: str, *, begun: bool = True, detail: str = "") -> None:
+        """The slot has no worker any more; nothing happens if it had none.
+
+        `why` may be shown to a caller, so it names no machine; `detail` is for the log.
+        """
         seat = self._seats.get(slot)
         if seat is not None and seat.is_ready:
             seat.is_ready = False
             number, seat.number = seat.number, 0
-            self._tell(["gone", slot, number, begun, _clean(why)])
+            self._tell(["gone", slot, number, begun, _clean(why), _clean(detail)])
 
 
 def _clean(text: str) -> str:
