@@ -71,6 +71,7 @@ class ClusterEngine:
         self._error = ""
         self._link: Link | None = None
         self._living: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[str] | None = None
         self._grace_s = _GRACE_S
 
     @property
@@ -112,6 +113,8 @@ class ClusterEngine:
         self._grace_s = grace_s
         living.cancel()
         await asyncio.wait([living])
+        if self._ending is not None:
+            await asyncio.wait([self._ending])
 
     # What `/stats` shows
 
@@ -134,7 +137,7 @@ class ClusterEngine:
     async def _live(self) -> None:
         while True:
             try:
-                link = await Link.start(self._kind.driver, mark=self._launcher.mark)
+                link = Link.start(self._kind.driver, mark=self._launcher.mark)
             except OSError as error:
                 self._lost(f"its driver could not be started: {error}")
             else:
@@ -149,7 +152,8 @@ class ClusterEngine:
             self._lost(self._error or "its driver ended")
         finally:
             self._link = None
-            how = await link.end(self._grace_s)
+            self._ending = asyncio.create_task(link.end(self._grace_s))
+            how = await asyncio.shield(self._ending)
         if not self._error:
             logger.warning("driver ended", extra={"fields": {"pid": link.pid, "how": how}})
 

@@ -10,13 +10,12 @@ import os
 import socket
 import sys
 import tempfile
-from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from shutil import rmtree
+from subprocess import DEVNULL, Popen
 from typing import Final, Self
 
 from offload.engines.cluster.messages import Message, read, write
@@ -36,9 +35,10 @@ _DIE_S: Final = 5.0
 class Link:
     """Made by `start`, on the loop that it is used on."""
 
-    def __init__(self, process: Process, sock: socket.socket, output: int, mark: str, directory: str) -> None:
+    def __init__(self, process: Popen[bytes], sock: socket.socket, output: int, mark: str, directory: str) -> None:
         self.pid = process.pid
         self._process = process
+        self._ended = off_loop(process.wait, name="offload-driver-watch")
         self._socket = sock
         self._output = OutputReader(output, lane=None, pid=process.pid)
         self._mark = mark
@@ -46,21 +46,24 @@ class Link:
         self._writer: asyncio.StreamWriter | None = None
 
     @classmethod
-    async def start(cls, kind: str, *, mark: str) -> Self:
-        """Starts a driver for a cluster of `kind`, see `driver`.  `mark`, "NAME=value", stands in its environment, for
-        the service's guard.  Raises OSError."""
-        ours, theirs = socket.socketpair()
-        readable, writable = os.pipe()
+    def start(cls, kind: str, *, mark: str) -> Self:
+        """Starts a driver for a cluster of `kind`, see `driver`; blocks for milliseconds.
+
+        `mark`, "NAME=value", stands in its environment, for the service's guard.  Raises OSError.
+        """
         own_mark = f"{_MARK_VARIABLE}={token_hex(16)}"
         directory = tempfile.mkdtemp(prefix="offload-")
+        environment = dict(entry.split("=") for entry in (mark, own_mark))
+        ours, theirs = socket.socketpair()
+        readable, writable = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", _COMMAND, kind, str(theirs.fileno())),
+            process = Popen(
+                [sys.executable, "-c", _COMMAND, kind, str(theirs.fileno())],
                 stdin=DEVNULL,
                 stdout=writable,
                 stderr=writable,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, **dict(entry.split("=") for entry in (mark, own_mark)), "TMPDIR": directory},
+                env={**os.environ, **environment, "TMPDIR": directory},
                 start_new_session=True,
             )
         except BaseException:
@@ -95,11 +98,9 @@ class Link:
             self._socket.close()
         else:
             self._writer.close()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), grace_s)
+        await asyncio.wait([self._ended], timeout=grace_s)
         await off_loop(partial(kill_all, self._marked), name="offload-driver-ending")
-        with suppress(TimeoutError):  # a process in the kernel's hands is the guard's
-            await asyncio.wait_for(self._process.wait(), _DIE_S)
+        await asyncio.wait([self._ended], timeout=_DIE_S)  # a process in the kernel's hands is the guard's
         self._output.close()
         await off_loop(partial(rmtree, self._directory, ignore_errors=True), name="offload-driver-ending")
         return str(name_death(self._process.returncode))

@@ -8,10 +8,12 @@ because its turn is over, and the service knows by the number that came with `go
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from offload.errors import FrameError
 from offload.worker.remote import NOT_LOADED, read_answer
+
+_MAX_NUMBER: Final = 2**63  # JSON has no larger ones
 
 Tell = Callable[..., None]
 
@@ -102,6 +104,8 @@ class Seats:
             return ""
         try:
             answer = read_answer(values, number)
+            if not all(0 <= value < _MAX_NUMBER for value in (answer.run_ns, answer.pid, answer.rss_bytes)):
+                raise FrameError("numbers that cannot be")
         except FrameError:
             self._seats[slot].number = 0
             self._tell(["garbage", slot, number])
