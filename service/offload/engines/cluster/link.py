@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,12 @@ from offload.engines.off_loop import off_loop
 from offload.engines.supervised.killing import kill_all
 from offload.engines.supervised.naming import name_death
 from offload.engines.supervised.output import OutputReader
-from offload.engines.supervised.proctree import ProcessInfo, has_mark
+from offload.engines.supervised.proctree import ProcessInfo, all_processes, has_mark
 
 _ROOT: Final = str(Path(__file__).parents[3])
 _COMMAND: Final = f"import sys; sys.path.insert(0, {_ROOT!r}); from offload.engines.cluster.driver import main; main()"
 _MARK_VARIABLE: Final = "OFFLOAD_DRIVER"
+_TRACKER_S: Final = 1.0
 # What it takes to be gone after SIGKILL.
 _DIE_S: Final = 5.0
 
@@ -99,12 +101,28 @@ class Link:
         else:
             self._writer.close()
         await asyncio.wait([self._ended], timeout=grace_s)
-        await off_loop(partial(kill_all, self._marked), name="offload-driver-ending")
+        await off_loop(self._sweep, name="offload-driver-ending")
         await asyncio.wait([self._ended], timeout=_DIE_S)  # a process in the kernel's hands is the guard's
         self._output.close()
         await off_loop(partial(rmtree, self._directory, ignore_errors=True), name="offload-driver-ending")
         return str(name_death(self._process.returncode))
 
+    def _sweep(self) -> None:
+        """Kills what is left.  A resource tracker, which unlinks what others have left in shared memory when they are
+        gone, may end by itself."""
+        kill_all(lambda processes: {pid for pid in self._marked(processes) if not _is_tracker(pid)})
+        give_up_at = time.monotonic() + _TRACKER_S
+        while self._marked(all_processes()) and time.monotonic() < give_up_at:
+            time.sleep(_TRACKER_S / 100)
+        kill_all(self._marked)
+
     def _marked(self, processes: dict[int, ProcessInfo]) -> set[int]:
         mark = self._mark.encode("ascii")
-        return {pid for pid in processes if has_mark(pid, mark)}
+        return {pid for pid, info in processes.items() if not info.is_dead and has_mark(pid, mark)}
+
+
+def _is_tracker(pid: int) -> bool:
+    try:
+        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
