@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from collections.abc import Coroutine
 from importlib import import_module
 from typing import Any, Final, Unpack
@@ -41,7 +42,8 @@ CAPABILITIES: Final = Capabilities(
     unpickles_results=True,
 )
 
-# Read when Ray is imported: nothing is reported to its makers, what is printed is for a log.
+# Read when Ray is imported: nothing is reported to its makers, what is printed is for a log.  A local cluster gets a
+# token, too: Ray would write one into the home directory, for all clusters.
 _ENVIRONMENT: Final = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_COLOR_PREFIX": "0",
@@ -89,7 +91,8 @@ class RayCluster:
     # Cluster
 
     async def open(self) -> None:
-        for name, value in _ENVIRONMENT.items():
+        own = {} if self._task.address else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        for name, value in {**_ENVIRONMENT, **own}.items():
             os.environ.setdefault(name, value)
         ray = self._ray = import_module("ray")
         if self._task.address:

@@ -1,0 +1,74 @@
+"""On a Ray cluster, our own or somebody else's: workers, nodes and the whole of it die, and all of it heals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.faults.test_dask_cluster import at_strength, begun, status, written
+from tests.support.ray_cluster import ray_cluster
+from tests.support.service import assert_books_balance, descendants, eventually, serving
+
+pytest.importorskip("ray", reason="Ray is not installed")
+
+
+async def test_workers_and_the_driver_of_a_cluster_of_our_own_are_killed(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    environment = {"HOME": str(tmp_path / "home")}
+    async with serving(written(tmp_path), "--engine", "ray", "--workers", "2", env=environment) as service:
+        await at_strength(service, 2)
+        first = asyncio.create_task(service.job("spin", {"path": str(one)}))
+        second = asyncio.create_task(service.job("spin", {"path": str(two)}))
+        (victim,), _ = await begun(one), await begun(two)
+        os.kill(victim, signal.SIGKILL)
+        answer = await first
+        assert (answer.status, answer.slug) == (500, "worker-crashed")
+        assert "its process died" in answer.json()["detail"]
+        assert await begun(one) == [victim]
+        assert not second.done()
+
+        (driver,) = (pid for pid, command in service.processes().items() if "cluster.driver" in command)
+        family = {driver, *descendants(driver)}
+        os.kill(driver, signal.SIGKILL)
+        assert (await second).slug == "worker-crashed"
+        await at_strength(service, 2)
+        assert (await service.job("pid")).status == 200
+        assert not family & service.remains()
+        assert_books_balance(await service.stats())
+    assert not (tmp_path / "home").exists()
+
+
+async def test_a_cluster_of_somebody_elses_is_followed_lost_and_found_again(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    with ray_cluster() as cluster:
+        head = cluster.start_head()
+        file = written(tmp_path)
+        async with serving(
+            file, "--engine", "ray", "--engine-address", cluster.address, env=cluster.environment
+        ) as service:
+            await at_strength(service, 1)
+            file.unlink()  # from here on nobody has it but by its text
+            cluster.start_node(cpus=2)
+            await at_strength(service, 3)
+            answers = [await service.job("pid") for _ in range(3)]
+            assert [answer.status for answer in answers] == [200] * 3
+
+            spinning = asyncio.create_task(service.job("spin", {"path": str(trace)}))
+            await begun(trace)
+            cluster.close()
+            assert (await spinning).slug == "worker-crashed"
+
+            async def is_not_ready() -> bool:
+                return await status(service) == 503
+
+            await eventually("it is not ready", is_not_ready)
+            assert (await service.stats())["pool"]["error"]
+            assert head.poll() is not None
+
+            cluster.start_head()
+            await at_strength(service, 1)
+            assert (await service.job("pid")).status == 200
