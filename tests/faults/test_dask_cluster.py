@@ -8,60 +8,12 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.faults.clustered import at_strength, begun, status, written
 from tests.support.dask_cluster import dask_cluster
-from tests.support.service import RunningService, assert_books_balance, eventually, serving
+from tests.support.packages import needed_package
+from tests.support.service import assert_books_balance, serving
 
-pytest.importorskip("distributed", reason="Dask is not installed")
-
-TASKS = """
-import os
-import time
-from offload import task
-
-@task
-def pid() -> int:
-    return os.getpid()
-
-@task(timeout=60)
-def spin(path: str) -> str:
-    with open(path, "a") as file:
-        file.write(f"{os.getpid()}\\n")
-    end = time.monotonic() + 60
-    while os.path.exists(path) and time.monotonic() < end:
-        pass
-    return "done"
-"""
-
-
-async def at_strength(service: RunningService, slots: int) -> None:
-    async def is_there() -> bool:
-        states = [worker["state"] for worker in (await service.stats())["workers"]]
-        return states == ["idle"] * slots
-
-    await eventually(f"{slots} idle slots", is_there)
-
-
-async def begun(path: Path) -> list[int]:
-    """The processes that have begun `spin`."""
-
-    async def find() -> list[int]:
-        return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-    pids: list[int] = await eventually("it runs", find)
-    return pids
-
-
-async def status(service: RunningService) -> int:
-    async with service.http.get("/health/ready") as response:
-        return response.status
-
-
-def written(directory: Path) -> Path:
-    path = directory / "tasks.py"
-    path.write_text(TASKS)
-    return path
+needed_package("distributed", "dask")
 
 
 async def test_slots_follow_the_workers_and_a_job_that_killed_its_worker_is_not_begun_again(tmp_path: Path) -> None:

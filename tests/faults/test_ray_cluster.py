@@ -7,13 +7,12 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
-
-from tests.faults.test_dask_cluster import at_strength, begun, status, written
+from tests.faults.clustered import at_strength, begun, status, written
+from tests.support.packages import needed_package
 from tests.support.ray_cluster import ray_cluster
 from tests.support.service import assert_books_balance, descendants, eventually, serving
 
-pytest.importorskip("ray", reason="Ray is not installed")
+needed_package("ray", "ray")
 
 
 async def test_workers_and_the_driver_of_a_cluster_of_our_own_are_killed(tmp_path: Path) -> None:

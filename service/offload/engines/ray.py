@@ -53,7 +53,7 @@ _ENVIRONMENT: Final = {
 # How often the cluster is asked for its size.
 _LOOK_S: Final = 1.0
 # What it may take to answer that.
-_PATIENCE_S: Final = 10.0
+_PATIENCE_S: Final = 5.0
 # A cancel that comes while Ray hands the task over may be lost; it is said again until the work is over.
 _CANCEL_AGAIN_S: Final = 0.5
 _CAUSES: Final = {

@@ -38,8 +38,8 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-# Where a job takes some milliseconds and a death some seconds: fewer of them show the same.
-CLUSTERS: Final = ("dask", "ray")
+# Those that need a package.  A job takes some milliseconds there and a death some seconds: fewer of them show the same.
+CLUSTERS: Final = {"dask": "distributed", "ray": "ray"}
 
 
 class Running:
