@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tests.support.service import RunningService, eventually
@@ -47,6 +49,17 @@ async def begun(path: Path) -> list[int]:
 async def status(service: RunningService) -> int:
     async with service.http.get("/health/ready") as response:
         return response.status
+
+
+@contextlib.asynccontextmanager
+async def killed_in_the_end(*arguments: str | Path, **environment: str) -> AsyncIterator[RunningService]:
+    """A service that is to be killed; afterwards nothing of it is left, whatever it was doing."""
+    service = await RunningService.start(*arguments, env=environment)
+    try:
+        yield service
+        service.kill()
+    finally:
+        await service.stop()
 
 
 def written(directory: Path) -> Path:

@@ -8,7 +8,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from tests.faults.clustered import at_strength, begun, status, written
+import aiohttp
+import pytest
+
+from tests.engines.process_trees import are_gone
+from tests.faults.clustered import at_strength, begun, killed_in_the_end, status, written
 from tests.support.dask_cluster import dask_cluster
 from tests.support.packages import needed_package
 from tests.support.service import assert_books_balance, serving
@@ -93,3 +97,15 @@ async def test_a_job_that_waits_in_the_cluster_is_taken_back_and_never_begins(tm
             assert (await spinning).json() == "done"
             assert (await service.job("pid")).status == 200
             assert not ours.exists()
+
+
+async def test_a_cluster_of_our_own_ends_with_the_service_however_that_ends(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    options: list[str | Path] = [written(tmp_path), "--engine", "dask", "--workers", "2"]
+    async with killed_in_the_end(*options, TMPDIR=str(tmp_path)) as service:
+        await at_strength(service, 2)
+        spinning = asyncio.create_task(service.job("spin", {"path": str(trace)}))
+        (pid,) = await begun(trace)
+    assert are_gone([pid])
+    with pytest.raises(aiohttp.ClientError):
+        await spinning

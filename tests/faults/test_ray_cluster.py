@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
-from tests.faults.clustered import at_strength, begun, status, written
+import aiohttp
+import pytest
+
+from tests.engines.process_trees import are_gone
+from tests.faults.clustered import at_strength, begun, killed_in_the_end, status, written
 from tests.support.packages import needed_package
 from tests.support.ray_cluster import ray_cluster
-from tests.support.service import assert_books_balance, descendants, eventually, serving
+from tests.support.service import alive, assert_books_balance, descendants, eventually
 
 needed_package("ray", "ray")
 
 
 async def test_workers_and_the_driver_of_a_cluster_of_our_own_are_killed(tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    environment = {"HOME": str(tmp_path / "home")}
-    async with serving(written(tmp_path), "--engine", "ray", "--workers", "2", env=environment) as service:
+    short = Path(tempfile.mkdtemp(prefix="ray-"))  # there are sockets in it
+    one, two, three = tmp_path / "one", tmp_path / "two", tmp_path / "three"
+    options: list[str | Path] = [written(tmp_path), "--engine", "ray", "--workers", "2"]
+    async with killed_in_the_end(*options, HOME=str(tmp_path / "home"), TMPDIR=str(short)) as service:
         await at_strength(service, 2)
         first = asyncio.create_task(service.job("spin", {"path": str(one)}))
         second = asyncio.create_task(service.job("spin", {"path": str(two)}))
@@ -31,14 +38,26 @@ async def test_workers_and_the_driver_of_a_cluster_of_our_own_are_killed(tmp_pat
         assert not second.done()
 
         (driver,) = (pid for pid, command in service.processes().items() if "cluster.driver" in command)
-        family = {driver, *descendants(driver)}
+        (survivor,) = await begun(two)
+        family = {driver, survivor, *descendants(driver)}
         os.kill(driver, signal.SIGKILL)
         assert (await second).slug == "worker-crashed"
         await at_strength(service, 2)
         assert (await service.job("pid")).status == 200
-        assert not family & service.remains()
+
+        async def are_all_gone() -> bool:
+            return not alive(family)
+
+        await eventually("nothing is left of the cluster that was lost", are_all_gone)
         assert_books_balance(await service.stats())
+
+        third = asyncio.create_task(service.job("spin", {"path": str(three)}))
+        family = {*await begun(three), *service.processes()}
+    await eventually("nothing is left of the service that was killed", are_all_gone)
+    with pytest.raises(aiohttp.ClientError):
+        await third
     assert not (tmp_path / "home").exists()
+    shutil.rmtree(short)
 
 
 async def test_a_cluster_of_somebody_elses_is_followed_lost_and_found_again(tmp_path: Path) -> None:
@@ -46,9 +65,8 @@ async def test_a_cluster_of_somebody_elses_is_followed_lost_and_found_again(tmp_
     with ray_cluster() as cluster:
         head = cluster.start_head()
         file = written(tmp_path)
-        async with serving(
-            file, "--engine", "ray", "--engine-address", cluster.address, env=cluster.environment
-        ) as service:
+        options: list[str | Path] = [file, "--engine", "ray", "--engine-address", cluster.address]
+        async with killed_in_the_end(*options, **cluster.environment) as service:
             await at_strength(service, 1)
             file.unlink()  # from here on nobody has it but by its text
             cluster.start_node(cpus=2)
@@ -68,6 +86,15 @@ async def test_a_cluster_of_somebody_elses_is_followed_lost_and_found_again(tmp_
             assert (await service.stats())["pool"]["error"]
             assert head.poll() is not None
 
+            trace.unlink()
             cluster.start_head()
             await at_strength(service, 1)
-            assert (await service.job("pid")).status == 200
+            left = asyncio.create_task(service.job("spin", {"path": str(trace)}))
+            (pid,) = await begun(trace)
+
+        async def is_gone() -> bool:
+            return are_gone([pid])
+
+        await eventually("the job of a service that was killed has ended", is_gone)
+        with pytest.raises(aiohttp.ClientError):
+            await left

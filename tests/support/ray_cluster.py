@@ -27,7 +27,7 @@ class RayCluster:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
-        self.environment = {"HOME": str(directory), "RAY_USAGE_STATS_ENABLED": "0"}
+        self.environment = {"HOME": str(directory), "TMPDIR": str(directory), "RAY_USAGE_STATS_ENABLED": "0"}
         self._directory = directory
         self._processes: list[subprocess.Popen[bytes]] = []
 

@@ -146,6 +146,7 @@ class ClusterEngine:
 
     async def _drive(self, link: Link) -> None:
         self._error = ""
+        self._launcher.watch(link.pid)
         try:
             await link.listen(partial(self._introduce, link), self._heard)
             self._link = None
@@ -154,6 +155,7 @@ class ClusterEngine:
             self._link = None
             self._ending = asyncio.create_task(link.end(self._grace_s))
             how = await asyncio.shield(self._ending)
+            self._launcher.forget(link.pid)
         if not self._error:
             logger.warning("driver ended", extra={"fields": {"pid": link.pid, "how": how}})
 

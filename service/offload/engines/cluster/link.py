@@ -24,7 +24,7 @@ from offload.engines.off_loop import off_loop
 from offload.engines.supervised.killing import kill_all
 from offload.engines.supervised.naming import name_death
 from offload.engines.supervised.output import OutputReader
-from offload.engines.supervised.proctree import ProcessInfo, all_processes, has_mark
+from offload.engines.supervised.proctree import ProcessInfo, all_processes, has_mark, is_tracker
 
 _ROOT: Final = str(Path(__file__).parents[3])
 _COMMAND: Final = f"import sys; sys.path.insert(0, {_ROOT!r}); from offload.engines.cluster.driver import main; main()"
@@ -108,21 +108,26 @@ class Link:
         return str(name_death(self._process.returncode))
 
     def _sweep(self) -> None:
-        """Kills what is left.  A resource tracker, which unlinks what others have left in shared memory when they are
-        gone, may end by itself."""
-        kill_all(lambda processes: {pid for pid in self._marked(processes) if not _is_tracker(pid)})
+        """Kills what is left.
+
+        A resource tracker may end by itself, when it has seen to what the others have left in shared memory.
+        Ray's processes write over their environment, so they are known by the driver's session alone; as long as that
+        has a member, no other gets its id (fork(2)).
+        """
+        kill_all(lambda processes: {pid for pid in self._ours(processes) if not is_tracker(pid)})
         give_up_at = time.monotonic() + _TRACKER_S
-        while self._marked(all_processes()) and time.monotonic() < give_up_at:
+        while self._ours(all_processes()) and time.monotonic() < give_up_at:
             time.sleep(_TRACKER_S / 100)
-        kill_all(self._marked)
+        kill_all(self._ours)
 
-    def _marked(self, processes: dict[int, ProcessInfo]) -> set[int]:
+    def _ours(self, processes: dict[int, ProcessInfo]) -> set[int]:
         mark = self._mark.encode("ascii")
-        return {pid for pid, info in processes.items() if not info.is_dead and has_mark(pid, mark)}
+        alive = [pid for pid, info in processes.items() if not info.is_dead]
+        return {pid for pid in alive if _session(pid) == self.pid or has_mark(pid, mark)}
 
 
-def _is_tracker(pid: int) -> bool:
+def _session(pid: int) -> int | None:
     try:
-        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return os.getsid(pid)
     except OSError:
-        return False
+        return None
