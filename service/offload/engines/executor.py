@@ -148,7 +148,7 @@ class FactoryBackend:
         return Lost(death=Death(note=note[:_MAX_NOTE]), begun=True, is_broken=is_broken)
 
     def close(self) -> None:
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False)
 
 
 def _told(tell: Tell, future: Future[object]) -> None:
