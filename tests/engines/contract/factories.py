@@ -17,7 +17,7 @@ def loky_executor(workers: int) -> Executor:
 
 
 def end_loky() -> None:
-    """Its resource tracker otherwise lives as long as this process; it must go last, or what comes after starts another."""
+    """Its resource tracker otherwise lives as long as this process.  It goes last: what goes later starts another."""
     for thread in threading.enumerate():
         if thread.name in ("ExecutorManagerThread", "QueueFeederThread"):
             thread.join(BOUND_S)
