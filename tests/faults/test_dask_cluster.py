@@ -17,7 +17,7 @@ from tests.support.dask_cluster import dask_cluster
 from tests.support.packages import needed_package
 from tests.support.service import assert_books_balance, serving
 
-needed_package("distributed", "dask")
+needed_package("distributed", "the engine dask is NOT tested (pip install '.[dask]')")
 
 
 async def test_slots_follow_the_workers_and_a_job_that_killed_its_worker_is_not_begun_again(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.support.packages import needed_package
 from tests.support.ray_cluster import ray_cluster
 from tests.support.service import alive, assert_books_balance, descendants, eventually
 
-needed_package("ray", "ray")
+needed_package("ray", "the engine ray is NOT tested (pip install '.[ray]')")
 
 
 async def test_workers_and_the_driver_of_a_cluster_of_our_own_are_killed(tmp_path: Path) -> None:

@@ -129,12 +129,14 @@ class FactoryBackend:
         self._factory = getattr(module, function, None)
         if not callable(self._factory):
             raise TargetError(factory, "there is no such function in the module")
-        self._executor: Executor
+        self._executor: Executor | None = None
 
     def open(self, workers: int) -> None:
         self._executor = self._factory(workers)  # type: ignore[misc]  # it was callable
 
     def submit(self, call: Call, tell: Tell) -> Future[object]:
+        if self._executor is None:
+            raise BrokenExecutor("it is being replaced")
         future: Future[Any] = self._executor.submit(run_job, call)
         future.add_done_callback(partial(_told, tell))
         return future
@@ -148,7 +150,9 @@ class FactoryBackend:
         return Lost(death=Death(note=note[:_MAX_NOTE]), begun=True, is_broken=is_broken)
 
     def close(self) -> None:
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=False)
 
 
 def _told(tell: Tell, future: Future[object]) -> None:

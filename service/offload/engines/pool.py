@@ -18,9 +18,11 @@ from multiprocessing.pool import TERMINATE, Pool
 from typing import Any, Final, Unpack
 
 from offload.engines.base import Capabilities, EngineParts
+from offload.engines.local.context import Nobody
 from offload.engines.local.engine import LocalEngine
 from offload.engines.local.hosting import Tell
 from offload.engines.local.worker import HiredEnd
+from offload.errors import StartError
 from offload.worker.remote import Call, run_job
 
 CAPABILITIES: Final = Capabilities(
@@ -94,6 +96,14 @@ class _Pool(Pool):
         self._on_garbage = on_garbage
         super().__init__(workers, context=context)
 
+    @staticmethod
+    def Process(ctx: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802  # the name is the library's
+        """In a thread which an exception would end, with a traceback.  The pool is given up for want of a worker."""
+        try:
+            return ctx.Process(*args, **kwargs)
+        except StartError:
+            return Nobody()
+
     def _setup_queues(self) -> None:
         """What is read is read in a thread that ends with any exception, and the pool with it; so that must be told."""
         super()._setup_queues()  # type: ignore[misc]  # not in the stubs
@@ -117,11 +127,11 @@ class _Pool(Pool):
         thread that reads them ends at the end of the pipe, which comes as nobody is left who could write.
         """
         inner: Any = self
-        self._stop_maintaining()
-        inner._task_handler._state = TERMINATE
-        free(inner._outqueue._wlock)  # before that thread says goodbye
+        free(inner._outqueue._wlock)  # before the thread that hands out tasks says goodbye, for which it takes it
         inner._outqueue._writer.close()
-        inner._inqueue._reader.close()  # a write of the other thread's that waits for a reader fails
+        inner._inqueue._reader.close()  # if that thread waits until there is room in the pipe, its write fails
+        inner._task_handler._state = TERMINATE
+        self._stop_maintaining()
         inner._taskqueue.put(None)
         give_up_at = time.monotonic() + timeout_s
         threads = [inner._worker_handler, inner._task_handler, inner._result_handler]

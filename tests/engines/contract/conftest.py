@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.engines.contract.engines import CLUSTERS, ROWS, Running, opened
-from tests.support.packages import needed_package
+from tests.engines.contract.engines import ROWS, Running, opened
 
 
 @pytest.fixture(autouse=True)
@@ -18,8 +17,6 @@ def nothing_is_left_behind() -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=ROWS)
 async def running(request: pytest.FixtureRequest) -> AsyncIterator[Running]:
-    if request.param in CLUSTERS:
-        needed_package(CLUSTERS[request.param], request.param)
     async with opened(request.param) as engine:
         await engine.full_strength()
         yield engine

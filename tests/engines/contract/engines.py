@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,27 +20,35 @@ from offload.dispatch.dispatcher import JobRequest
 from offload.engines.base import Capabilities
 from offload.service import Service
 from offload.settings import Settings
+from tests.engines.contract.factories import end_loky
+from tests.support.packages import needed_package
 
 TASKS: Final = Path(__file__).with_name("contract_tasks.py")
 BOUND_S: Final = 30.0
 WORKERS: Final = 2
 
-# The settings that make each engine.
-ROWS: Final[dict[str, dict[str, Any]]] = {
-    "supervised": {"engine": "supervised"},
-    "pool": {"engine": "pool"},
-    "executor": {"engine": "executor"},
-    "executor of somebody else's": {
-        "engine": "executor",
-        "executor": "tests.engines.contract.factories:process_pool_executor",
-    },
-    "dask": {"engine": "dask"},
-    "ray": {"engine": "ray"},
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """`settings` make the engine, which needs the package `needs`; `end` ends what that keeps as long as a process."""
+
+    settings: dict[str, Any]
+    needs: str = ""
+    end: Callable[[], None] = lambda: None
+
+
+_LOKY: Final = "tests.engines.contract.factories:loky_executor"
+
+ROWS: Final[dict[str, Row]] = {
+    "supervised": Row(settings={"engine": "supervised"}),
+    "pool": Row(settings={"engine": "pool"}),
+    "executor": Row(settings={"engine": "executor"}),
+    "executor of loky": Row(settings={"engine": "executor", "executor": _LOKY}, needs="loky", end=end_loky),
+    "dask": Row(settings={"engine": "dask"}, needs="distributed"),
+    "ray": Row(settings={"engine": "ray"}, needs="ray"),
 }
-
-
-# Those that need a package.  A job takes some milliseconds there and a death some seconds: fewer of them show the same.
-CLUSTERS: Final = {"dask": "distributed", "ray": "ray"}
+# A job takes some milliseconds there and a death some seconds: fewer of them show the same.
+CLUSTERS: Final = ("dask", "ray")
 
 
 class Running:
@@ -108,12 +117,16 @@ async def eventually(what: str, condition: Callable[[], Awaitable[Any]]) -> Any:
 @asynccontextmanager
 async def opened(row: str, tasks: Path = TASKS, **settings: Any) -> AsyncIterator[Running]:
     """On one of ROWS; its workers are starting."""
-    service = Service([tasks], Settings(**{"workers": WORKERS, "quarantine_after": 0, **ROWS[row], **settings}))
+    made = ROWS[row]
+    if made.needs:
+        needed_package(made.needs, f"the engine {row} is NOT tested (pip install '.[dev,dask,ray]')")
+    service = Service([tasks], Settings(**{"workers": WORKERS, "quarantine_after": 0, **made.settings, **settings}))
     try:
         await service.open()
         yield Running(service)
     finally:
         await service.close()
+        made.end()
 
 
 class Spinning:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import Executor, ProcessPoolExecutor
+import gc
+import threading
+from concurrent.futures import Executor
 from importlib import import_module
+from typing import Any, Final
 
-
-def process_pool_executor(workers: int) -> Executor:
-    """As anybody would make one."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+BOUND_S: Final = 10.0
 
 
 def loky_executor(workers: int) -> Executor:
@@ -17,5 +16,15 @@ def loky_executor(workers: int) -> Executor:
     return executor
 
 
-def nothing(workers: int) -> Executor:
+def end_loky() -> None:
+    """Its resource tracker otherwise lives as long as this process.  It goes last: what goes later starts another."""
+    for thread in threading.enumerate():
+        if thread.name in ("ExecutorManagerThread", "QueueFeederThread"):
+            thread.join(BOUND_S)
+    gc.collect()
+    tracker: Any = import_module("loky.backend.resource_tracker")
+    tracker._resource_tracker._stop()
+
+
+def no_executor(workers: int) -> Executor:
     raise OSError("there is no cluster")

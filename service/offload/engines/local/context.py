@@ -1,9 +1,7 @@
 """A `multiprocessing` context whose processes are workers of ours.
 
 Lives here: what a pool or an executor of the standard library is given instead of its own way of making processes.  It
-makes queues and locks as ever, and asks the crew for each process.  What it gets looks like a process; starting it is
-the crew's, in whichever thread the library does that.  Where there is none to be had SystemExit ends that thread: of
-all exceptions only this very one does so silently.
+makes queues and locks as ever, and asks the crew for each process.  What it gets looks like one, and runs already.
 """
 
 from __future__ import annotations
@@ -31,23 +29,33 @@ class Hiring:
 
 
 class HiredProcess:
-    """Stands for `process` in the library's hands.
+    """Stands for `process`, which has been started, in the library's hands.
 
     Whatever the library calls it, or wants it to be (a pool wants daemons, which may have no children), stays here.
     """
 
     daemon = True
 
-    def __init__(self, process: BaseProcess, begin: Callable[[], None]) -> None:
+    def __init__(self, process: BaseProcess) -> None:
         self.name = process.name
         self._process = process
-        self._begin = begin
 
     def start(self) -> None:
-        self._begin()
+        """It runs."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._process, name)
+
+
+class Nobody:
+    """Stands for a process that was not to be had, where the library cannot do without."""
+
+    name = ""
+    daemon = True
+    exitcode = None
+
+    def start(self) -> None:
+        """It never will."""
 
 
 def make_context(start_method: StartMethod, hire: Callable[..., HiredProcess]) -> BaseContext:

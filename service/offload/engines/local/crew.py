@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from typing import Any, Final, Protocol
 
 from offload.engines.local.context import HiredProcess, Hiring, make_context
@@ -95,19 +96,25 @@ class Crew:
         return [worker for worker in self.workers.values() if worker.hiring is hiring]
 
     def _hire(self, hiring: Hiring, *, target: Any, args: tuple[Any, ...] = (), **_: object) -> HiredProcess:
-        """In a thread of the library's.  Raises SystemExit, see `context`."""
+        """In a thread of the library's.  Raises StartError."""
         lane = self._take_lane(hiring)
+        try:
+            process, ready, output = self._start(lane, target, args)
+        except (OSError, StartError) as error:
+            self._loop.call_soon_threadsafe(self._not_started, hiring, lane, str(error))
+            raise StartError(str(error)) from error
+        self._loop.call_soon_threadsafe(self._started, hiring, lane, process, ready, output)
+        return HiredProcess(process)
+
+    def _start(self, lane: int, target: Any, arguments: tuple[Any, ...]) -> tuple[BaseProcess, int, int]:
+        """The process, and our ends of its two pipes."""
         with ExitStack() as ours, ExitStack() as theirs:
-            try:
-                ends = []
-                for _end in ("ready", "output"):
-                    reader, writer = os.pipe()
-                    ours.callback(os.close, reader)
-                    ends.append((reader, theirs.enter_context(Connection(writer, readable=False))))
-                (ready, ready_end), (output, output_end) = ends
-            except OSError as error:
-                self._loop.call_soon_threadsafe(self._not_started, hiring, lane, str(error))
-                raise SystemExit from error
+            pipes = []
+            for _ in range(2):
+                reader, writer = os.pipe()
+                ours.callback(os.close, reader)
+                pipes.append((reader, theirs.enter_context(Connection(writer, readable=False))))
+            (ready, ready_end), (output, output_end) = pipes
             spec = HiredSpec(
                 load=self._load,
                 lane=lane,
@@ -116,20 +123,10 @@ class Crew:
                 output=output_end,
                 metrics=self._metrics,
             )
-            process = self._launcher.make(work, spec, target, args, name=f"offload-worker-{lane}")
-            ours_kept, theirs_kept = ours.pop_all(), theirs.pop_all()
-
-        def begin() -> None:
-            with theirs_kept, ours_kept:
-                try:
-                    self._launcher.start_made(process)
-                except StartError as error:
-                    self._loop.call_soon_threadsafe(self._not_started, hiring, lane, str(error))
-                    raise SystemExit from error
-                ours_kept.pop_all()
-            self._loop.call_soon_threadsafe(self._started, hiring, lane, process, ready, output)
-
-        return HiredProcess(process, begin)
+            process = self._launcher.make(work, spec, target, arguments, name=f"offload-worker-{lane}")
+            self._launcher.start_made(process)
+            ours.pop_all()
+        return process, ready, output
 
     def _take_lane(self, hiring: Hiring) -> int:
         """Waits until one of its lanes is free."""
@@ -141,7 +138,7 @@ class Crew:
                     self._free.remove(lane)
                     return lane
                 self._hiring.wait()
-        raise SystemExit
+        raise StartError("no more workers are wanted")
 
     def _give_back_lane(self, lane: int) -> None:
         self._pauses.pop(lane, None)
@@ -149,7 +146,8 @@ class Crew:
             self._free.add(lane)
             self._hiring.notify_all()
 
-    def _started(self, hiring: Hiring, lane: int, process: Any, ready: int, output: int) -> None:
+    def _started(self, hiring: Hiring, lane: int, process: BaseProcess, ready: int, output: int) -> None:
+        assert process.pid is not None
         self._launcher.watch(process.pid)
         self.workers[lane] = worker = HiredWorker(
             process=process,

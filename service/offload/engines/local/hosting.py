@@ -42,6 +42,8 @@ logger: Final = logging.getLogger("offload.engine")
 # wrong with its host.  They make a second.
 _LOOK_S: Final = 0.001
 _MAX_LOOKS: Final = 1000
+# How long an executor may know of a death before we do.
+_HEAR_S: Final = 0.1
 # What the threads of a host whose processes are all dead may take to end.
 _END_S: Final = 5.0
 _GIVEN_UP: Final = Death(note="its pool was replaced, because another worker of it had died")
@@ -267,7 +269,11 @@ class Hosting:
 
     def _give_up(self, hiring: Hiring) -> None:
         """In any thread."""
-        self._loop.call_soon_threadsafe(lambda: self.end() if hiring is self._hiring else None)
+        self._loop.call_soon_threadsafe(self._give_up_now, hiring)
+
+    def _give_up_now(self, hiring: Hiring) -> None:
+        if hiring is self._hiring:
+            self.end()
 
     # Answers
 
@@ -280,7 +286,8 @@ class Hosting:
         if job is None or hiring is not self._hiring:
             return
         if isinstance(values, BrokenExecutor):
-            self.end()
+            # Most often because a worker has died, of which we hear at once, and more.
+            self._loop.call_later(_HEAR_S, self._give_up_now, hiring)
         elif isinstance(values, BaseException):
             # While the host ends that is about its end, and judged with it.
             if self._state is HostState.OPEN:

@@ -102,13 +102,14 @@ class HiredWorker:
         self._note = ""
         self._error = ""
         self._was_ready = False
+        self._has_ended = False
         self._polls_left = _EXIT_CODE_POLLS
         self._timer = self._loop.call_later(start_timeout_s, self._on_start_timeout)
         self._attach()
 
     def kill(self, cause: EndCause, *, note: str = "", dump: bool = False) -> None:
         """Ends the process with everything that it started; with `dump`, its Python stacks go to the log before."""
-        if self.state in (WorkerState.KILLING, WorkerState.DEAD):
+        if self._has_ended or self.state is WorkerState.KILLING:
             return
         self.state = WorkerState.KILLING
         self._cause, self._note = cause, note
@@ -175,6 +176,7 @@ class HiredWorker:
             self._loop.call_later(_AWAIT_AGAIN_S, self._await_end)
 
     def _on_end(self) -> None:
+        self._has_ended = True
         if self._descriptor is not None:
             self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
