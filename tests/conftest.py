@@ -16,6 +16,16 @@ def pytest_configure(config: pytest.Config) -> None:
     _keep_bytecode(config.rootpath / ".pytest_cache" / "bytecode")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What this machine could not test stands out: a skipped test looks like success."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = sorted({text for report in skipped if "NOT tested" in (text := str(report.longrepr[2]))})
+    if reasons:
+        terminalreporter.section("NOT TESTED", sep="!", red=True, bold=True)
+        for reason in reasons:
+            terminalreporter.write_line(reason.removeprefix("Skipped: "), red=True)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def nothing_is_left_behind_by_a_module() -> Iterator[None]:
     """Fails the last test of a module if something is left of what fixtures of that scope hold, or of their loop.

@@ -23,16 +23,16 @@ from offload.core.admission import AdmissionLimits
 from offload.core.scheduler import Scheduler
 from offload.dispatch.dispatcher import Dispatcher
 from offload.dispatch.ticker import Ticker
+from offload.engines.choice import make_engine
 from offload.engines.supervised.cpus import usable_cpus
 from offload.engines.supervised.describe import describe
-from offload.engines.supervised.engine import SupervisedEngine
 from offload.engines.supervised.launcher import Launcher
 from offload.metrics.layout import MetricsMemory
 from offload.metrics.loop_lag import LoopLag
 from offload.metrics.rates import Rates
 from offload.metrics.recorder import Recorder
 from offload.metrics.snapshot import Facts, Instruments, QueueFacts, ServiceFacts, snapshot
-from offload.settings import Settings
+from offload.settings import MAX_WORKERS, Settings
 from offload.tasks.catalogue import Catalogue
 from offload.tasks.loading import Named, parse_target
 from offload.worker.spec import LoadSpec
@@ -61,7 +61,7 @@ class Service:
 
     def __init__(self, targets: Iterable[Named], settings: Settings) -> None:
         self.settings = settings
-        self._workers = settings.workers or usable_cpus()
+        self._workers = settings.workers or (MAX_WORKERS if settings.engine_address else usable_cpus())
         self._load = LoadSpec(
             targets=tuple(parse_target(target) for target in targets), library_threads=settings.threads_per_worker
         )
@@ -129,10 +129,10 @@ class Service:
         recorder = Recorder(memory, names)
         lag, rates = LoopLag(now), Rates(now)
         self._instruments = Instruments(memory=memory, recorder=recorder, rates=rates, loop_lag=lag)
-        self._engine = SupervisedEngine(
+        self._engine = make_engine(
             settings=settings, workers=self._workers, launcher=self._launcher, load=self._load, metrics=memory
         )
-        withdraw = self._engine.withdraw if self._engine.takes_several else None
+        ahead = self._engine.ahead
         limits = AdmissionLimits(
             queue_limit=settings.queue_limit,
             queue_bytes=settings.queue_bytes,
@@ -140,7 +140,11 @@ class Service:
             max_running_per_client=settings.max_running_per_client,
             quarantine_after=settings.quarantine_after,
         )
-        self._scheduler = Scheduler(limits=limits, withdraw=withdraw, busy_since=self._engine.busy_since)
+        self._scheduler = Scheduler(
+            limits=limits,
+            withdraw=None if ahead is None else ahead.withdraw,
+            busy_since=None if ahead is None else ahead.busy_since,
+        )
         self.dispatcher = Dispatcher(scheduler=self._scheduler, engine=self._engine, recorder=recorder)
         stack.push_async_callback(self._engine.close, _CLOSE_S)
         stack.callback(self.dispatcher.close)

@@ -16,9 +16,20 @@ from offload.errors import SettingsError
 from offload.setting_kinds import GIB, MIB, Choice, Count, Seconds, Size, Switch, Text, Values, shown
 
 # What we set in the environment of our own processes: a service that a task starts sees them, and they are no settings.
-PRIVATE_VARIABLES: Final = frozenset({"OFFLOAD_PRELOAD", "OFFLOAD_TREE"})
+PRIVATE_VARIABLES: Final = frozenset({"OFFLOAD_DRIVER", "OFFLOAD_PRELOAD", "OFFLOAD_TREE"})
 
+MAX_WORKERS: Final = 1024
 _MAX_UNIX_PATH_BYTES: Final = 107  # unix(7): sun_path has 108 bytes, one of them for the NUL
+
+
+class EngineName(StrEnum):
+    """Where jobs run."""
+
+    SUPERVISED = "supervised"
+    POOL = "pool"
+    EXECUTOR = "executor"
+    DASK = "dask"
+    RAY = "ray"
 
 
 class StartMethod(StrEnum):
@@ -87,11 +98,42 @@ class Settings:
             "Without a proxy the service stands at the root.",
         ),
     )
+    engine: EngineName = field(
+        default=EngineName.SUPERVISED,
+        metadata=_row(
+            Choice(EngineName),
+            "What runs the jobs.",
+            "It keeps all promises; what the others keep stands in the section on engines.",
+        ),
+    )
+    executor: str = field(
+        default="",
+        metadata=_row(
+            Text(
+                "empty, or a module and a function in it, such as package.module:function",
+                r"([^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*)?",
+                1024,
+                placeholder="FACTORY",
+            ),
+            "For the engine `executor`: called with the number of workers, it makes the `concurrent.futures.Executor`.",
+            "A `ProcessPoolExecutor` needs no other package, and its work can be stopped.",
+        ),
+    )
+    engine_address: str = field(
+        default="",
+        metadata=_row(
+            Text(
+                "empty, or the address of a cluster, such as tcp://scheduler:8786", r"\S*", 1024, placeholder="ADDRESS"
+            ),
+            "For the engines `dask` and `ray`: the cluster; empty for one of their own, of `--workers` processes.",
+            "A cluster on this machine needs nothing but the package.",
+        ),
+    )
     workers: int = field(
         default=0,
         metadata=_row(
-            Count(0, 1024, zero="as many as CPUs that this process may use"),
-            "Worker processes, each of which runs one job at a time.",
+            Count(0, MAX_WORKERS, zero="as many as CPUs that this process may use, or as the cluster has"),
+            "Worker processes, each of which runs one job at a time; of a cluster at an address, the most to use.",
             "CPU work is done soonest with one worker for each CPU.",
         ),
     )

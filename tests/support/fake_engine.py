@@ -37,6 +37,13 @@ class FakeEngine:
         names_deaths=True,
         limits_memory=True,
         knows_what_had_begun=True,
+        isolates_deaths=True,
+        starts_before_jobs=True,
+        ends_with_service=True,
+        knows_who_printed=True,
+        prefetches=True,
+        keeps_spares=True,
+        retires_workers=True,
         unpickles_results=False,
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -323,3 +325,33 @@ def test_a_function_that_cannot_be_a_task_is_told_of_when_it_is_loaded(write_fil
     text = "from offload.tasks.definition import task\n@task\ndef run(*numbers): ..."
     with pytest.raises(TaskDefinitionError, match=r"task 'run': `\*numbers` is not supported"):
         served(write_file("tasks.py", text))
+
+
+def shipped(path: Path) -> Registry:
+    """As on a machine that does not have the file."""
+    source = path.read_text()
+    path.unlink()
+    (target,) = targets_from_json(json.loads(json.dumps(targets_to_json([parse_target(str(path))]))))
+    return load([replace(target, source=source)])
+
+
+def test_a_file_may_travel_as_its_text(write_file: WriteFile) -> None:
+    registry = shipped(write_file("tasks.py", TWO_TASKS))
+    assert names(registry) == ["second", "first"]
+    function = registry.tasks[1].definition.function
+    assert inspect.getsource(function).startswith('@task(name="first")')
+    assert registry.tasks[1].place == "tasks.py:12"
+
+
+def test_another_text_of_the_same_file_is_another_module(write_file: WriteFile) -> None:
+    """A process of a cluster's outlives the service that had it load the first."""
+    text = "from offload.tasks.definition import task\n@task\ndef run(): return "
+    versions = [shipped(write_file("tasks.py", text + version)) for version in ("1", "2", "1")]
+    assert [registry.tasks[0].definition.function() for registry in versions] == [1, 2, 1]
+    assert versions[0].tasks[0].definition is versions[2].tasks[0].definition
+
+
+def test_what_is_wrong_with_a_text_is_told_with_its_line(write_file: WriteFile) -> None:
+    with pytest.raises(TargetError) as caught:
+        shipped(write_file("tasks.py", "import sys\nsys.no_such_thing"))
+    assert "line 2: AttributeError" in caught.value.problem

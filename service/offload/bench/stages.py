@@ -101,7 +101,7 @@ WORKER: Final[Mapping[str, str]] = {
     "offload/worker/channel.py:Channel.write": WORKER_OUT,
     "offload/worker/execution.py": CALL,
     "offload/worker/frames.py:pack_answer": WORKER_OUT,
-    "offload/worker/main.py:_end_if_copy": WORKER_OUT,
+    "offload/worker/start.py:end_if_copy": WORKER_OUT,
     "offload/worker/main.py:_send": WORKER_OUT,
 }
 

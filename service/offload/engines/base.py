@@ -1,26 +1,47 @@
 """The seam between deciding and doing: what an engine is, and whom it reports to.
 
-Lives here: two small protocols and the record of what an engine can do.  `dispatch` holds an engine and implements
-`EngineEvents`; the engines implement `Engine`.
+Lives here: small protocols, the record of what an engine can do, and what one is made from.  `dispatch` holds an engine
+and implements `EngineEvents`; the engines implement `Engine`.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason, SlotId
+from offload.metrics.layout import MetricsMemory
+from offload.metrics.snapshot import PoolFacts, WorkerFacts
+from offload.settings import Settings
+from offload.worker.spec import LoadSpec
+
+if TYPE_CHECKING:
+    from offload.engines.supervised.launcher import Launcher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What an engine can do; shown in `/stats`.  What is False here is weaker than the promises and said so."""
+    """What an engine can do; shown in `/stats`.  What is weaker than the promises is said so here.
+
+    `isolates_deaths`: the end of a worker, by a kill of ours too, costs its own job and no other's.
+    `starts_before_jobs`: tasks are loaded and hooks called before a worker takes jobs, and a failure is told then.
+    `ends_with_service`: however the service ends, its workers do.  `knows_who_printed`: what a job prints is logged
+    with its id.  `prefetches`: short jobs wait in a worker.  `keeps_spares`, `retires_workers`: `--spares` and
+    `--max-…-per-worker` can be used.
+    """
 
     stops_running_jobs: bool
     names_deaths: bool
     limits_memory: bool
     knows_what_had_begun: bool
+    isolates_deaths: bool
+    starts_before_jobs: bool
+    ends_with_service: bool
+    knows_who_printed: bool
+    prefetches: bool
+    keeps_spares: bool
+    retires_workers: bool
     unpickles_results: bool
 
     def as_dict(self) -> dict[str, bool]:
@@ -65,3 +86,33 @@ class Engine(Protocol):
     def stop(self, slot: SlotId, job: Job, why: Reason) -> None: ...
     def withdraw(self, slot: SlotId, job: Job) -> bool: ...
     async def close(self, grace_s: float) -> None: ...
+
+
+class Ahead(Protocol):
+    """Of workers that may hold several jobs: taking one back, as in `Engine`, and since when a worker is at the job
+    that it is at, an instant, None while it is at none."""
+
+    def withdraw(self, slot: SlotId, job: Job) -> bool: ...
+    def busy_since(self, slot: SlotId) -> float | None: ...
+
+
+class ServedEngine(Engine, Protocol):
+    """An engine as the service has it: what `/stats` shows comes with it.
+
+    `ahead` is for giving jobs ahead to a slot that has one, None where that cannot be.
+    """
+
+    @property
+    def ahead(self) -> Ahead | None: ...
+    def worker_facts(self) -> list[WorkerFacts]: ...
+    def pool_facts(self) -> PoolFacts: ...
+
+
+class EngineParts(TypedDict):
+    """What an engine is made from; `launcher` is that of the service, which has learnt by it what there is to serve."""
+
+    settings: Settings
+    workers: int
+    launcher: Launcher
+    load: LoadSpec
+    metrics: MetricsMemory

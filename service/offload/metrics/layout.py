@@ -128,6 +128,12 @@ class WorkerRow:
         words[_BUSY] += now_ns
         words[_JOBS] += 1
 
+    def ran(self, run_ns: int) -> None:
+        """A job is over, which took so long.  For the parent of a worker that has no shared memory, and then only."""
+        words = self._words
+        words[_BUSY] += run_ns
+        words[_JOBS] += 1
+
     def died(self, now_ns: int) -> int:
         """The worker is dead: ends its busy time, and returns the number of the job that had begun last, 0 for none."""
         words = self._words
@@ -150,6 +156,11 @@ class WorkerRow:
         """When the job began that this worker is at, an instant of `time.monotonic`; None while it is at none."""
         words = self._words
         return words[_CURRENT_BEGAN_NS] / _NS_PER_S if words[_BUSY] < 0 else None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job runs.  Still so after a death in a job, until `died`."""
+        return self._words[_BUSY] < 0
 
     @property
     def jobs(self) -> int:

@@ -1,11 +1,13 @@
 """What a running task may ask about itself.
 
 Lives here: the job that this worker process runs, and the number of its lane.  A worker runs one job at a time, so it
-is plain state of the process, and threads that the task starts see it too.  `worker` sets it; tasks read it.
+is plain state of the process, and threads that the task starts see it too.  (A process of Dask's may run several, in
+threads: each of these sees its own.)  `worker` sets it; tasks read it.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
 
 
@@ -34,12 +36,17 @@ class _WorkerState:
         self.lane: int | None = None
 
 
+class _ThreadState(threading.local):
+    job: CurrentJob | None = None
+
+
 _state = _WorkerState()
+_thread = _ThreadState()
 
 
 def current_job() -> CurrentJob | None:
     """The job that runs in this process; None outside of a job, so also in tests and in `@on_worker_start`."""
-    return _state.job
+    return _thread.job or _state.job
 
 
 def current_lane() -> int | None:
@@ -52,7 +59,7 @@ def current_lane() -> int | None:
 
 def set_current(job: CurrentJob | None) -> None:
     """For the worker: this job begins; None when it is over."""
-    _state.job = job
+    _state.job = _thread.job = job
 
 
 def set_lane(lane: int | None) -> None:

@@ -14,6 +14,8 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.abc import ExecutionLoader
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -41,7 +43,20 @@ def import_file(file: str, *, named: str) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     _add_to_path(str(path.parent))
-    return _guarded(lambda: _execute(name, file), named)
+    return _guarded(lambda: _execute(name, importlib.util.spec_from_file_location(name, file)), named)
+
+
+def import_source(file: str, source: str, *, named: str) -> ModuleType:
+    """The module that is `source`, the text of a file that need not be here; imported once.  Raises TargetError.
+
+    Its name is also of the text, for a process that outlives a service may be given the next version.  Where the
+    file's directory is here as well, its neighbours can be imported.
+    """
+    name = f"{module_name(file)}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    _add_to_path(str(Path(file).parent))
+    return _guarded(lambda: _execute(name, importlib.util.spec_from_loader(name, _SourceLoader(file, source))), named)
 
 
 def import_module(name: str, directory: str | None, *, named: str) -> ModuleType:
@@ -70,10 +85,23 @@ def _add_to_path(directory: str) -> None:
         sys.path.insert(0, directory)
 
 
-def _execute(name: str, file: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, file)
+class _SourceLoader(ExecutionLoader):
+    """Loads a text; tracebacks and `inspect` find the lines through it."""
+
+    def __init__(self, file: str, source: str) -> None:
+        self._file = file
+        self._source = source
+
+    def get_filename(self, fullname: str) -> str:
+        return self._file
+
+    def get_source(self, fullname: str) -> str:
+        return self._source
+
+
+def _execute(name: str, spec: ModuleSpec | None) -> ModuleType:
     if spec is None or spec.loader is None:
-        raise ImportError(f"no loader for {file}")
+        raise ImportError(f"no loader for {name}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

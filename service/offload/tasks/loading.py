@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from offload.errors import TargetError
 from offload.tasks.definition import TaskDefinition, definition_of, is_worker_start_hook
-from offload.tasks.importing import import_file, import_module
+from offload.tasks.importing import import_file, import_module, import_source
 
 if TYPE_CHECKING:
     from offload.tasks.signature import CompiledTask
@@ -34,7 +34,8 @@ class Target:
     """Something to serve: the tasks of a file, of a module, or one function of either.
 
     `named`: as the user named it.  Either `file` (an absolute path) or `module` (a dotted name) is there; `function` is
-    a qualified name in it, None for all tasks.  `directory`: where the module may lie, put on `sys.path`.
+    a qualified name in it, None for all tasks.  `directory`: where the module may lie, put on `sys.path`.  `source`:
+    the text of the file, for workers that do not have it.
     """
 
     named: str
@@ -42,6 +43,7 @@ class Target:
     module: str | None = None
     function: str | None = None
     directory: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +162,8 @@ def _import(target: Target) -> ModuleType:
         return import_module(target.module, target.directory, named=target.named)
     if target.file is None:
         raise ValueError(f"{target!r} names nothing")
+    if target.source is not None:
+        return import_source(target.file, target.source, named=target.named)
     main = sys.modules["__main__"]
     main_file = getattr(main, "__file__", None)
     if target.function is not None and main_file is not None and os.path.realpath(main_file) == target.file:

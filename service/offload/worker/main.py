@@ -17,21 +17,18 @@ from contextlib import suppress
 from typing import Final
 
 from offload.core.job import Reason
-from offload.errors import FrameError, OffloadError
+from offload.errors import FrameError
 from offload.metrics.layout import WorkerRow
-from offload.tasks.context import set_lane
-from offload.tasks.faults import exception_message, exception_name
-from offload.tasks.loading import Registry
 from offload.worker.channel import Channel, JobFrame
 from offload.worker.execution import Answer, Executor
 from offload.worker.frames import PENDING_OUTPUT, STATUSES, Kind, pack_answer, pack_place
 from offload.worker.inbox import Inbox
-from offload.worker.isolation import hand_over_to_guard, isolate, limit_library_threads, seed_anew
+from offload.worker.isolation import hand_over_to_guard, isolate
 from offload.worker.large import LargeBody, send_result
 from offload.worker.memory import trim
-from offload.worker.preload import load_targets
 from offload.worker.shared_bytes import LARGE_BYTES
 from offload.worker.spec import WorkerSpec
+from offload.worker.start import StartFailed, end_if_copy, get_ready
 
 _FLAG_OF: Final = {reason: index for index, reason in enumerate(STATUSES)}
 
@@ -57,12 +54,14 @@ def serve(spec: WorkerSpec) -> None:
     isolate(keep=own, output=output, start_method=spec.start_method)
     channel = Channel(spec.channel, spec.descriptors)
     try:
-        executor = _get_ready(spec)
-    except _StartFailed as failure:
+        executor = get_ready(spec.load, lane=spec.lane, is_debug=spec.is_debug)
+    except StartFailed as failure:
         body = str(failure).encode("utf-8", "replace")
         with suppress(OSError):
             channel.write(pack_answer(Kind.START_FAILED, body_bytes=len(body)), body=body)
         _leave(EXIT_START_FAILED)
+    gc.freeze()  # what is there now stays
+    _look_for_garbage_less_often()
     row = spec.metrics.worker_row(spec.lane)
     try:
         hand_over_to_guard()
@@ -73,44 +72,11 @@ def serve(spec: WorkerSpec) -> None:
         _leave(EXIT_CHANNEL_LOST)
 
 
-class _StartFailed(OffloadError):
-    """This worker cannot take jobs; the text says why."""
-
-
-def _get_ready(spec: WorkerSpec) -> Executor:
-    """Everything that happens before the first job.  The user's code runs here for the first time."""
-    sys.set_int_max_str_digits(0)  # whole numbers of any length arrive whole; the job's limits are the limit
-    limit_library_threads(spec.load.library_threads)
-    set_lane(spec.lane)
-    try:
-        registry = load_targets(spec.load.targets)
-        seed_anew()
-        _run_hooks(registry)
-        gc.freeze()  # what is there now stays
-        _look_for_garbage_less_often()
-        return Executor(registry, lane=spec.lane, is_debug=spec.is_debug)
-    except OffloadError as error:
-        raise _StartFailed(str(error)) from error
-
-
 def _look_for_garbage_less_often() -> None:
     """What the user has set is the user's: 0 for never, or more than we would."""
     young, *older = gc.get_threshold()
     if 0 < young < _YOUNG_OBJECTS:
         gc.set_threshold(_YOUNG_OBJECTS, *older)
-
-
-def _run_hooks(registry: Registry) -> None:
-    owner = os.getpid()
-    for hook in registry.hooks:
-        try:
-            hook()
-        except BaseException as error:
-            sys.excepthook(type(error), error, error.__traceback__)
-            told = f"{exception_name(error)}: {exception_message(error)}"
-            raise _StartFailed(f"@on_worker_start {getattr(hook, '__qualname__', hook)!s} raised {told}") from error
-        finally:
-            _end_if_copy(owner)
 
 
 def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerRow, output: int) -> None:
@@ -119,7 +85,7 @@ def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerR
         began_ns = time.monotonic_ns()
         row.begin(frame.header.number, began_ns)
         answer = executor.run(frame)
-        _end_if_copy(owner)
+        end_if_copy(owner)
         is_large = _send(channel, frame, answer, output)
         row.end(time.monotonic_ns())
         if is_large or isinstance(frame.body, LargeBody):
@@ -169,12 +135,6 @@ def _flush_each() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
-
-
-def _end_if_copy(owner: int) -> None:
-    """A task may fork and let the child return to here; it must not answer in its parent's name."""
-    if os.getpid() != owner:
-        os._exit(0)
 
 
 def _leave(code: int) -> None:

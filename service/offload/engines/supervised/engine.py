@@ -12,7 +12,7 @@ import logging
 import os
 from collections import Counter
 from contextlib import suppress
-from typing import Final
+from typing import Final, Self
 
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason, SlotId
@@ -32,19 +32,27 @@ from offload.worker.spec import LoadSpec, WorkerSpec
 logger: Final = logging.getLogger("offload.engine")
 
 _RETIRING: Final = WorkerState.RETIRING
+CAPABILITIES: Final = Capabilities(
+    stops_running_jobs=True,
+    names_deaths=True,
+    limits_memory=True,
+    knows_what_had_begun=True,
+    isolates_deaths=True,
+    starts_before_jobs=True,
+    ends_with_service=True,
+    knows_who_printed=True,
+    prefetches=True,
+    keeps_spares=True,
+    retires_workers=True,
+    unpickles_results=False,
+)
 
 
 class SupervisedEngine:
     """Implements `Engine`.  Slot ids are lane numbers; with spares there are more lanes than slots at any time."""
 
     name: Final = "supervised"
-    capabilities: Final = Capabilities(
-        stops_running_jobs=True,
-        names_deaths=True,
-        limits_memory=True,
-        knows_what_had_begun=True,
-        unpickles_results=False,
-    )
+    capabilities: Final = CAPABILITIES
 
     def __init__(
         self, *, settings: Settings, workers: int, launcher: Launcher, load: LoadSpec, metrics: MetricsMemory
@@ -98,10 +106,9 @@ class SupervisedEngine:
             lane.kill(cause, dump=cause is EndCause.TIMEOUT)
 
     @property
-    def takes_several(self) -> bool:
-        """Whether a slot may be given jobs ahead.  Not where they cannot be taken back, and not to workers that are to
-        run so many jobs and no more."""
-        return hasattr(os, "eventfd") and not self._settings.max_jobs_per_worker
+    def ahead(self) -> Self | None:
+        """None where jobs cannot be taken back, and for workers that are to run so many jobs and no more."""
+        return self if hasattr(os, "eventfd") and not self._settings.max_jobs_per_worker else None
 
     def withdraw(self, slot: SlotId, job: Job) -> bool:
         return self._lanes[slot].take_back(job)

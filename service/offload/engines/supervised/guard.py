@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from offload.engines.supervised.killing import kill_all, trees
-from offload.engines.supervised.proctree import ProcessInfo, all_processes, has_mark, read
+from offload.engines.supervised.proctree import ProcessInfo, all_processes, has_mark, is_tracker, read
 
 # A process that was being forked while we looked is found by the next look; nothing of ours may be left after 2 s.
 _LOOKS: Final = 8
@@ -39,13 +39,17 @@ def main(mark: str) -> None:
 
 
 def _end_all(watched: Mapping[int, int], mark: bytes) -> None:
-    def victims(processes: dict[int, ProcessInfo]) -> set[int]:
+    def ours(processes: dict[int, ProcessInfo]) -> set[int]:
         marked = {pid for pid in processes if pid != os.getpid() and has_mark(pid, mark)}
         return trees(watched, processes) | marked
 
-    for _ in range(_LOOKS):
-        kill_all(victims)
+    def ours_but_trackers(processes: dict[int, ProcessInfo]) -> set[int]:
+        return {pid for pid in ours(processes) if not is_tracker(pid)}
+
+    for look in range(_LOOKS):
+        # What the others leave in shared memory is unlinked by resource trackers, which end when they have done that.
+        kill_all(ours_but_trackers if look < _LOOKS // 2 else ours)
         alive = {pid: info for pid, info in all_processes().items() if not info.is_dead}
-        if not victims(alive):
+        if not ours(alive):
             return
         time.sleep(_PAUSE_S)

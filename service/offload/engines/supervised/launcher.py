@@ -15,7 +15,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
@@ -74,12 +74,34 @@ class Launcher:
 
     async def start(self, target: Callable[..., None], argument: object, *, name: str) -> BaseProcess:
         """A new process that runs `target(argument)`.  Raises StartError if the system does not give us one."""
-        process = self._make(target, argument, name)
+        process = self.make(target, argument, name=name)
         loop = asyncio.get_running_loop()
         pid = await loop.run_in_executor(self._thread, self._start, process)
+        self.watch(pid)
+        return process
+
+    def make(self, target: Callable[..., None], *arguments: object, name: str) -> BaseProcess:
+        """A process that has not been started yet, to run `target(*arguments)`."""
+        if self._forkserver is not None:
+            return ForkserverProcess(self._forkserver, target=target, args=arguments, name=name)
+        context: Any = multiprocessing.get_context(self.start_method)
+        process: BaseProcess = context.Process(target=target, args=arguments, name=name)
+        return process
+
+    def start_made(self, process: BaseProcess) -> None:
+        """Starts what `make` made, and waits for it: never to be called on the event loop, which then tells `watch`.
+
+        Raises StartError.
+        """
+        try:
+            self._thread.submit(self._start, process).result()
+        except (RuntimeError, CancelledError) as error:  # the thread was shut down
+            raise StartError("the service is ending") from error
+
+    def watch(self, pid: int) -> None:
+        """A process that `start_made` started: it must not outlive the service."""
         if self._guard is not None:
             self._guard.watch(pid)
-        return process
 
     def forget(self, pid: int) -> None:
         """This process has ended, and its id may be somebody else's by now."""
@@ -114,13 +136,6 @@ class Launcher:
             await asyncio.to_thread(self._forkserver.close)
         if self._guard is not None:
             await self._guard.close()
-
-    def _make(self, target: Callable[..., None], argument: object, name: str) -> BaseProcess:
-        if self._forkserver is not None:
-            return ForkserverProcess(self._forkserver, target=target, args=(argument,), name=name)
-        context: Any = multiprocessing.get_context(self.start_method)
-        process: BaseProcess = context.Process(target=target, args=(argument,), name=name)
-        return process
 
     def _hunt_strays(self) -> None:
         keep = {os.getpid()}

@@ -28,11 +28,14 @@ _MAX_READS: Final = 16
 
 
 class OutputReader:
-    """Reads one pipe, line by line, from `open` on.  Made on the loop's thread; owns the descriptor."""
+    """Reads one pipe, line by line, from `open` on.  Made on the loop's thread; owns the descriptor.
 
-    def __init__(self, descriptor: int, *, lane: int, pid: int) -> None:
+    `lane`: whose worker prints, None for the driver of a cluster.
+    """
+
+    def __init__(self, descriptor: int, *, lane: int | None, pid: int) -> None:
         self._descriptor = descriptor
-        self._fields: dict[str, object] = {"lane": lane, "pid": pid}
+        self._fields: dict[str, object] = {"pid": pid} if lane is None else {"lane": lane, "pid": pid}
         self._printing = self._fields
         self._rest = b""
         self._allowance = float(_BURST_LINES)

@@ -98,3 +98,13 @@ def has_mark(pid: int, mark: bytes) -> bool:
             return mark in file.read().split(b"\0")
     except OSError:
         return False
+
+
+def is_tracker(pid: int) -> bool:
+    """Whether it is a resource tracker of `multiprocessing`: it unlinks from shared memory what the dead have left
+    there, and ends when the last of those is gone whom it does that for."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"multiprocessing.resource_tracker" in file.read()
+    except OSError:
+        return False

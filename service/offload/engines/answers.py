@@ -1,0 +1,71 @@
+"""Jobs on their way to workers that are somebody else's, and answers on their way back.
+
+Lives here: a job as the arguments of `worker.remote.run_job`, and what that returned as an outcome.  The engines that
+use it say in their capabilities that such answers are unpickled before they come here; what is in them is checked here.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, cast
+
+from offload.core.death import Death
+from offload.core.job import Job, Outcome, Reason
+from offload.core.outcomes import crashed
+from offload.worker.remote import Call, RemoteAnswer
+from offload.worker.shared_bytes import SharedBytes
+
+logger: Final = logging.getLogger("offload.output")
+
+_MAX_LINES: Final = 200
+
+
+def call_of(job: Job, *, load: bytes, lane: int) -> Call:
+    """The arguments of `run_job`."""
+    return load, job.number, job.limits.index, min(job.attempt, 255), lane, bytes(job.meta), _body_bytes(job)
+
+
+def outcome_of(job: Job, answer: RemoteAnswer) -> Outcome:
+    """What the answer means; where the task raised, that goes to the log.  Not for NOT_LOADED."""
+    reason = answer.reason
+    if reason is None:
+        logger.error("job could not be run", extra={"fields": _fields(job, answer) | {"error": _text(answer.body)}})
+        return broken("a fault of the service itself, see its log")
+    if reason is Reason.TASK_ERROR:
+        _log_raised(job, answer)
+    return Outcome(
+        reason=reason,
+        body=answer.body,
+        media_type=answer.media_type if reason is Reason.SUCCEEDED else "",
+        run_s=answer.run_ns / 1e9,
+    )
+
+
+def broken(note: str) -> Outcome:
+    """The outcome of a job whose answer is none."""
+    return crashed(Death(note=note))
+
+
+def why_not_loaded(answer: RemoteAnswer) -> str:
+    return _text(answer.body)
+
+
+def _body_bytes(job: Job) -> bytes | bytearray:
+    """The one place in which a body becomes what can be sent by pickle."""
+    body = cast(bytes | bytearray | memoryview | SharedBytes, job.body)
+    if isinstance(body, SharedBytes):
+        return body.read(0, len(body))
+    return body if isinstance(body, (bytes, bytearray)) else bytes(body)
+
+
+def _log_raised(job: Job, answer: RemoteAnswer) -> None:
+    for line in answer.traceback.splitlines()[-_MAX_LINES:]:
+        logger.info("task raised", extra={"fields": _fields(job, answer) | {"line": line}})
+
+
+def _fields(job: Job, answer: RemoteAnswer) -> dict[str, object]:
+    return {"job_id": job.id, "task": job.limits.name, "pid": answer.pid, **job.labels}
+
+
+def _text(data: bytes | bytearray) -> str:
+    return data.decode("utf-8", "replace")

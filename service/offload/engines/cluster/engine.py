@@ -1,0 +1,272 @@
+"""An engine whose workers belong to a cluster.
+
+Lives here: the slots, jobs and `/stats` of the engines `dask` and `ray`; each of these is a file with what its cluster
+can do and how it is asked.  The asking is done by a driver, a process of ours; when it ends, for whatever reason, the
+cluster is lost to us: what was running is answered, the service is not ready, and another driver is started, after
+pauses that grow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib.util import decode_source
+from pathlib import Path
+from typing import Any, Final
+
+from offload.core.death import Death
+from offload.core.job import Job, Reason, SlotId
+from offload.engines.answers import broken, call_of, outcome_of
+from offload.engines.base import Capabilities, EngineEvents, EngineParts
+from offload.engines.cluster.link import Link
+from offload.engines.cluster.messages import Message
+from offload.engines.places import Places
+from offload.engines.supervised.brake import Brake
+from offload.engines.supervised.lane import running_s
+from offload.engines.supervised.life import STOP_CAUSES, EndCause, WorkerState
+from offload.errors import TargetError
+from offload.metrics.snapshot import PoolFacts, WorkerFacts
+from offload.tasks.loading import Target
+from offload.worker.remote import RemoteAnswer, pack_load
+from offload.worker.spec import LoadSpec
+
+logger: Final = logging.getLogger("offload.engine")
+
+# What a driver that has lost its cluster may take to end.
+_GRACE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterKind:
+    """`driver` is "module:class" of what the driver makes: a `driver.Cluster`."""
+
+    name: str
+    capabilities: Capabilities
+    driver: str
+
+
+class ClusterEngine:
+    """Implements `ServedEngine`.  There are as many slots as the cluster has places, up to the number of workers."""
+
+    ahead = None
+
+    def __init__(self, kind: ClusterKind, parts: EngineParts) -> None:
+        self._kind = kind
+        self._workers = parts["workers"]
+        self._settings = parts["settings"]
+        self._launcher = parts["launcher"]
+        self._metrics = parts["metrics"]
+        load = parts["load"] if not self._settings.engine_address else shipped(parts["load"])
+        self._load = pack_load(load, is_debug=self._settings.debug)
+        self._turns: dict[SlotId, int] = {}
+        self._last: dict[SlotId, RemoteAnswer] = {}
+        self._ready_at: dict[SlotId, str] = {}
+        self._restarts: Counter[EndCause] = Counter()
+        self._restarts_of_slot: Counter[SlotId] = Counter()
+        self._brake = Brake()
+        self._error = ""
+        self._link: Link | None = None
+        self._living: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[str] | None = None
+        self._grace_s = _GRACE_S
+
+    @property
+    def name(self) -> str:
+        return self._kind.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._kind.capabilities
+
+    # Engine
+
+    async def open(self, events: EngineEvents) -> None:
+        """Begins to look for the cluster; slots come when it is there."""
+        self._events = events
+        self._places = Places(0, events)
+        self._living = asyncio.create_task(self._live())
+        self._living.add_done_callback(_log_fault)
+
+    def start(self, slot: SlotId, job: Job) -> None:
+        self._places.give(slot, job)
+        if self._link is not None:
+            _, number, task_index, attempt, _, meta, body = call_of(job, load=b"", lane=slot)
+            head = ["start", slot, self._turns[slot], number, task_index, attempt, len(meta)]
+            self._link.tell(head, meta, body)
+
+    def stop(self, slot: SlotId, job: Job, why: Reason) -> None:
+        if self._link is not None and self._places.job_in(slot) is job:
+            self._link.tell(["stop", slot, job.number])
+
+    def withdraw(self, slot: SlotId, job: Job) -> bool:
+        return False
+
+    async def close(self, grace_s: float) -> None:
+        """What is not ours goes on, if it cannot be stopped; a local cluster ends."""
+        if self._living is None:
+            return
+        living, self._living = self._living, None
+        self._grace_s = grace_s
+        living.cancel()
+        await asyncio.wait([living])
+        if self._ending is not None:
+            await asyncio.wait([self._ending])
+
+    # What `/stats` shows
+
+    def worker_facts(self) -> list[WorkerFacts]:
+        return [self._facts(slot) for slot in self._places.slots()]
+
+    def pool_facts(self) -> PoolFacts:
+        return PoolFacts(
+            engine=self.name,
+            size=len(self._places.slots()),
+            spares=0,
+            start_method=None,
+            capabilities=self.capabilities.as_dict(),
+            error=self._brake.error,
+            restarts={cause.value: self._restarts[cause] for cause in EndCause},
+        )
+
+    # The driver's life
+
+    async def _live(self) -> None:
+        while True:
+            try:
+                link = Link.start(self._kind.driver, mark=self._launcher.mark)
+            except OSError as error:
+                self._lost(f"its driver could not be started: {error}")
+            else:
+                await self._drive(link)
+            await asyncio.sleep(self._brake.pause_s())
+
+    async def _drive(self, link: Link) -> None:
+        self._error = ""
+        self._launcher.watch(link.pid)
+        try:
+            await link.listen(partial(self._introduce, link), self._heard)
+            self._link = None
+            self._lost(self._error or "its driver ended")
+        finally:
+            self._link = None
+            self._ending = asyncio.create_task(link.end(self._grace_s))
+            how = await asyncio.shield(self._ending)
+            self._launcher.forget(link.pid)
+        if not self._error:
+            logger.warning("driver ended", extra={"fields": {"pid": link.pid, "how": how}})
+
+    def _introduce(self, link: Link) -> None:
+        self._link = link
+        settings = self._settings
+        link.tell(["open", settings.engine_address, self._workers, settings.start_timeout], self._load)
+
+    def _lost(self, why: str) -> None:
+        """There is no cluster: what was running there is answered, and nothing is taken."""
+        self._brake.failed(0, why)
+        fields = {"engine": self.name, "error": why, "pause_s": self._brake.pause_s()}
+        logger.warning("cluster lost", extra={"fields": fields})
+        for slot in self._places.slots():
+            self._places.empty(slot, Death(note="the cluster was lost"), begun=True)
+            self._places.remove(slot)
+        self._events.failing_to_start()
+
+    # What the driver says
+
+    def _heard(self, message: Message) -> bool:
+        """Returns whether it is to be heard any further."""
+        match message.head:
+            case ["up"]:
+                logger.info("cluster reached", extra={"fields": {"engine": self.name}})
+            case ["ready", slot, turn]:
+                self._ready(slot, turn)
+            case ["answer", slot, number, *answer]:
+                self._answered(slot, number, answer, message.body)
+            case ["garbage", _, number]:
+                self._places.finish(number, broken("what came back is no answer"))
+            case ["gone", slot, number, begun, why, detail]:
+                self._gone(slot, number, begun, why, detail)
+            case ["removed", slot]:
+                self._places.remove(slot)
+            case ["trouble", why]:
+                self._trouble(why)
+            case ["down", why]:
+                self._error = why
+                return False
+        return True
+
+    def _ready(self, slot: SlotId, turn: int) -> None:
+        self._brake.succeeded()
+        self._turns[slot] = turn
+        self._ready_at[slot] = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        self._places.add(slot)
+        self._places.fill([slot])
+
+    def _answered(self, slot: SlotId, number: int, answer: list[Any], body: bytes) -> None:
+        job = self._places.job(number)
+        if job is None:
+            return
+        status, media_type, run_ns, traceback, pid, rss_bytes = answer
+        self._last[slot] = RemoteAnswer(number, status, media_type, body, run_ns, traceback, pid, rss_bytes)
+        self._metrics.worker_row(slot).ran(run_ns)
+        self._places.finish(number, outcome_of(job, self._last[slot]))
+
+    def _gone(self, slot: SlotId, number: int, begun: bool, why: str, detail: str) -> None:
+        """A job that was on its way there had not begun: the driver does not know its number."""
+        job = self._places.job_in(slot)
+        self._last.pop(slot, None)
+        self._restarts_of_slot[slot] += 1
+        if job is not None and job.outcome is not None:
+            self._restarts[STOP_CAUSES.get(job.outcome.reason, EndCause.CRASH)] += 1
+        else:  # an idle one may just have left, as nodes do
+            self._restarts[EndCause.CRASH] += job is not None
+            fields = {"lane": slot, "why": why, "detail": detail, "job_id": None if job is None else job.id}
+            logger.log(logging.INFO if job is None else logging.WARNING, "worker lost", extra={"fields": fields})
+        self._places.empty(slot, Death(note=why), begun=begun and job is not None and job.number == number)
+
+    def _trouble(self, why: str) -> None:
+        self._brake.failed(0, why)
+        logger.warning("cluster has no worker", extra={"fields": {"engine": self.name, "error": why}})
+        if not any(self._places.is_present(slot) for slot in self._places.slots()):
+            self._events.failing_to_start()
+
+    def _facts(self, slot: SlotId) -> WorkerFacts:
+        """The process is the one that did the last job there; the next may be another."""
+        job, last = self._places.job_in(slot), self._last.get(slot)
+        if job is not None:
+            state = WorkerState.KILLING if job.is_settled else WorkerState.BUSY
+        else:
+            state = WorkerState.IDLE if self._places.is_present(slot) else WorkerState.STARTING
+        return WorkerFacts(
+            lane=slot,
+            pid=None if last is None else last.pid,
+            state=state,
+            task=None if job is None else job.limits.name,
+            job=None if job is None else job.id,
+            running_s=running_s(job),
+            rss_bytes=0 if last is None else last.rss_bytes,
+            started_at=self._ready_at.get(slot),
+            restarts=self._restarts_of_slot[slot],
+        )
+
+
+def shipped(load: LoadSpec) -> LoadSpec:
+    """The same with the text of each file in it, for machines that do not have it.  Raises TargetError."""
+    return replace(load, targets=tuple(_with_source(target) for target in load.targets))
+
+
+def _with_source(target: Target) -> Target:
+    if target.file is None:
+        return target
+    try:
+        return replace(target, source=decode_source(Path(target.file).read_bytes()))
+    except (OSError, SyntaxError, UnicodeError) as error:
+        raise TargetError(target.named, str(error)) from error
+
+
+def _log_fault(living: asyncio.Task[None]) -> None:
+    if not living.cancelled() and living.exception() is not None:
+        logger.error("the engine has failed", exc_info=living.exception())

@@ -1,0 +1,133 @@
+"""The service's side of one driver: its process, its socket, and the certainty of its end.
+
+Lives here: starting it and ending it with all that it has started.  The engine makes one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+from shutil import rmtree
+from subprocess import DEVNULL, Popen
+from typing import Final, Self
+
+from offload.engines.cluster.messages import Message, read, write
+from offload.engines.off_loop import off_loop
+from offload.engines.supervised.killing import kill_all
+from offload.engines.supervised.naming import name_death
+from offload.engines.supervised.output import OutputReader
+from offload.engines.supervised.proctree import ProcessInfo, all_processes, has_mark, is_tracker
+
+_ROOT: Final = str(Path(__file__).parents[3])
+_COMMAND: Final = f"import sys; sys.path.insert(0, {_ROOT!r}); from offload.engines.cluster.driver import main; main()"
+_MARK_VARIABLE: Final = "OFFLOAD_DRIVER"
+_TRACKER_S: Final = 1.0
+# What it takes to be gone after SIGKILL.
+_DIE_S: Final = 5.0
+
+
+class Link:
+    """Made by `start`, on the loop that it is used on."""
+
+    def __init__(self, process: Popen[bytes], sock: socket.socket, output: int, mark: str, directory: str) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._ended = off_loop(process.wait, name="offload-driver-watch")
+        self._socket = sock
+        self._output = OutputReader(output, lane=None, pid=process.pid)
+        self._mark = mark
+        self._directory = directory
+        self._writer: asyncio.StreamWriter | None = None
+
+    @classmethod
+    def start(cls, kind: str, *, mark: str) -> Self:
+        """Starts a driver for a cluster of `kind`, see `driver`; blocks for milliseconds.
+
+        `mark`, "NAME=value", stands in its environment, for the service's guard.  Raises OSError.
+        """
+        own_mark = f"{_MARK_VARIABLE}={token_hex(16)}"
+        directory = tempfile.mkdtemp(prefix="offload-")
+        environment = dict(entry.split("=") for entry in (mark, own_mark))
+        ours, theirs = socket.socketpair()
+        readable, writable = os.pipe()
+        try:
+            process = Popen(
+                [sys.executable, "-c", _COMMAND, kind, str(theirs.fileno())],
+                stdin=DEVNULL,
+                stdout=writable,
+                stderr=writable,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, **environment, "TMPDIR": directory},
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            os.close(readable)
+            rmtree(directory, ignore_errors=True)
+            raise
+        finally:
+            theirs.close()
+            os.close(writable)
+        return cls(process, ours, readable, own_mark, directory)
+
+    def tell(self, head: Sequence[object], *body: bytes | bytearray) -> None:
+        """Sends a message; if the driver is gone, that is seen elsewhere."""
+        if self._writer is not None:
+            write(self._writer, head, *body)
+
+    async def listen(self, first: Callable[[], None], heard: Callable[[Message], bool]) -> None:
+        """Passes on what the driver says, as long as it is heard and lives.
+
+        `first` is called as soon as it can be told something.
+        """
+        self._output.open()
+        reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
+        first()
+        while (message := await read(reader)) is not None and heard(message):
+            pass
+
+    async def end(self, grace_s: float) -> str:
+        """Lets it end by itself for so long, and kills what is left of it then.  Returns how it ended."""
+        if self._writer is None:
+            self._socket.close()
+        else:
+            self._writer.close()
+        await asyncio.wait([self._ended], timeout=grace_s)
+        await off_loop(self._sweep, name="offload-driver-ending")
+        await asyncio.wait([self._ended], timeout=_DIE_S)  # a process in the kernel's hands is the guard's
+        self._output.close()
+        await off_loop(partial(rmtree, self._directory, ignore_errors=True), name="offload-driver-ending")
+        return str(name_death(self._process.returncode))
+
+    def _sweep(self) -> None:
+        """Kills what is left.
+
+        A resource tracker may end by itself, when it has seen to what the others have left in shared memory.
+        Ray's processes write over their environment, so they are known by the driver's session alone; as long as that
+        has a member, no other gets its id (fork(2)).
+        """
+        kill_all(lambda processes: {pid for pid in self._ours(processes) if not is_tracker(pid)})
+        give_up_at = time.monotonic() + _TRACKER_S
+        while self._ours(all_processes()) and time.monotonic() < give_up_at:
+            time.sleep(_TRACKER_S / 100)
+        kill_all(self._ours)
+
+    def _ours(self, processes: dict[int, ProcessInfo]) -> set[int]:
+        mark = self._mark.encode("ascii")
+        alive = [pid for pid, info in processes.items() if not info.is_dead]
+        return {pid for pid in alive if _session(pid) == self.pid or has_mark(pid, mark)}
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None

@@ -1,0 +1,66 @@
+"""What the service and its driver tell each other.
+
+Lives here: the bytes on the socket between them; both ends use it.  A message is a JSON array, the first item of which
+says what it is, and bytes that nobody looks into; nothing is pickled.
+
+    offset  size  field
+    0       4     length of the array
+    4       8     length of the bytes
+    12            the array, then the bytes
+
+    to the driver
+        open, address, most slots, start timeout in seconds                + the JSON of `pack_load`
+        start, slot, turn, number, task index, attempt, bytes of meta      + meta and body
+        stop, slot, number
+    to the service
+        up                                      it speaks to the cluster
+        ready, slot, turn                       the slot has a worker; `turn` counts how often it got one
+        answer, slot, number, status, media type, run time in ns, traceback, pid, rss   + body
+        garbage, slot, number                   what came back is no answer
+        gone, slot, number, begun, why, detail  the slot has no worker; its job `number` (0: none) may have begun
+        removed, slot                           and will get none
+        trouble, why                            a start-up failed, or there are no workers; it goes on trying
+        down, why                               it has lost the cluster, or could not reach it, and ends
+
+The end of the stream ends the other side too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+_LENGTHS: Final = struct.Struct("<IQ")
+# Larger ones are not copied to save a system call.
+_JOINED_BYTES: Final = 64 * 1024
+
+
+class Message(NamedTuple):
+    head: list[Any]
+    body: bytes
+
+
+async def read(reader: asyncio.StreamReader) -> Message | None:
+    """The next message; None at the end, however it came."""
+    try:
+        head_bytes, body_bytes = _LENGTHS.unpack(await reader.readexactly(_LENGTHS.size))
+        head = orjson.loads(await reader.readexactly(head_bytes))
+        return Message(head, await reader.readexactly(body_bytes))
+    except (asyncio.IncompleteReadError, OSError):
+        return None
+
+
+def write(writer: asyncio.StreamWriter, head: Sequence[object], *body: bytes | bytearray) -> None:
+    """Sends a message, at once or when there is room."""
+    packed = orjson.dumps(head)
+    lengths = _LENGTHS.pack(len(packed), sum(map(len, body)))
+    if sum(map(len, body)) < _JOINED_BYTES:
+        writer.write(b"".join((lengths, packed, *body)))
+        return
+    writer.write(lengths + packed)
+    for part in body:
+        writer.write(part)

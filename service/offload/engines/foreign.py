@@ -1,0 +1,295 @@
+"""An engine on workers that are somebody else's altogether: another executor's, a cluster's.
+
+Lives here: slots, jobs and `/stats` for whatever can be asked to call a function elsewhere.  How it is asked, and what
+its errors mean, is said by a `Backend`; each engine on a foreign system is a file with one.  Nothing is known of such
+workers but what comes back with answers: they load the tasks with their first job, and what the parent sees of them it
+writes into their rows itself.
+
+A slot stays occupied until its work is really over: one that the backend cannot stop is lost to others until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, Protocol
+
+from offload.core.death import Death
+from offload.core.job import Job, Reason, SlotId
+from offload.engines.answers import broken, call_of, outcome_of, why_not_loaded
+from offload.engines.base import Capabilities, EngineEvents, EngineParts
+from offload.engines.off_loop import off_loop
+from offload.engines.places import Places
+from offload.engines.supervised.brake import Brake
+from offload.engines.supervised.lane import running_s
+from offload.engines.supervised.life import EndCause, WorkerState
+from offload.errors import EngineError, FrameError, OffloadError
+from offload.metrics.snapshot import PoolFacts, WorkerFacts
+from offload.worker.remote import NOT_LOADED, Call, RemoteAnswer, pack_load, read_answer
+
+logger: Final = logging.getLogger("offload.engine")
+
+# What a broken backend may take to say so of each job that it had.
+_LAST_WORDS_S: Final = 1.0
+_MAX_ERROR: Final = 200
+
+Tell = Callable[[object], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """What an error of a backend's means for the job: how its worker died, and whether the job may have begun.
+
+    `is_broken`: the backend does no other job either, until it is opened anew.
+    """
+
+    death: Death
+    begun: bool
+    is_broken: bool = False
+
+
+class Backend(Protocol):
+    """`open` and `close` are called in threads of their own and may take long; `open` again after `close`, when it was
+    broken.
+
+    `submit` has `worker.remote.run_job` called with `call` somewhere; `tell` gets what that returns, or an exception,
+    in any thread, once, whatever happens.  It returns a handle for `stop`, which asks for the work to end, as far as
+    the backend can do that.  Both are called on the event loop and return at once; `submit` may raise what `lost`
+    judges.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def capabilities(self) -> Capabilities: ...
+    def open(self, workers: int) -> None: ...
+    def submit(self, call: Call, tell: Tell) -> Any: ...
+    def stop(self, handle: Any) -> None: ...
+    def lost(self, error: BaseException) -> Lost: ...
+    def close(self) -> None: ...
+
+
+class ForeignEngine:
+    """Implements `ServedEngine`.  As many jobs are under way at once as there are to be workers."""
+
+    ahead = None
+
+    def __init__(self, backend: Backend, parts: EngineParts) -> None:
+        self._backend = backend
+        self._workers = parts["workers"]
+        self._load = pack_load(parts["load"], is_debug=parts["settings"].debug)
+        self._rows = [parts["metrics"].worker_row(slot) for slot in range(self._workers)]
+        self._last: dict[SlotId, RemoteAnswer] = {}
+        self._handles: dict[int, Any] = {}
+        self._slots = [SlotId(slot) for slot in range(self._workers)]
+        self._brake = Brake()
+        self._restarts: Counter[EndCause] = Counter()
+        self._started_at: str | None = None
+        self._epoch = 0
+        self._is_broken = True
+        self._is_open = False
+        self._reopening: asyncio.Task[None] | None = None
+        self._pauses: dict[SlotId, asyncio.TimerHandle] = {}
+
+    @property
+    def name(self) -> str:
+        return self._backend.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._backend.capabilities
+
+    # Engine
+
+    async def open(self, events: EngineEvents) -> None:
+        """Raises UserError if the backend says what the user can mend."""
+        self._loop = asyncio.get_running_loop()
+        self._events = events
+        self._places = Places(self._workers, events)
+        self._is_open = True
+        await self._open_backend()
+
+    def start(self, slot: SlotId, job: Job) -> None:
+        self._places.give(slot, job)
+        tell = partial(self._tell, self._epoch, job.number)
+        try:
+            call = call_of(job, load=self._load, lane=slot)
+            self._handles[job.number] = self._backend.submit(call, tell)
+        except Exception as error:  # whatever the foreign system raises
+            # Not at once: the scheduler must not hear of it before it has been heard to the end.
+            self._loop.call_soon(self._failed, job, replace(self._backend.lost(error), begun=False), error)
+
+    def stop(self, slot: SlotId, job: Job, why: Reason) -> None:
+        handle = self._handles.get(job.number)
+        if handle is not None:
+            self._backend.stop(handle)
+
+    def withdraw(self, slot: SlotId, job: Job) -> bool:
+        return False
+
+    async def close(self, grace_s: float) -> None:
+        """What cannot be stopped is left to the backend, and goes on."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._epoch += 1
+        for pause in self._pauses.values():
+            pause.cancel()
+        if self._reopening is not None:
+            self._reopening.cancel()
+            await asyncio.wait([self._reopening])
+        with suppress(TimeoutError):
+            await asyncio.wait_for(off_loop(self._backend.close, name="offload-backend-closing"), grace_s)
+
+    # What `/stats` shows
+
+    def worker_facts(self) -> list[WorkerFacts]:
+        return [self._facts(slot) for slot in self._slots]
+
+    def pool_facts(self) -> PoolFacts:
+        return PoolFacts(
+            engine=self.name,
+            size=self._workers,
+            spares=0,
+            start_method=None,
+            capabilities=self.capabilities.as_dict(),
+            error=self._brake.error,
+            restarts={cause.value: self._restarts[cause] for cause in EndCause},
+        )
+
+    # Answers
+
+    def _tell(self, epoch: int, number: int, values: object) -> None:
+        """In any thread."""
+        with suppress(RuntimeError):  # the loop is closed: work that could not be stopped has outlived it
+            self._loop.call_soon_threadsafe(self._told, epoch, number, values)
+
+    def _told(self, epoch: int, number: int, values: object) -> None:
+        job = self._places.job(number)
+        if epoch != self._epoch or job is None or job.slot is None:
+            return
+        self._handles.pop(number, None)
+        if isinstance(values, CancelledError):
+            note = "it was cancelled before it began"
+            self._failed(job, Lost(death=Death(note=note), begun=False), None)
+            return
+        if isinstance(values, BaseException):
+            self._failed(job, self._backend.lost(values), values)
+            return
+        try:
+            answer = read_answer(values, number)
+        except FrameError:
+            self._places.finish(number, broken("what came back is no answer"))
+            return
+        if answer.status == NOT_LOADED:
+            self._not_loaded(job, job.slot, answer)
+            return
+        self._brake.succeeded()
+        self._last[job.slot] = answer
+        self._rows[job.slot].ran(answer.run_ns)
+        self._places.finish(number, outcome_of(job, answer), is_leaving=self._is_broken)
+
+    def _failed(self, job: Job, lost: Lost, error: BaseException | None) -> None:
+        slot = job.slot
+        if slot is None or self._places.job_in(slot) is not job:
+            return
+        if error is not None:
+            fields = {"job_id": job.id, "error": repr(error)[:_MAX_ERROR]}
+            logger.warning("worker lost", extra={"fields": fields})
+            self._restarts[EndCause.CRASH] += 1
+        if lost.is_broken:
+            self._break()
+        self._places.empty(slot, lost.death, begun=lost.begun)
+        if not self._is_broken:
+            self._places.fill([slot])
+
+    def _not_loaded(self, job: Job, slot: SlotId, answer: RemoteAnswer) -> None:
+        """Nothing of the job has begun, so it may be tried elsewhere; this place pauses when that goes on."""
+        error = why_not_loaded(answer)
+        self._brake.failed(slot, error)
+        pause_s = self._brake.pause_s()
+        logger.warning("worker failed to start", extra={"fields": {"error": error, "pause_s": pause_s}})
+        self._places.empty(slot, Death(note=f"could not load the tasks: {error}"))
+        self._pauses[slot] = self._loop.call_later(pause_s, self._fill_after_pause, slot)
+        if self._brake.is_on:
+            self._events.failing_to_start()
+
+    def _fill_after_pause(self, slot: SlotId) -> None:
+        del self._pauses[slot]
+        if not self._is_broken:
+            self._places.fill([slot])
+
+    # A backend that broke
+
+    def _break(self) -> None:
+        if self._is_broken:
+            return
+        self._is_broken = True
+        for slot in self._slots:
+            if self._places.job_in(slot) is None:
+                self._places.empty(slot, Death(note="the whole of its executor is broken"))
+        self._reopening = asyncio.create_task(self._reopen())
+        self._reopening.add_done_callback(self._on_reopened)
+
+    async def _reopen(self) -> None:
+        give_up_at = time.monotonic() + _LAST_WORDS_S
+        while any(self._places.jobs_in(self._slots)) and time.monotonic() < give_up_at:
+            await asyncio.sleep(_LAST_WORDS_S / 100)
+        self._epoch += 1
+        for slot in self._slots:
+            self._places.empty(slot, Death(note="the whole of its executor is broken"), begun=True)
+        self._handles.clear()
+        await off_loop(self._backend.close, name="offload-backend-closing")
+        while True:
+            try:
+                await self._open_backend()
+                return
+            except OffloadError as error:
+                self._brake.failed(0, str(error))
+                logger.warning("executor cannot be had", extra={"fields": {"error": str(error)}})
+                self._events.failing_to_start()
+                await asyncio.sleep(max(self._brake.pause_s(), _LAST_WORDS_S))
+
+    def _on_reopened(self, reopening: asyncio.Task[None]) -> None:
+        self._reopening = None
+        if not reopening.cancelled() and reopening.exception() is not None:
+            logger.error("executor could not be replaced", exc_info=reopening.exception())
+
+    async def _open_backend(self) -> None:
+        done = await off_loop(partial(self._backend.open, self._workers), name="offload-backend-opening")
+        if isinstance(done.error, OffloadError):
+            raise done.error
+        if done.error is not None:
+            raise EngineError(f"{type(done.error).__name__}: {done.error}") from done.error
+        self._started_at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        self._is_broken = False
+        for slot in self._slots:
+            self._places.fill([slot])
+
+    def _facts(self, slot: SlotId) -> WorkerFacts:
+        """The process is the one that did the last job of this place; the next may be another."""
+        job, last = self._places.job_in(slot), self._last.get(slot)
+        is_present = self._places.is_present(slot)
+        if job is not None:
+            state = WorkerState.KILLING if job.is_settled else WorkerState.BUSY
+        else:
+            state = WorkerState.IDLE if is_present else WorkerState.DEAD
+        return WorkerFacts(
+            lane=slot,
+            pid=None if last is None else last.pid,
+            state=state,
+            task=None if job is None else job.limits.name,
+            job=None if job is None else job.id,
+            running_s=running_s(job),
+            rss_bytes=0 if last is None else last.rss_bytes,
+            started_at=self._started_at,
+            restarts=self._restarts.total(),
+        )

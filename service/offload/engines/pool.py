@@ -1,0 +1,167 @@
+"""The pool engine: a `multiprocessing.Pool` of the standard library, through `apply_async`.
+
+Lives here: the pool, and how it is given up.  A worker of such a pool that dies between two jobs may have held a lock
+of its queues, and then no other gets a job any more, for ever; so the pool is replaced whole after such a death.  One
+that dies in a job held none, and the library replaces it.  All that we use of the library's inner side stands in this
+file.
+
+Source: `multiprocessing/pool.py` of CPython 3.11 to 3.14.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.context import BaseContext
+from multiprocessing.pool import TERMINATE, Pool
+from typing import Any, Final, Unpack
+
+from offload.engines.base import Capabilities, EngineParts
+from offload.engines.local.context import Nobody
+from offload.engines.local.engine import LocalEngine
+from offload.engines.local.hosting import Tell
+from offload.engines.local.worker import HiredEnd
+from offload.errors import StartError
+from offload.worker.remote import Call, run_job
+
+CAPABILITIES: Final = Capabilities(
+    stops_running_jobs=True,
+    names_deaths=True,
+    limits_memory=True,
+    knows_what_had_begun=True,
+    isolates_deaths=False,
+    starts_before_jobs=True,
+    ends_with_service=True,
+    knows_who_printed=False,
+    prefetches=False,
+    keeps_spares=False,
+    retires_workers=False,
+    unpickles_results=True,
+)
+
+
+class PoolKind:
+    """Implements `HostKind`: one pool for all workers.  A slot is not a certain worker's."""
+
+    name: Final = "pool"
+    capabilities: Final = CAPABILITIES
+
+    def lanes_per_host(self, workers: int) -> int:
+        return workers
+
+    def make(self, workers: int, context: BaseContext, give_up: Callable[[], None]) -> PoolHost:
+        return PoolHost(workers, context, give_up)
+
+    def survives(self, end: HiredEnd) -> bool:
+        return end.was_busy or not end.was_ready
+
+
+def pool_engine(**parts: Unpack[EngineParts]) -> LocalEngine:
+    return LocalEngine(kind=PoolKind(), **parts)
+
+
+class PoolHost:
+    """Implements `Host`."""
+
+    def __init__(self, workers: int, context: BaseContext, give_up: Callable[[], None]) -> None:
+        self._pool = _Pool(workers, context, give_up)
+        self._numbers: dict[int, int] = {}
+
+    def submit(self, call: Call, tell: Tell) -> None:
+        number = call[1]
+
+        def told(values: object) -> None:
+            self._numbers.pop(number, None)
+            tell(values)
+
+        result: Any = self._pool.apply_async(run_job, (call,), callback=told, error_callback=told)
+        self._numbers[number] = result._job
+
+    def forget(self, number: int) -> None:
+        """The pool would wait for its answer for ever, when it closes."""
+        self._pool.forget(self._numbers.pop(number, None))
+
+    def leave(self) -> None:
+        self._pool.leave()
+
+    def end(self, timeout_s: float) -> bool:
+        return self._pool.give_up(timeout_s)
+
+
+class _Pool(Pool):
+    """The library's, which can be given up."""
+
+    def __init__(self, workers: int, context: BaseContext, on_garbage: Callable[[], None]) -> None:
+        self._on_garbage = on_garbage
+        super().__init__(workers, context=context)
+
+    @staticmethod
+    def Process(ctx: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802  # the name is the library's
+        """In a thread which an exception would end, with a traceback.  The pool is given up for want of a worker."""
+        try:
+            return ctx.Process(*args, **kwargs)
+        except StartError:
+            return Nobody()
+
+    def _setup_queues(self) -> None:
+        """What is read is read in a thread that ends with any exception, and the pool with it; so that must be told."""
+        super()._setup_queues()  # type: ignore[misc]  # not in the stubs
+        inner: Any = self  # the stubs know nothing of its inside
+        inner._quick_get = partial(_read, inner._quick_get, self._on_garbage)
+
+    def forget(self, job: int | None) -> None:
+        inner: Any = self
+        inner._cache.pop(job, None)
+
+    def leave(self) -> None:
+        """As `close`, but it waits for no answer, and starts no worker for one that has died meanwhile."""
+        inner: Any = self
+        self._stop_maintaining()
+        inner._taskqueue.put(None)  # its thread passes one on to each worker, and ends
+
+    def give_up(self, timeout_s: float) -> bool:
+        """Ends the pool's threads, without waiting for a lock, when all of its processes are dead.
+
+        `terminate` would wait for a lock that a dead worker held.  Answers that lie in the queue are still read: the
+        thread that reads them ends at the end of the pipe, which comes as nobody is left who could write.
+        """
+        inner: Any = self
+        free(inner._outqueue._wlock)  # before the thread that hands out tasks says goodbye, for which it takes it
+        inner._outqueue._writer.close()
+        inner._inqueue._reader.close()  # if that thread waits until there is room in the pipe, its write fails
+        inner._task_handler._state = TERMINATE
+        self._stop_maintaining()
+        inner._taskqueue.put(None)
+        give_up_at = time.monotonic() + timeout_s
+        threads = [inner._worker_handler, inner._task_handler, inner._result_handler]
+        for thread in threads:
+            thread.join(max(0.0, give_up_at - time.monotonic()))
+        if any(thread.is_alive() for thread in threads):
+            return False
+        for queue in (inner._inqueue, inner._outqueue, inner._change_notifier):
+            queue.close()
+        return True
+
+    def _stop_maintaining(self) -> None:
+        inner: Any = self
+        inner._terminate.cancel()  # nor at exit
+        inner._state = TERMINATE
+        inner._worker_handler._state = TERMINATE
+        inner._change_notifier.put(None)
+
+
+def free(lock: Any) -> None:
+    """Frees a lock of `multiprocessing` if somebody holds it, who can only be dead."""
+    lock.acquire(block=False)
+    lock.release()
+
+
+def _read(get: Callable[[], object], on_garbage: Callable[[], None]) -> object:
+    try:
+        return get()
+    except (OSError, EOFError):
+        raise
+    except BaseException as error:
+        on_garbage()
+        raise EOFError("what came back cannot be read") from error

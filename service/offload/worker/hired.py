@@ -1,0 +1,64 @@
+"""A worker process that the standard library's pools and executors believe to be theirs.
+
+Lives here: what such a process does before it does what the library made it for: it is isolated as any worker, loads
+the tasks, calls the hooks and says that it is ready.  `engines.local` makes it; what it is asked to run is
+`remote.run_job`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+from offload.metrics.layout import MetricsMemory
+
+READY: Final = b"R"
+FAILED: Final = b"F"  # followed by why, in UTF-8
+MAX_TOLD_BYTES: Final = 4096  # so much arrives whole or not at all: pipe(7), PIPE_BUF
+
+EXIT_START_FAILED: Final = 78  # as that of every worker of ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HiredSpec:
+    """`ready` and `output` are the writing ends of two pipes: for READY or FAILED, and for what is printed."""
+
+    load: bytes
+    lane: int
+    start_method: str
+    ready: Connection
+    output: Connection
+    metrics: MetricsMemory
+
+
+def work(spec: HiredSpec, target: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    """`target(*arguments)` is what the library wants of this process: to run jobs until it is told to leave."""
+    from offload.worker.isolation import hand_over_to_guard, isolate
+    from offload.worker.remote import prepare
+    from offload.worker.start import StartFailed
+
+    ready, output = spec.ready.fileno(), spec.output.fileno()
+    isolate(keep=[ready, *_descriptors(arguments)], output=output, start_method=spec.start_method)
+    try:
+        prepare(spec.load, spec.lane, spec.metrics.worker_row(spec.lane))
+    except StartFailed as failure:
+        with suppress(OSError):
+            os.write(ready, (FAILED + str(failure).encode("utf-8", "replace"))[:MAX_TOLD_BYTES])
+        os._exit(EXIT_START_FAILED)
+    hand_over_to_guard()
+    os.write(ready, READY)
+    spec.ready.close()
+    target(*arguments)
+
+
+def _descriptors(arguments: tuple[Any, ...]) -> Iterator[int]:
+    """The pipes of the library's queues; all else that is open was inherited."""
+    for queue in arguments:
+        for name in ("_reader", "_writer"):
+            connection = getattr(queue, name, None)
+            if connection is not None and not connection.closed:
+                yield connection.fileno()

@@ -1,0 +1,34 @@
+"""The bytes between the service and its driver."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from offload.engines.cluster.messages import Message, read, write
+
+
+@pytest.mark.parametrize("body", [b"", b"x", bytes(70_000), bytes(5_000_000)], ids=len)
+async def test_messages_arrive_whole_and_in_order(body: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    _, writer = await asyncio.open_unix_connection(sock=ours)
+    reader, other = await asyncio.open_unix_connection(sock=theirs)
+    write(writer, ["first", 1, None, "ö"], b"meta", body)
+    write(writer, ["second"])
+    assert await read(reader) == Message(["first", 1, None, "ö"], b"meta" + body)
+    assert await read(reader) == Message(["second"], b"")
+    for end in (writer, other):
+        end.close()
+        await end.wait_closed()
+
+
+async def test_an_end_inside_of_a_message_is_an_end() -> None:
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_unix_connection(sock=theirs)
+    with ours:
+        ours.sendall(b"\x05\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00[")
+    assert await read(reader) is None
+    writer.close()
+    await writer.wait_closed()

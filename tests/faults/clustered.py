@@ -1,0 +1,68 @@
+"""What the tests on clusters share: tasks, and how it is seen that they run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from tests.support.service import RunningService, eventually
+
+TASKS = """
+import os
+import time
+from offload import task
+
+@task
+def pid() -> int:
+    return os.getpid()
+
+@task(timeout=60)
+def spin(path: str) -> str:
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    end = time.monotonic() + 60
+    while os.path.exists(path) and time.monotonic() < end:
+        pass
+    return "done"
+"""
+
+
+async def at_strength(service: RunningService, slots: int) -> None:
+    async def is_there() -> bool:
+        states = [worker["state"] for worker in (await service.stats())["workers"]]
+        return states == ["idle"] * slots
+
+    await eventually(f"{slots} idle slots", is_there)
+
+
+async def begun(path: Path) -> list[int]:
+    """The processes that have begun `spin`."""
+
+    async def find() -> list[int]:
+        return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    pids: list[int] = await eventually("it runs", find)
+    return pids
+
+
+async def status(service: RunningService) -> int:
+    async with service.http.get("/health/ready") as response:
+        return response.status
+
+
+@contextlib.asynccontextmanager
+async def killed_in_the_end(*arguments: str | Path, **environment: str) -> AsyncIterator[RunningService]:
+    """A service that is to be killed; afterwards nothing of it is left, whatever it was doing."""
+    service = await RunningService.start(*arguments, env=environment)
+    try:
+        yield service
+        service.kill()
+    finally:
+        await service.stop()
+
+
+def written(directory: Path) -> Path:
+    path = directory / "tasks.py"
+    path.write_text(TASKS)
+    return path
