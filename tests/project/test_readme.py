@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from offload.core.job import Reason
+from offload.engines.choice import promise_table
 from offload.settings import table
 from offload.web.outcomes import _FIELDS
 from offload.web.problems import PROBLEMS
@@ -59,6 +60,14 @@ def test_the_table_of_errors_has_every_problem_with_its_status(readme: str) -> N
 def test_the_table_of_errors_has_the_fields_of_every_problem(readme: str) -> None:
     told = {slug.strip("`"): set(code_spans(re.sub(r"\(.*?\)", "", cell))) for _, slug, _, cell in error_rows(readme)}
     assert told == {slug: fields_in_code()[slug] for slug in PROBLEMS}
+
+
+def test_the_table_of_engines_says_what_they_can_do(readme: str) -> None:
+    """Of each promise, whether the engine's capabilities keep it: those that it shows in `/stats`."""
+    lines = section(readme, "Engines").splitlines()
+    expected = promise_table()
+    start = lines.index(expected[0])
+    assert lines[start : start + len(expected)] == expected
 
 
 def test_every_test_that_is_named_exists(readme: str) -> None:

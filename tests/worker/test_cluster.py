@@ -131,7 +131,7 @@ def test_jobs_in_threads_know_which_they_are_and_cannot_be_taken_back(load: byte
 
     def run(number: int) -> None:
         told[number] = result(
-            cluster.run_here(token, "mine", f"job-{number}", *call(number, task=1, id=ff"{number:032}")), number
+            cluster.run_here(token, "mine", f"job-{number}", *call(number, task=1, id=f"{number:032}")), number
         )
 
     threads = [threading.Thread(target=run, args=[number]) for number in (1, 2)]
