@@ -15,7 +15,7 @@ import pytest
 from offload.core.job import JobId
 from offload.tasks.context import set_lane
 from offload.tasks.loading import Target
-from offload.worker import cluster, remote
+from offload.worker import cluster, hosted
 from offload.worker.frames import NO_HEAD, pack_head, pack_meta
 from offload.worker.remote import PlainAnswer, pack_load, read_answer
 from offload.worker.spec import LoadSpec
@@ -53,7 +53,7 @@ def ending() -> str:
 def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As if this were a process of a cluster's, which has loaded nothing yet."""
     monkeypatch.setattr(cluster, "_here", cluster._Here())
-    monkeypatch.setattr(remote, "_process", remote._Process())
+    monkeypatch.setattr(hosted, "_process", hosted._Process())
     monkeypatch.setattr("offload.worker.start.limit_library_threads", lambda threads: None)
     monkeypatch.setattr("offload.worker.start.seed_anew", lambda: None)
     monkeypatch.setattr(sys, "path", list(sys.path))

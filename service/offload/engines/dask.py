@@ -29,7 +29,6 @@ from offload.engines.cluster.driver import Task, sentence
 from offload.engines.cluster.engine import ClusterEngine, ClusterKind
 from offload.engines.cluster.seats import Order
 from offload.engines.supervised.brake import Brake
-from offload.worker import cluster as there
 
 # Of a cluster at an address.
 ADDRESS_CAPABILITIES: Final = Capabilities(
@@ -80,6 +79,9 @@ class DaskCluster:
     """Implements `driver.Cluster`."""
 
     def __init__(self, task: Task) -> None:
+        from offload.worker import cluster as there  # not in the service: it is the inside of a worker
+
+        self._there = there
         self._task = task
         self._seats = task.seats
         self._name = secrets.token_hex(8)  # of these tasks and jobs, among those of other services
@@ -136,7 +138,7 @@ class DaskCluster:
     def start(self, order: Order) -> None:
         worker = self._worker_of[order.slot]
         name = f"{self._name}-{order.number}-{order.attempt}-{secrets.token_hex(4)}"
-        future = self._submit(worker, name, there.run_here, worker.token, self._name, name, *order.call)
+        future = self._submit(worker, name, self._there.run_here, worker.token, self._name, name, *order.call)
         self._futures[order.number] = future
         self._run(self._await(order, worker, future))
 
@@ -223,7 +225,7 @@ class DaskCluster:
     async def _load(self, worker: _Worker) -> str:
         """Returns why it could not."""
         name = f"{self._name}-load-{secrets.token_hex(4)}"
-        future = self._submit(worker, name, there.greet, self._name, self._task.load, worker.slots[0])
+        future = self._submit(worker, name, self._there.greet, self._name, self._task.load, worker.slots[0])
         try:
             async with asyncio.timeout(self._task.start_timeout_s):
                 worker.token, _, why = await future
@@ -271,7 +273,7 @@ class DaskCluster:
         if future is None:
             return
         with suppress(Exception):  # it is gone, then that will be seen
-            told = await self._client.run(there.withdraw, worker.token, future.key, workers=[worker.address])
+            told = await self._client.run(self._there.withdraw, worker.token, future.key, workers=[worker.address])
             if told.get(worker.address) is True and self._futures.pop(number, None) is not None:
                 await future.cancel()
                 if self._seats.has(slot, number):

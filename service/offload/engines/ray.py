@@ -25,7 +25,6 @@ from offload.engines.cluster.driver import Task, sentence
 from offload.engines.cluster.engine import ClusterEngine, ClusterKind
 from offload.engines.cluster.seats import Order
 from offload.engines.supervised.brake import Brake
-from offload.worker import cluster as there
 
 CAPABILITIES: Final = Capabilities(
     stops_running_jobs=True,
@@ -76,6 +75,9 @@ class RayCluster:
     """Implements `driver.Cluster`."""
 
     def __init__(self, task: Task) -> None:
+        from offload.worker import cluster as there  # not in the service: it is the inside of a worker
+
+        self._there = there
         self._task = task
         self._seats = task.seats
         self._refs: dict[int, Any] = {}
@@ -106,7 +108,7 @@ class RayCluster:
                 _temp_dir=os.environ.get("TMPDIR"),
             )
         options = ray.remote(num_cpus=1, max_retries=0, retry_exceptions=False)
-        self._run_anywhere, self._get_warm = options(there.run_anywhere), options(there.get_warm)
+        self._run_anywhere, self._get_warm = options(self._there.run_anywhere), options(self._there.get_warm)
         self._load = ray.put(self._task.load)
 
     async def attend(self) -> str:

@@ -1,7 +1,7 @@
 """One job in a process of a cluster's: what Dask and Ray are asked to call at the other end.
 
 Lives here: the few functions that are called there by name, so this package must be installed there.  What goes in and
-out is numbers, text and bytes.  `remote` does the job; here is what a process of a cluster needs besides: it may be
+out is numbers, text and bytes.  `hosted` does the job; here is what a process of a cluster needs besides: it may be
 asked for several jobs at once, in threads; it may be another process than the one that is meant; and a job that it has
 not begun can be taken back.
 """
@@ -14,7 +14,9 @@ import signal
 import threading
 from typing import Final
 
-from offload.worker.remote import PlainAnswer, prepare, run_job
+from offload.worker.hosted import prepare
+from offload.worker.hosted import run as run_job
+from offload.worker.remote import PlainAnswer
 from offload.worker.start import StartFailed
 
 # Most that were taken back never come here; the scheduler has dropped them before so many others were.

@@ -37,8 +37,8 @@ class HiredSpec:
 
 def work(spec: HiredSpec, target: Callable[..., object], arguments: tuple[Any, ...]) -> None:
     """`target(*arguments)` is what the library wants of this process: to run jobs until it is told to leave."""
+    from offload.worker.hosted import prepare
     from offload.worker.isolation import hand_over_to_guard, isolate
-    from offload.worker.remote import prepare
     from offload.worker.start import StartFailed
 
     ready, output = spec.ready.fileno(), spec.output.fileno()

@@ -45,9 +45,9 @@ ROWS: Final[dict[str, Row]] = {
     "supervised": Row(settings={"engine": "supervised"}),
     "pool": Row(settings={"engine": "pool"}),
     "executor": Row(settings={"engine": "executor"}),
-    "executor of loky": Row(settings={"engine": "executor", "executor": _LOKY}, needs="loky", end=end_loky),
     "dask": Row(settings={"engine": "dask"}, needs="distributed"),
     "ray": Row(settings={"engine": "ray"}, needs="ray"),
+    "executor of loky": Row(settings={"engine": "executor", "executor": _LOKY}, needs="loky", end=end_loky),
 }
 # A job takes some milliseconds there and a death some seconds: fewer of them show the same.
 CLUSTERS: Final = ("dask", "ray")

@@ -18,12 +18,16 @@ def loky_executor(workers: int) -> Executor:
 
 def end_loky() -> None:
     """Its resource tracker otherwise lives as long as this process.  It goes last: what goes later starts another."""
-    for thread in threading.enumerate():
-        if thread.name in ("ExecutorManagerThread", "QueueFeederThread"):
-            thread.join(BOUND_S)
+    _join_threads()
     gc.collect()
     tracker: Any = import_module("loky.backend.resource_tracker")
     tracker._resource_tracker._stop()
+
+
+def _join_threads() -> None:
+    for thread in threading.enumerate():
+        if thread.name in ("ExecutorManagerThread", "QueueFeederThread"):
+            thread.join(BOUND_S)
 
 
 def no_executor(workers: int) -> Executor:

@@ -1,0 +1,97 @@
+"""What `remote.run_job` is in the worker process.
+
+Lives here: loading the tasks, once in each process, and running one job.  What a process knows between two jobs (the
+loaded tasks, the row of shared memory that it may have) is plain state of the process, for nothing else reaches a
+function that others call.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from contextlib import suppress
+from typing import Final
+
+import orjson
+
+from offload.metrics.layout import WorkerRow
+from offload.tasks.loading import targets_from_json
+from offload.worker.channel import JobFrame
+from offload.worker.execution import Executor
+from offload.worker.frames import STATUSES, Header, Kind
+from offload.worker.remote import NOT_LOADED, NOT_RUN, Call, PlainAnswer
+from offload.worker.spec import LoadSpec
+from offload.worker.start import StartFailed, end_if_copy, get_ready
+
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class _Process:
+    """One for each process."""
+
+    __slots__ = ("executors", "row")
+
+    def __init__(self) -> None:
+        self.executors: dict[bytes, Executor] = {}
+        self.row: WorkerRow | None = None
+
+
+_process = _Process()
+
+
+def prepare(load: bytes, lane: int, row: WorkerRow | None = None) -> None:
+    """Loads the tasks and calls their hooks, unless this process has done so.  Raises StartFailed.
+
+    From then on this process writes into `row` what it does.
+    """
+    _process.row = row
+    if load not in _process.executors:
+        values = orjson.loads(load)
+        targets = targets_from_json(values["targets"])
+        spec = LoadSpec(targets=targets, library_threads=values["library_threads"])
+        _process.executors[load] = get_ready(spec, lane=lane, is_debug=values["is_debug"])
+
+
+def run(call: Call) -> PlainAnswer:
+    """Runs one job and returns its answer; never raises for what the task does."""
+    load, number, task_index, attempt, lane, meta, body = call
+    owner, row = os.getpid(), _process.row
+    if row is not None:
+        row.begin(number, time.monotonic_ns())
+    try:
+        if load not in _process.executors:
+            prepare(load, lane, row)
+        header = Header(Kind.JOB, attempt, task_index, len(meta), len(body), number, 0)
+        answer = _process.executors[load].run(JobFrame(header, meta, memoryview(body)))
+    except StartFailed as failure:
+        return _failed(number, NOT_LOADED, str(failure))
+    except Exception:
+        return _failed(number, NOT_RUN, traceback.format_exc())
+    finally:
+        end_if_copy(owner)
+        _flush()
+        if row is not None:
+            row.end(time.monotonic_ns())
+    result = bytes(answer.body) if isinstance(answer.body, memoryview) else answer.body
+    status = STATUSES.index(answer.reason)
+    return number, status, answer.media_type, result, answer.run_ns, answer.traceback, owner, _rss_bytes()
+
+
+def _failed(number: int, status: int, why: str) -> PlainAnswer:
+    return number, status, "", why.encode("utf-8", "replace"), 0, "", os.getpid(), _rss_bytes()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # the task may have closed or replaced it
+            stream.flush()
+
+
+def _rss_bytes() -> int:
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0
