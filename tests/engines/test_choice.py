@@ -37,16 +37,6 @@ def test_an_engine_whose_package_is_missing_says_what_to_install(
     assert str(caught.value) == f"--engine {engine} needs a package: pip install 'offload[{engine}]'"
 
 
-def test_what_an_engine_cannot_do_is_told_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "find_spec", lambda name: name)
-    with pytest.raises(SettingsError) as caught:
-        made(engine="dask", spares=1, max_jobs_per_worker=2)
-    assert caught.value.faults == (
-        "--spares cannot be used with --engine dask",
-        "--max-jobs-per-worker cannot be used with --engine dask",
-    )
-
-
 @pytest.mark.parametrize("engine", ["supervised", "pool", "executor"])
 def test_an_address_is_for_clusters_only(engine: str) -> None:
     with pytest.raises(SettingsError) as caught:
