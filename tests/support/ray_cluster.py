@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -27,7 +28,13 @@ class RayCluster:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
-        self.environment = {"HOME": str(directory), "TMPDIR": str(directory), "RAY_USAGE_STATS_ENABLED": "0"}
+        self.environment = {
+            "HOME": str(directory),
+            "TMPDIR": str(directory),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
         self._directory = directory
         self._processes: list[subprocess.Popen[bytes]] = []
 

@@ -23,6 +23,7 @@ from offload.engines.local.engine import LocalEngine
 from offload.engines.local.hosting import Tell
 from offload.engines.local.worker import HiredEnd
 from offload.errors import TargetError
+from offload.tasks.faults import exception_message, exception_name
 from offload.tasks.importing import import_module
 from offload.worker.remote import Call, run_job
 
@@ -124,15 +125,21 @@ class FactoryBackend:
     capabilities: Final = FACTORY_CAPABILITIES
 
     def __init__(self, factory: str) -> None:
+        """Raises TargetError for a factory that cannot be imported."""
         name, _, function = factory.partition(":")
         module = import_module(name, str(Path.cwd()), named=factory)
+        self._name = factory
         self._factory = getattr(module, function, None)
         if not callable(self._factory):
             raise TargetError(factory, "there is no such function in the module")
         self._executor: Executor | None = None
 
     def open(self, workers: int) -> None:
-        self._executor = self._factory(workers)  # type: ignore[misc]  # it was callable
+        try:
+            self._executor = self._factory(workers)  # type: ignore[misc]  # it was callable
+        except Exception as error:  # whatever the user's function raises
+            told = f"{exception_name(error)}: {exception_message(error)}"
+            raise TargetError(self._name, f"no executor could be made: {told}") from error
 
     def submit(self, call: Call, tell: Tell) -> Future[object]:
         if self._executor is None:

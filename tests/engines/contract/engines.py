@@ -87,7 +87,7 @@ class Running:
         assert outcome.reason == "succeeded", (outcome.reason, outcome.facts, body_of(outcome))
         return json.loads(body_of(outcome))
 
-    async def full_strength(self) -> dict[str, Any]:
+    async def full_strength(self, workers: int = WORKERS) -> dict[str, Any]:
         """Every worker idle, nothing queued, the books balanced."""
 
         async def is_there() -> dict[str, Any] | None:
@@ -95,7 +95,7 @@ class Running:
             jobs = stats["jobs"]
             assert jobs["submitted"] == sum(count for state, count in jobs.items() if state != "submitted"), jobs
             states = [worker["state"] for worker in stats["workers"]]
-            return stats if states == ["idle"] * WORKERS and not jobs["running"] + jobs["queued"] else None
+            return stats if states == ["idle"] * workers and not jobs["running"] + jobs["queued"] else None
 
         stats: dict[str, Any] = await eventually("full strength", is_there)
         self.service._scheduler.check_invariants()

@@ -143,8 +143,8 @@ class HiredWorker:
             self._timer.cancel()
             self._loop.remove_reader(self._ready)
             self._events.hired_ready(self)
-        elif told != READY:
-            self._error = told[1:].decode("utf-8", "replace")
+        else:  # FAILED, or the end
+            self._error = told[1:].decode("utf-8", "replace") or self._error
             self._loop.remove_reader(self._ready)
 
     def _on_start_timeout(self) -> None:
