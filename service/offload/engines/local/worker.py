@@ -134,9 +134,10 @@ class HiredWorker:
             self._loop.call_soon(partial(self.kill, EndCause.CRASH))
 
     def _read_ready(self) -> None:
-        told = b""
-        with suppress(BlockingIOError):
+        try:
             told = os.read(self._ready, MAX_TOLD_BYTES)
+        except BlockingIOError:
+            return
         if told == READY and self.state is WorkerState.STARTING:
             self.state = WorkerState.IDLE
             self._was_ready = True
