@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from offload.core.job import Reason
+from offload.engines.base import Capabilities
+from offload.engines.choice import _PROMISES, promise_table
 from offload.settings import table
 from offload.web.outcomes import _FIELDS
 from offload.web.problems import PROBLEMS
@@ -39,6 +42,17 @@ def test_the_table_of_settings_is_that_of_the_code(readme: str) -> None:
     expected = settings_table()
     start = lines.index(expected[0])
     assert lines[start : start + len(expected) + 1] == [*expected, ""]
+
+
+def test_the_table_of_engines_is_made_of_their_capabilities(readme: str) -> None:
+    lines = readme.splitlines()
+    expected = promise_table()
+    start = lines.index(expected[0])
+    assert lines[start : start + len(expected) + 1] == [*expected, ""]
+
+
+def test_every_capability_has_its_line_in_the_table_of_engines() -> None:
+    assert set(_PROMISES) == {field.name for field in dataclasses.fields(Capabilities)}
 
 
 def test_every_option_of_the_command_is_in_the_section_on_settings(
