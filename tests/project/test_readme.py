@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from offload.core.job import Reason
-from offload.engines.choice import promise_table
+from offload.engines.base import Capabilities
+from offload.engines.choice import _PROMISES, promise_table
 from offload.settings import table
 from offload.web.outcomes import _FIELDS
 from offload.web.problems import PROBLEMS
@@ -42,6 +44,17 @@ def test_the_table_of_settings_is_that_of_the_code(readme: str) -> None:
     assert lines[start : start + len(expected) + 1] == [*expected, ""]
 
 
+def test_the_table_of_engines_is_made_of_their_capabilities(readme: str) -> None:
+    lines = readme.splitlines()
+    expected = promise_table()
+    start = lines.index(expected[0])
+    assert lines[start : start + len(expected) + 1] == [*expected, ""]
+
+
+def test_every_capability_has_its_line_in_the_table_of_engines() -> None:
+    assert set(_PROMISES) == {field.name for field in dataclasses.fields(Capabilities)}
+
+
 def test_every_option_of_the_command_is_in_the_section_on_settings(
     readme: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,14 +73,6 @@ def test_the_table_of_errors_has_every_problem_with_its_status(readme: str) -> N
 def test_the_table_of_errors_has_the_fields_of_every_problem(readme: str) -> None:
     told = {slug.strip("`"): set(code_spans(re.sub(r"\(.*?\)", "", cell))) for _, slug, _, cell in error_rows(readme)}
     assert told == {slug: fields_in_code()[slug] for slug in PROBLEMS}
-
-
-def test_the_table_of_engines_says_what_they_can_do(readme: str) -> None:
-    """Of each promise, whether the engine's capabilities keep it: those that it shows in `/stats`."""
-    lines = section(readme, "Engines").splitlines()
-    expected = promise_table()
-    start = lines.index(expected[0])
-    assert lines[start : start + len(expected)] == expected
 
 
 def test_every_test_that_is_named_exists(readme: str) -> None:

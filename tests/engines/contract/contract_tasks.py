@@ -130,6 +130,14 @@ def spin_too_long(path: str) -> str:
 
 
 @task
+def work(ms: float) -> float:
+    end = time.process_time() + ms / 1000
+    while time.process_time() < end:
+        pass
+    return ms
+
+
+@task
 def mark(path: str, number: int) -> int:
     _leave_trace(path, str(number))
     return number

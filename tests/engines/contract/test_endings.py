@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 from collections import Counter
 from pathlib import Path
@@ -76,6 +77,26 @@ async def test_a_job_that_is_cancelled_before_it_begins_ends(running: Running) -
         await asyncio.sleep(0)
         running.service.dispatcher.cancel(job)
         assert (await ended(job, caller)).reason in ("cancelled", "succeeded")
+    await running.full_strength()
+
+
+async def test_a_cancel_hits_no_job_that_came_after(running: Running) -> None:
+    """The work of those that are cancelled ends by itself about then, and their workers go on to the next."""
+    dice = random.Random(5)
+    outcomes: list[Outcome] = []
+
+    async def caller(is_fickle: bool) -> None:
+        for _ in range(40):
+            job, waiting = running.begin("work", {"ms": 2})
+            if is_fickle:
+                await asyncio.sleep(dice.uniform(0.001, 0.005))
+                running.service.dispatcher.cancel(job)
+                await ended(job, waiting)
+            else:
+                outcomes.append(await ended(job, waiting))
+
+    await asyncio.gather(*(caller(number < 2) for number in range(5)))
+    assert Counter(outcome.reason.value for outcome in outcomes) == {"succeeded": 120}
     await running.full_strength()
 
 

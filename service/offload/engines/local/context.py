@@ -6,6 +6,8 @@ makes queues and locks as ever, and asks the crew for each process.  What it get
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Callable
 from multiprocessing.context import BaseContext, ForkContext, ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -32,13 +34,21 @@ class HiredProcess:
     """Stands for `process`, which has been started, in the library's hands.
 
     Whatever the library calls it, or wants it to be (a pool wants daemons, which may have no children), stays here.
+    Its `sentinel` becomes readable when it ends: that of `process` may be a pipe, which the worker has closed with all
+    else that it inherited.
     """
 
     daemon = True
 
     def __init__(self, process: BaseProcess) -> None:
+        assert process.pid is not None
         self.name = process.name
         self._process = process
+        try:
+            self.sentinel = os.pidfd_open(process.pid)
+            weakref.finalize(self, os.close, self.sentinel)
+        except OSError:  # it has ended
+            self.sentinel = process.sentinel
 
     def start(self) -> None:
         """It runs."""

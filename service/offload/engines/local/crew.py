@@ -247,7 +247,9 @@ class Crew:
             self._launcher.kill_forkserver()
             return
         worker = next((worker for worker in self.workers.values() if worker.watched is watched), None)
-        if worker is not None and worker.state is not WorkerState.KILLING and watched.must_answer():
+        if worker is None or worker.is_held or worker.state is WorkerState.KILLING:
+            return
+        if watched.must_answer():
             fields = {"lane": worker.lane, "pid": worker.pid}
             logger.warning("worker was stopped from outside", extra={"fields": fields})
             worker.kill(EndCause.CRASH, note="it was stopped by a signal from outside")

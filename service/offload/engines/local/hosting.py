@@ -29,7 +29,7 @@ from offload.engines.answers import broken, call_of, outcome_of
 from offload.engines.base import Capabilities
 from offload.engines.local.context import Hiring
 from offload.engines.local.crew import Crew
-from offload.engines.local.worker import HiredEnd
+from offload.engines.local.worker import DUMP_S, HiredEnd, HiredWorker
 from offload.engines.off_loop import Done, off_loop
 from offload.engines.places import Places
 from offload.engines.supervised.life import EndCause, WorkerState
@@ -134,19 +134,32 @@ class Hosting:
             logger.debug("host took no job", extra={"fields": {"error": repr(error)}})
             self._loop.call_soon(self._not_given, slot, job)
 
-    def stop(self, job: Job, cause: EndCause, looks_left: int = _MAX_LOOKS) -> None:
-        """Ends the work of a job: the worker that is at it is killed.  One that has not begun is waited for, for it
-        cannot be taken back, and would begin."""
+    def stop(self, job: Job, cause: EndCause) -> None:
+        """Ends the work of a job: the worker that is in it is killed.  If time ran out, its Python stacks go to the log
+        before."""
+        worker = self._worker_in(job)
+        if worker is not None and cause is EndCause.TIMEOUT:
+            worker.dump_stacks()
+            self._loop.call_later(DUMP_S, self._stop, job, cause, _MAX_LOOKS)
+        else:
+            self._stop(job, cause, _MAX_LOOKS)
+
+    def _stop(self, job: Job, cause: EndCause, looks_left: int) -> None:
+        """Until the job is over.  One that has not begun is waited for: it cannot be taken back, and would begin."""
         if self._places.job(job.number) is not job or self._state is not HostState.OPEN:
             return
-        for worker in self._crew.of(self._hiring):
-            if worker.row.is_busy and worker.row.current_job == job.number:
-                worker.kill(cause, dump=cause is EndCause.TIMEOUT)
-                return
+        worker = self._worker_in(job)
+        if worker is not None and worker.state is WorkerState.KILLING:
+            return
+        if worker is not None:
+            worker.kill_in(job.number, cause)
         if looks_left:
-            self._loop.call_later(_LOOK_S, self.stop, job, cause, looks_left - 1)
+            self._loop.call_later(_LOOK_S, self._stop, job, cause, looks_left - 1)
         else:
             self.end()
+
+    def _worker_in(self, job: Job) -> HiredWorker | None:
+        return next((worker for worker in self._crew.of(self._hiring) if worker.is_at(job.number)), None)
 
     def end(self) -> None:
         """Gives the host up, with all of its workers; the next is opened when that is over."""

@@ -34,7 +34,9 @@ from offload.worker.isolation import DUMP_SIGNAL
 _EXIT_CODE_POLLS: Final = 1000
 _EXIT_CODE_POLL_S: Final = 0.001
 _AWAIT_AGAIN_S: Final = 0.1
-_DUMP_S: Final = 0.005
+DUMP_S: Final = 0.005
+# How often a process that is being stopped is looked at.
+_LOOK_S: Final = 0.001
 
 KillTree = Callable[[int, int, Callable[[], None]], None]
 
@@ -90,6 +92,7 @@ class HiredWorker:
         self.state = WorkerState.STARTING
         self.watched = Watched(pid=process.pid, must_answer=lambda: not row.is_busy)
         self.start_ticks = 0
+        self.is_held = False  # stopped by us, for a moment
         self._process = process
         self._ready = ready
         self._start_timeout_s = start_timeout_s
@@ -107,17 +110,46 @@ class HiredWorker:
         self._timer = self._loop.call_later(start_timeout_s, self._on_start_timeout)
         self._attach()
 
-    def kill(self, cause: EndCause, *, note: str = "", dump: bool = False) -> None:
-        """Ends the process with everything that it started; with `dump`, its Python stacks go to the log before."""
+    def is_at(self, number: int) -> bool:
+        """Whether it is in this job now."""
+        return self.row.is_busy and self.row.current_job == number
+
+    def dump_stacks(self) -> None:
+        """Asks for the Python stacks of all its threads; they come out of its output."""
+        self._signal(DUMP_SIGNAL)
+
+    def kill(self, cause: EndCause, *, note: str = "") -> None:
+        """Ends the process with everything that it started."""
         if self._has_ended or self.state is WorkerState.KILLING:
             return
         self.state = WorkerState.KILLING
         self._cause, self._note = cause, note
-        if dump:
-            self._signal(DUMP_SIGNAL)
-            self._set_timer(_DUMP_S, self._kill_now)
-        else:
-            self._kill_now()
+        self._timer.cancel()
+        if self._descriptor is not None:
+            self._signal(signal.SIGSTOP)  # frees the CPU now; the rest takes a scan of all processes
+            self._kill_tree(self.pid, self.start_ticks, partial(self._signal, signal.SIGKILL))
+
+    def kill_in(self, number: int, cause: EndCause) -> None:
+        """Ends the process if it is in this job still.
+
+        It may end the job and begin another, which it has from the library, at any moment; so it is stopped, and looked
+        at when it certainly is.
+        """
+        if not self.is_held and self.state is not WorkerState.KILLING:
+            self.is_held = True
+            self._signal(signal.SIGSTOP)
+            self._judge_stopped(number, cause)
+
+    def _judge_stopped(self, number: int, cause: EndCause) -> None:
+        info = read(self.pid)
+        if info is not None and not info.is_stopped and not info.is_dead and not self._has_ended:
+            self._loop.call_later(_LOOK_S, self._judge_stopped, number, cause)
+            return
+        self.is_held = False
+        if self.is_at(number):
+            self.kill(cause)
+        elif self.state is not WorkerState.KILLING:
+            self._signal(signal.SIGCONT)
 
     # Its beginning
 
@@ -134,9 +166,10 @@ class HiredWorker:
             self._loop.call_soon(partial(self.kill, EndCause.CRASH))
 
     def _read_ready(self) -> None:
-        told = b""
-        with suppress(BlockingIOError):
+        try:
             told = os.read(self._ready, MAX_TOLD_BYTES)
+        except BlockingIOError:
+            return
         if told == READY and self.state is WorkerState.STARTING:
             self.state = WorkerState.IDLE
             self._was_ready = True
@@ -149,16 +182,10 @@ class HiredWorker:
 
     def _on_start_timeout(self) -> None:
         self._error = f"it was not ready within {self._start_timeout_s:g} s"
-        self.kill(EndCause.CRASH, dump=True)
+        self.dump_stacks()
+        self._set_timer(DUMP_S, partial(self.kill, EndCause.CRASH))
 
     # Its end
-
-    def _kill_now(self) -> None:
-        self._timer.cancel()
-        if self._descriptor is None:
-            return
-        self._signal(signal.SIGSTOP)  # frees the CPU now; the rest takes a scan of all processes
-        self._kill_tree(self.pid, self.start_ticks, partial(self._signal, signal.SIGKILL))
 
     def _signal(self, number: int) -> None:
         if self._descriptor is not None:
