@@ -31,9 +31,12 @@ def nothing_is_left_behind_by_a_module() -> Iterator[None]:
     """Fails the last test of a module if something is left of what fixtures of that scope hold, or of their loop.
 
     A loop that a whole module shares is closed after its last test, and only then is it known which of its asyncio
-    tasks nobody has ended.
+    tasks nobody has ended.  Variables that libraries set for themselves are not for the services of later modules.
     """
+    variables = dict(os.environ)
     yield from _checked()
+    os.environ.clear()
+    os.environ.update(variables)
 
 
 @pytest.fixture(autouse=True)

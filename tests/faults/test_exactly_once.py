@@ -36,7 +36,9 @@ async def flood(service: RunningService, trace: Path, long_ones: frozenset[int])
 async def kill_at_random(service: RunningService, done: asyncio.Event) -> None:
     dice = random.Random(11)
     while not done.is_set():
-        pids = [worker["pid"] for worker in (await service.stats())["workers"] if worker["pid"]]
+        # Not those that start: where that takes long, one would fail after the other, and nobody be there any more.
+        workers = (await service.stats())["workers"]
+        pids = [worker["pid"] for worker in workers if worker["pid"] and worker["state"] != "starting"]
         if pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(dice.choice(pids), signal.SIGKILL)
