@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import _threads_wakeups
 from functools import partial
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -96,6 +97,7 @@ class ExecutorHost:
         self._call_queue = inner._call_queue
         self._executor.submit(int)  # starts the process here, and not on the event loop with the first job
         self._manager = inner._executor_manager_thread
+        _threads_wakeups.pop(self._manager)  # at exit it would be waited for, whatever it waits for itself
 
     def submit(self, call: Call, tell: Tell) -> None:
         self._executor.submit(run_job, call).add_done_callback(partial(_told, tell))

@@ -95,6 +95,8 @@ class _Pool(Pool):
     def __init__(self, workers: int, context: BaseContext, on_garbage: Callable[[], None]) -> None:
         self._on_garbage = on_garbage
         super().__init__(workers, context=context)
+        inner: Any = self
+        inner._terminate.cancel()  # at exit it would wait for a lock that a dead worker may hold
 
     @staticmethod
     def Process(ctx: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802  # the name is the library's
@@ -145,7 +147,6 @@ class _Pool(Pool):
 
     def _stop_maintaining(self) -> None:
         inner: Any = self
-        inner._terminate.cancel()  # nor at exit
         inner._state = TERMINATE
         inner._worker_handler._state = TERMINATE
         inner._change_notifier.put(None)

@@ -100,7 +100,7 @@ async def test_many_jobs_are_all_answered_with_their_own_results(running: Runnin
     done_before = sum(row["jobs"] for row in before["workers"])
 
     async def are_counted() -> bool:  # a worker counts a job when it has sent the answer
-        return bool(sum(row["jobs"] for row in running.service.stats()["workers"]) == done_before + count)
+        return bool(sum(row["jobs"] for row in running.service.stats()["workers"]) >= done_before + count)
 
     await eventually("the workers have counted them", are_counted)
 

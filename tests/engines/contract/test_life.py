@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import process
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,20 @@ async def test_an_engine_whose_package_is_missing_says_what_to_install(monkeypat
     with pytest.raises(SettingsError, match=r"--engine pool needs a package: pip install 'offload\[pool\]'"):
         async with opened("pool"):
             pass
+
+
+@pytest.mark.parametrize("row", ["pool", "executor"])
+async def test_nothing_of_the_library_is_waited_for_when_the_service_exits(row: str) -> None:
+    """It would wait for a lock that a dead worker may hold, or for a thread that waits for one."""
+    async with opened(row) as running:
+        await running.full_strength()
+        engine: Any = running.engine
+        for hosting in engine._hostings:
+            if row == "pool":
+                assert not hosting._host._pool._terminate.still_active()
+            else:
+                assert hosting._host._manager not in process._threads_wakeups
+                assert hosting._host._manager.daemon
 
 
 def test_the_default_keeps_all_promises() -> None:
