@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
+
+import pytest
 
 from offload.core.death import Death
 from offload.engines.local.context import Hiring
@@ -91,12 +94,19 @@ async def test_it_is_killed_in_the_job_that_is_to_end() -> None:
         assert (end.number, end.was_busy) == (7, True)
 
 
-async def test_it_goes_on_when_it_has_begun_another_in_the_meantime() -> None:
+async def test_it_goes_on_when_it_has_begun_another_in_the_meantime(monkeypatch: pytest.MonkeyPatch) -> None:
     async with hired() as (worker, told):
+        signal_it = worker._signal
+
+        def begin_another_and_stop(number: int) -> None:
+            if number == signal.SIGSTOP:
+                worker.row.end(time.monotonic_ns())
+                worker.row.begin(8, time.monotonic_ns())
+            signal_it(number)
+
+        monkeypatch.setattr(worker, "_signal", begin_another_and_stop)
         worker.row.begin(7, time.monotonic_ns())
         worker.kill_in(7, EndCause.TIMEOUT)
-        worker.row.end(time.monotonic_ns())
-        worker.row.begin(8, time.monotonic_ns())
         async with asyncio.timeout(BOUND_S):
             while worker.is_held or state(worker.pid) == "T":
                 await asyncio.sleep(0.001)
