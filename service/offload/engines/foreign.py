@@ -28,8 +28,8 @@ from offload.engines.answers import broken, call_of, outcome_of, why_not_loaded
 from offload.engines.base import Capabilities, EngineEvents, EngineParts
 from offload.engines.off_loop import off_loop
 from offload.engines.places import Places
+from offload.engines.running import running_s
 from offload.engines.supervised.brake import Brake
-from offload.engines.supervised.lane import running_s
 from offload.engines.supervised.life import EndCause, WorkerState
 from offload.errors import EngineError, FrameError, OffloadError
 from offload.metrics.snapshot import PoolFacts, WorkerFacts

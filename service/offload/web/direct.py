@@ -23,7 +23,7 @@ from offload.dispatch.dispatcher import JobRequest
 from offload.engines.letting_go import let_go
 from offload.web.access_log import AccessLog, Entry, JobFacts
 from offload.web.connection import Connection
-from offload.web.exchange import internal_problem
+from offload.web.exchange import COUNTED_BYTES, internal_problem
 from offload.web.judge import judge
 from offload.web.large import send_content
 from offload.web.outcomes import outcome_reply
@@ -36,8 +36,6 @@ from offload.worker.shared_bytes import SharedBytes
 logger: Final = logging.getLogger("offload.web")
 
 _PREFIX: Final = "/jobs/"
-# What the kernel takes off our hands at once is not worth waiting for.
-_LARGE_BYTES: Final = 64 * 1024
 # Clients send the same head with each of their requests.  So many different ones are remembered, of at most such a
 # length, and then none: 2 MB, whoever sends what.
 _MAX_KNOWN_HEADS: Final = 1024
@@ -215,7 +213,7 @@ class DirectConnection(Connection):
         except Exception as error:
             reply = self._direct.bug(job, error)
         is_last = self._is_last()
-        if job.crashes or len(reply.body) > _LARGE_BYTES:
+        if job.crashes or len(reply.body) > COUNTED_BYTES:
             self._finishing = self._loop.create_task(self._finish(job, reply, is_last=is_last))
             self._finishing.add_done_callback(partial(self._finished, job, reply, reply.body, is_last))
         else:
@@ -260,7 +258,7 @@ class DirectConnection(Connection):
             return
         head = self._direct.heads.head(reply, request_id=_request_id(job), is_last=is_last)
         body = reply.body
-        if isinstance(body, bytes) and len(body) <= _LARGE_BYTES:
+        if isinstance(body, bytes) and len(body) <= COUNTED_BYTES:
             transport.write(head + body)
             return
         transport.write(head)

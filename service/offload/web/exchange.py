@@ -39,8 +39,8 @@ class Exchange:
         self.job: Job | None = None
 
 
-# What the kernel takes off our hands at once is not worth counting.
-_COUNTED_BYTES: Final = 64 * 1024
+# What the kernel takes off our hands at once is worth neither counting nor waiting for.
+COUNTED_BYTES: Final = 64 * 1024
 
 Handler = Callable[[Exchange], Awaitable[web.Response]]
 RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -70,7 +70,7 @@ class Exchanges:
                 response = self._bug(exchange, error)
             self._finish(exchange, response)
             size_bytes = response.content_length or 0
-            if size_bytes > _COUNTED_BYTES:
+            if size_bytes > COUNTED_BYTES:
                 await self._send(request, response, size_bytes)
             if is_logged:
                 self._log(exchange, response.status, size_bytes)

@@ -25,8 +25,8 @@ from offload.engines.base import Capabilities, EngineEvents, EngineParts
 from offload.engines.cluster.link import Link
 from offload.engines.cluster.messages import Message
 from offload.engines.places import Places
+from offload.engines.running import running_s
 from offload.engines.supervised.brake import Brake
-from offload.engines.supervised.lane import running_s
 from offload.engines.supervised.life import STOP_CAUSES, EndCause, WorkerState
 from offload.errors import TargetError
 from offload.metrics.snapshot import PoolFacts, WorkerFacts

@@ -16,7 +16,7 @@ from offload.engines.local.crew import Crew
 from offload.engines.local.hosting import Hosting, HostKind
 from offload.engines.local.worker import HiredEnd, HiredWorker
 from offload.engines.places import Places
-from offload.engines.supervised.lane import running_s
+from offload.engines.running import running_s
 from offload.engines.supervised.launcher import Launcher
 from offload.engines.supervised.life import STOP_CAUSES, EndCause, WorkerState
 from offload.metrics.layout import MetricsMemory

@@ -17,8 +17,9 @@ from typing import Final, Self
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason, SlotId
 from offload.engines.base import Capabilities, EngineEvents
+from offload.engines.running import running_s
 from offload.engines.supervised.brake import Brake
-from offload.engines.supervised.lane import Lane, LaneParts, running_s
+from offload.engines.supervised.lane import Lane, LaneParts
 from offload.engines.supervised.launcher import Launcher
 from offload.engines.supervised.life import STOP_CAUSES, EndCause, WorkerEnd, WorkerState
 from offload.engines.supervised.process import WorkerEnds

@@ -350,8 +350,3 @@ class Lane:
         if to not in STEPS[self._state]:
             raise IllegalStep(thing=f"lane {self.number}", state=self._state, event=to)
         self._state = to
-
-
-def running_s(job: Job | None) -> float | None:
-    """How long a job has run so far, seconds."""
-    return None if job is None or job.started_at is None else time.monotonic() - job.started_at
