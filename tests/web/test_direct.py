@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 import pytest
+from aiohttp import web
 
 from offload.core.job import Job, Outcome, Reason
 from offload.dispatch.dispatcher import JobRequest
@@ -61,7 +63,7 @@ def answer_of(job: Job) -> Outcome:
 @contextmanager
 def handlers_only() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DirectJobs, "request", lambda *_: None)
+        patch.setattr(DirectJobs, "read", lambda *_: None)
         yield
 
 
@@ -337,22 +339,137 @@ async def test_one_who_cannot_be_told_takes_nothing_from_the_others(caplog: pyte
 async def test_however_many_heads_come_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(direct, "_MAX_KNOWN_HEADS", 4)
     remembered: list[int] = []
-    remember = DirectJobs._remember
+    remember = DirectJobs.remember
 
-    def count(jobs: DirectJobs, *what: object) -> None:
-        remember(jobs, *what)  # type: ignore[arg-type]  # passed on as it is
+    def count(jobs: DirectJobs, sent: bytes, address: str | None, head: direct.Head) -> None:
+        remember(jobs, sent, address, head)
         remembered.append(len(jobs._known))
 
-    monkeypatch.setattr(DirectJobs, "_remember", count)
+    monkeypatch.setattr(DirectJobs, "remember", count)
     async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
         for number in range(20):
             caller.send(request(f"X-Any: {number}"))
             assert (await caller.answer()).status == 200
         caller.send(request(f"X-Any: {'x' * 4000}"))
+        assert (await caller.answer()).status == 200
         caller.send(request("X-Request-ID: r-17"))
-        assert [(await caller.answer()).status for _ in range(2)] == [200, 200]
+        assert (await caller.answer()).status == 200
     assert max(remembered) == 4
     assert remembered[-3:] == [4, 4, 4]
+
+
+async def test_a_head_that_came_before_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+    parse = web.RequestHandler.data_received
+
+    def note(connection: web.RequestHandler, data: bytes) -> None:
+        parsed.append(data)
+        parse(connection, data)
+
+    monkeypatch.setattr(web.RequestHandler, "data_received", note)
+    sent = [request(body=b'{"limit": %d}' % number) for number in (10, 20, 30)]
+    async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as caller:
+        bodies = []
+        for each in sent:
+            caller.send(each)
+            bodies.append((await caller.answer()).body)
+    assert bodies == [b'{"limit": 10}', b'{"limit": 20}', b'{"limit": 30}']
+    assert parsed == sent[:1]
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /stats HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["nobody", "a handler"])
+async def test_what_looks_like_a_known_request_within_another_is_none(
+    before: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`before` is at work when the other request begins to come."""
+    made = made_connections(monkeypatch)
+    known = request(body=b"{}")
+    engine = FakeEngine(answer=lambda job: result(job.limits.name.encode()))
+    async with web_service(engine=engine) as service, service.raw() as caller:
+        caller.send(known)
+        assert (await caller.answer()).body == b"primes"
+        connection = made[0]
+        if before:
+            connection.data_received(before)
+        connection.data_received(b"POST /jobs/solve HTTP/1.1\r\nX-Any: ")
+        if before:
+            assert (await caller.answer()).status == 200
+        await settle()
+        connection.data_received(known)
+        await settle()
+        connection.data_received(known)
+        assert [(await caller.answer()).body for _ in range(2)] == [b"solve", b"primes"]
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_however_requests_are_cut_into_pieces_each_is_answered(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(seed)
+    made = made_connections(monkeypatch)
+    expected, pieces = [], []
+    for number in range(20):
+        body = b'{"limit": %d}' % (10 + number)
+        sent, answer = chance.choice(
+            [
+                (request(body=body), body),
+                (request(body=body), body),
+                (request("Accept: */*", body=body + b"\r\n\r\n"), body + b"\r\n\r\n"),
+                (request(body=b""), b""),
+                (chunked(body), body),
+                (b"\r\n" + request(body=body), body),
+                (b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", None),
+            ]
+        )
+        expected.append(answer)
+        pieces += cut(sent, chance)
+    async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as caller:
+        await eventually("it is connected", lambda: made)
+        (connection,) = made
+        for piece in joined(pieces, chance):
+            connection.data_received(piece)
+            if chance.random() < 0.8:
+                await settle()
+        answers = [await caller.answer() for _ in expected]
+    assert [answer.status for answer in answers] == [200] * len(expected)
+    assert [answer.body for answer, body in zip(answers, expected, strict=True) if body is not None] == [
+        body for body in expected if body is not None
+    ]
+
+
+def echo(job: Job) -> Outcome:
+    return result(body_of(job))
+
+
+def chunked(body: bytes) -> bytes:
+    head = b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return b"%b%x\r\n%b\r\n0\r\n\r\n" % (head, len(body), body)
+
+
+def cut(sent: bytes, chance: random.Random) -> list[bytes]:
+    """As it is, mostly; or in two pieces, at its head's end as a rule."""
+    if chance.random() < 0.7:
+        return [sent]
+    at = chance.choice([sent.find(b"\r\n\r\n") + 4, chance.randrange(1, len(sent))])
+    return [piece for piece in (sent[:at], sent[at:]) if piece]
+
+
+def joined(pieces: list[bytes], chance: random.Random) -> Iterator[bytes]:
+    """Some of them together with the next."""
+    together = b""
+    for piece in pieces:
+        together += piece
+        if chance.random() < 0.85:
+            yield together
+            together = b""
+    if together:
+        yield together
+
+
+async def settle() -> None:
+    """Time for the loop to do what has come."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 def _unchanging(answer: Answer) -> Iterator[tuple[str, str]]:

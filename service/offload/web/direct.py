@@ -1,8 +1,9 @@
 """The short way for small jobs: from the bytes of a request to those of its answer, without a task of asyncio's.
 
 Lives here: a connection that takes the requests itself which ask for a job and have come whole, as nearly all do.
-aiohttp parses them; then, instead of a task, a request, a route and a response, they cost two callbacks.  Every other
-request, and whatever is wrong with one, is left to aiohttp and the handlers, in the order in which they came.
+aiohttp parses them; then, instead of a task, a request, a route and a response, they cost two callbacks.  A head that
+was parsed before, byte for byte, is not parsed again.  Every other request, and whatever is wrong with one, is left to
+aiohttp and the handlers, in the order in which they came.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from collections.abc import Sized
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http import HttpVersion11, RawRequestMessage
@@ -36,6 +37,7 @@ from offload.worker.shared_bytes import SharedBytes
 logger: Final = logging.getLogger("offload.web")
 
 _PREFIX: Final = "/jobs/"
+_END_OF_HEAD: Final = b"\r\n\r\n"
 # Clients send the same head with each of their requests.  So many different ones are remembered, of at most such a
 # length, and then none: 2 MB, whoever sends what.
 _MAX_KNOWN_HEADS: Final = 1024
@@ -52,13 +54,20 @@ _NEEDED: Final = {
     "_paused",
     "_process_keepalive",
     "_reading_paused",
+    "_request_count",
     "_waiter",
 }
 IS_POSSIBLE: Final = set(dir(web.RequestHandler)) >= _NEEDED
 
 
-# A request without its body: the path as it was sent, the headers as they were sent, and the caller's address.
-Key = tuple[str, tuple[tuple[bytes, bytes], ...], str | None]
+class Head(NamedTuple):
+    """What the head of a request says: the job, the path without its query, the body's length, and whether the
+    connection ends with the answer."""
+
+    job: JobRequest
+    path: str
+    body_bytes: int
+    should_close: bool
 
 
 class DirectJobs:
@@ -69,9 +78,14 @@ class DirectJobs:
         self.heads: Final = HeadWriter()
         self._parts = parts
         self._access_log = access_log
-        self._known: dict[Key, JobRequest] = {}
+        self._known: dict[tuple[bytes, str | None], Head] = {}
 
-    def request(self, message: RawRequestMessage, body: StreamReader, address: str | None) -> JobRequest | None:
+    def known(self, head: bytes, address: str | None) -> Head | None:
+        """What a head says that came before, from the same caller; None if it did not."""
+        known = self._known.get((head, address))
+        return None if known is None or self.dispatcher.is_suspect(known.job.limits) else known
+
+    def read(self, message: RawRequestMessage, body: StreamReader, address: str | None) -> Head | None:
         """The job that is asked for; None for what the handlers have to look at."""
         if message.method != hdrs.METH_POST or not message.path.startswith(_PREFIX) or not body.is_eof():
             return None
@@ -79,27 +93,31 @@ class DirectJobs:
             return None
         if body.total_bytes > self._parts.max_body_bytes:
             return None
-        key = (message.path, message.raw_headers, address)
-        request = self._known.get(key)
-        if request is None:
-            request = self._judge(message, address)
-            if request is None:
-                return None
-            self._remember(key, request)
-        return None if self.dispatcher.is_suspect(request.limits) else request
+        job = self._judge(message, address)
+        if job is None or self.dispatcher.is_suspect(job.limits):
+            return None
+        return Head(job, message.path.partition("?")[0], body.total_bytes, message.should_close)
+
+    def remember(self, sent: bytes, address: str | None, head: Head) -> None:
+        """What was sent is that head, and its request came whole."""
+        if head.job.labels or len(sent) > _MAX_KNOWN_BYTES:
+            return  # who names its requests sends another head each time
+        if len(self._known) >= _MAX_KNOWN_HEADS:
+            self._known.clear()
+        self._known[sent, address] = head
 
     def bug(self, job: Job, error: BaseException) -> Reply:
         """What a caller is told whose answer could not be made, which is our fault."""
         logger.error("a job could not be answered", exc_info=error, extra={"fields": {"job_id": job.id}})
         return internal_problem(error, is_debug=self._parts.is_debug).reply()
 
-    def log(self, job: Job, reply: Reply, message: RawRequestMessage, *, began_at: float, address: str | None) -> None:
+    def log(self, job: Job, reply: Reply, head: Head, *, began_at: float, address: str | None) -> None:
         if not self._parts.has_access_log:
             return
         self._access_log.add(
             Entry(
                 hdrs.METH_POST,
-                message.path.partition("?")[0],
+                head.path,
                 reply.status,
                 len(reply.body),
                 time.perf_counter() - began_at,
@@ -108,15 +126,6 @@ class DirectJobs:
                 JobFacts.of(job),
             )
         )
-
-    def _remember(self, key: Key, request: JobRequest) -> None:
-        path, raw_headers, _ = key
-        size_bytes = len(path) + sum(len(name) + len(value) for name, value in raw_headers)
-        if request.labels or size_bytes > _MAX_KNOWN_BYTES:
-            return  # who names its requests sends another head each time
-        if len(self._known) >= _MAX_KNOWN_HEADS:
-            self._known.clear()
-        self._known[key] = request
 
     def _judge(self, message: RawRequestMessage, address: str | None) -> JobRequest | None:
         name = message.path[len(_PREFIX) :].partition("?")[0]
@@ -133,15 +142,16 @@ class DirectJobs:
 class DirectConnection(Connection):
     """At most one job of its own at a time, and then no request is aiohttp's."""
 
-    __slots__ = ("_address", "_began_at", "_direct", "_finishing", "_is_shared", "_job", "_message")
+    __slots__ = ("_address", "_began_at", "_direct", "_finishing", "_head", "_is_in_step", "_is_shared", "_job")
 
     def __init__(self, server: web.Server, problem_log: AccessLog | None, direct: DirectJobs, **knobs: Any) -> None:
         super().__init__(server, problem_log, **knobs)
         self._direct = direct
         self._address: str | None = None
         self._began_at = 0.0
+        self._head: Head | None = None
+        self._is_in_step = True
         self._is_shared = False
-        self._message: RawRequestMessage | None = None
         self._job: Job | None = None
         self._finishing: asyncio.Task[None] | None = None
 
@@ -153,13 +163,24 @@ class DirectConnection(Connection):
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter
         if waiter is None or waiter.done():
-            self._is_shared = True
+            self._is_shared, self._is_in_step = True, False
             super().data_received(data)  # aiohttp is at a request, and takes the next by itself
             return
+        sent = b""
+        if self._is_in_step and self._head is None and not self._messages and not self._paused:
+            sent = data[: data.find(_END_OF_HEAD) + len(_END_OF_HEAD)]
+            head = self._direct.known(sent, self._address)
+            if head is not None and len(data) == len(sent) + head.body_bytes:
+                self._head = head
+                self._request_count += 1
+                self._run(head, data[len(sent) :])
+                return
+        waiting = len(self._messages)
         self._waiter = None  # or aiohttp would take the request
         web.RequestHandler.data_received(self, data)
         self._waiter = waiter
-        self._take_next()
+        self._is_in_step = len(self._messages) == waiting + 1 and _ends_with(data, *self._messages[-1])
+        self._take_next(sent if self._is_in_step else b"")
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
@@ -184,27 +205,30 @@ class DirectConnection(Connection):
         if self._is_shared or self._reading_paused or self._buffer_paused:
             super().resume_reading(resume_parser)
 
-    def _take_next(self) -> None:
-        """Runs the job that the next request asks for, or lets aiohttp have the request."""
+    def _take_next(self, sent: bytes = b"") -> None:
+        """Runs the job that the next request asks for, or lets aiohttp have the request.  `sent` is the request's head,
+        where it is at hand."""
         waiter = self._waiter
-        if self._message is not None or not self._messages or waiter is None or waiter.done():
+        if self._head is not None or not self._messages or waiter is None or waiter.done():
             return
         message, body = self._messages[0]
         if isinstance(message, RawRequestMessage) and not self._paused and not self._buffer_paused:
-            request = self._direct.request(message, body, self._address)
-            if request is not None and self._parser is not None:
+            head = self._direct.read(message, body, self._address)
+            if head is not None and self._parser is not None:
+                if sent:
+                    self._direct.remember(sent, self._address, head)
                 self._messages.popleft()
-                self._message = message  # first: to read the body may have the next request parsed, which has to wait
+                self._head = head  # first: to read the body may have the next request parsed, which has to wait
                 self._parser.message_consumed()
-                self._run(request, body.read_nowait())
+                self._run(head, body.read_nowait())
                 return
         self._is_shared = True
         waiter.set_result(None)
 
-    def _run(self, request: JobRequest, body: bytes) -> None:
+    def _run(self, head: Head, body: bytes) -> None:
         self._began_at = time.perf_counter()
         dispatcher = self._direct.dispatcher
-        self._job = job = dispatcher.new_job(request, body)
+        self._job = job = dispatcher.new_job(head.job, body)
         dispatcher.submit(job, self._on_end)
 
     def _on_end(self, job: Job) -> None:
@@ -248,8 +272,8 @@ class DirectConnection(Connection):
 
     def _is_last(self) -> bool:
         """Whether the connection ends with this answer."""
-        message = self._message
-        return message is None or message.should_close or self._direct.dispatcher.is_draining
+        head = self._head
+        return head is None or head.should_close or self._direct.dispatcher.is_draining
 
     def _send(self, job: Job, reply: Reply, *, is_last: bool) -> None:
         transport = self.transport
@@ -267,9 +291,9 @@ class DirectConnection(Connection):
 
     def _end(self, job: Job, reply: Reply, *, is_last: bool) -> None:
         """The answer is on its way, or nobody is there to get it."""
-        message, self._message, self._job = self._message, None, None
-        assert message is not None
-        self._direct.log(job, reply, message, began_at=self._began_at, address=self._address)
+        head, self._head, self._job = self._head, None, None
+        assert head is not None
+        self._direct.log(job, reply, head, began_at=self._began_at, address=self._address)
         if is_last:
             self.close()
             if self.transport is not None:
@@ -281,10 +305,19 @@ class DirectConnection(Connection):
 
     def _process_keepalive(self) -> None:
         """To aiohttp, a connection of which we run a job does nothing."""
-        if self._message is None:
+        if self._head is None:
             super()._process_keepalive()
         else:
             self._keepalive_handle = self._loop.call_later(self._keepalive_timeout, self._process_keepalive)
+
+
+def _ends_with(data: bytes, message: object, body: StreamReader) -> bool:
+    """Whether the last of the data is the last of this request, which began in it: then the parser has nothing left,
+    and a head that comes next stands for itself."""
+    if not isinstance(message, RawRequestMessage) or not body.is_eof():
+        return False
+    end_of_head = data.find(_END_OF_HEAD)
+    return end_of_head >= 0 and end_of_head + len(_END_OF_HEAD) + body.total_bytes == len(data)
 
 
 def _request_id(job: Job) -> str:
