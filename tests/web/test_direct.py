@@ -358,7 +358,9 @@ async def test_however_many_heads_come_few_are_remembered(monkeypatch: pytest.Mo
     assert remembered[-3:] == [4, 4, 4]
 
 
-async def test_a_head_that_came_before_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_a_head_that_came_before_is_not_parsed_again(is_shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether or not a handler has had a request of the connection before."""
     parsed: list[bytes] = []
     parse = web.RequestHandler.data_received
 
@@ -367,14 +369,18 @@ async def test_a_head_that_came_before_is_not_parsed_again(monkeypatch: pytest.M
         parse(connection, data)
 
     monkeypatch.setattr(web.RequestHandler, "data_received", note)
+    first = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" if is_shared else b""
     sent = [request(body=b'{"limit": %d}' % number) for number in (10, 20, 30)]
     async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as caller:
+        if first:
+            caller.send(first)
+            assert (await caller.answer()).status == 200
         bodies = []
         for each in sent:
             caller.send(each)
             bodies.append((await caller.answer()).body)
     assert bodies == [b'{"limit": 10}', b'{"limit": 20}', b'{"limit": 30}']
-    assert parsed == sent[:1]
+    assert [data for data in parsed if data] == [data for data in (first, sent[0]) if data]
 
 
 @pytest.mark.parametrize("before", [b"", b"GET /stats HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["nobody", "a handler"])

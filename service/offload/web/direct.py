@@ -163,7 +163,8 @@ class DirectConnection(Connection):
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter
         if waiter is None or waiter.done():
-            self._is_shared, self._is_in_step = True, False
+            self._is_shared = True
+            self._is_in_step = self._is_in_step and not data  # without data, aiohttp has its parser go on
             super().data_received(data)  # aiohttp is at a request, and takes the next by itself
             return
         sent = b""
@@ -179,7 +180,8 @@ class DirectConnection(Connection):
         self._waiter = None  # or aiohttp would take the request
         web.RequestHandler.data_received(self, data)
         self._waiter = waiter
-        self._is_in_step = len(self._messages) == waiting + 1 and _ends_with(data, *self._messages[-1])
+        if data or len(self._messages) > waiting:
+            self._is_in_step = len(self._messages) == waiting + 1 and _ends_with(data, *self._messages[-1])
         self._take_next(sent if self._is_in_step else b"")
 
     def connection_lost(self, exc: BaseException | None) -> None:
