@@ -1,4 +1,4 @@
-"""The access log: a line for each request, made away from the event loop, and bounded."""
+"""The access log: a line for each request, written away from the event loop, and bounded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from offload.web import access_log
-from offload.web.access_log import AccessLog, Batch, Entry
+from offload.web.access_log import AccessLog, Batch, LogLine
 from offload.web.health import HealthHandlers
 from tests.support.fake_engine import FakeEngine, result
 from tests.support.web_service import BOUND_S, web_service
@@ -87,7 +87,7 @@ async def test_it_can_be_switched_off(caplog: pytest.LogCaptureFixture) -> None:
 async def test_many_requests_are_one_record(caplog: pytest.LogCaptureFixture) -> None:
     log = AccessLog()
     for _ in range(50):
-        log.add(entry("/"))
+        log.add(line_of("/"))
     log.flush()
     (batch,) = batches(caplog)
     assert len(list(batch.lines())) == 50
@@ -100,7 +100,7 @@ async def test_what_is_too_much_is_counted_and_dropped(
     monkeypatch.setattr(access_log, "_MAX_BATCH_LINES", 3)
     log = AccessLog()
     for _ in range(10):
-        log.add(entry("/"))
+        log.add(line_of("/"))
     log.flush()
     assert len(lines(caplog)) == len(batches(caplog)[0]) == 4
     assert lines(caplog)[-1] == "access log lines dropped dropped=7"
@@ -108,7 +108,7 @@ async def test_what_is_too_much_is_counted_and_dropped(
 
 async def test_a_path_cannot_forge_a_line(caplog: pytest.LogCaptureFixture) -> None:
     log = AccessLog()
-    log.add(entry('/a"\nrequest method=GET status=200 \x1b[31m\udcff'))
+    log.add(line_of('/a"\nrequest method=GET status=200 \x1b[31m\udcff'))
     log.flush()
     (line,) = lines(caplog)
     assert "\n" not in line
@@ -117,5 +117,5 @@ async def test_a_path_cannot_forge_a_line(caplog: pytest.LogCaptureFixture) -> N
     assert r'path="/a\"\nrequest' in line
 
 
-def entry(path: str) -> Entry:
-    return Entry(method="GET", path=path, status=200, body_bytes=0, duration_s=0.001, request_id="", remote="127.0.0.1")
+def line_of(path: str) -> str:
+    return LogLine.of("GET", path, remote="127.0.0.1").answered(status=200, body_bytes=0, duration_s=0.001)

@@ -1,8 +1,8 @@
-"""The access log: one line for each request, made at next to no cost for the event loop.
+"""The access log: one line for each request, at little cost for the event loop.
 
-Lives here: what a line says, and the batching.  A request leaves a tuple behind; ten times a second the tuples go to
-the logger "offload.access" as one record, whose message makes its lines only when somebody asks for them: the log's own
-thread, not the loop.  More lines than `_MAX_BATCH_LINES` at a time are counted, not kept.
+Lives here: what a line says, and the batching.  A line is made at once, which costs less than to keep what it is made
+of; ten times a second the lines go to the logger "offload.access" as one record, and from there the log's own thread
+writes them.  More lines than `_MAX_BATCH_LINES` at a time are counted, not kept.
 """
 
 from __future__ import annotations
@@ -28,67 +28,46 @@ _KNOWN_TEXTS: Final = 256
 _BARE: Final = re.compile(r"[\x21\x23-\x3c\x3e-\x5b\x5d-\x7e]+")
 
 
-class Entry(NamedTuple):
-    """What is kept of a request until its line is made: no job and no body, those may be large."""
+class LogLine(NamedTuple):
+    """The line of a request, of which its answer is not known yet: how it begins and how it ends."""
 
-    method: str
-    path: str
-    status: int
-    body_bytes: int
-    duration_s: float
-    request_id: str
-    remote: str | None
-    job: JobFacts | None = None
-
-    def line(self) -> str:
-        method, path, status, body_bytes, duration_s, request_id, remote, job = self
-        fields = "" if job is None else job.fields()
-        if request_id:
-            fields += f" request_id={_quoted(request_id)}"
-        if remote:
-            fields += f" remote={remote}"
-        return (
-            f"request method={method} path={_quoted(path)} status={status} bytes={body_bytes} "
-            f"duration_ms={duration_s * _MS_PER_S:.3f}{fields}"
-        )
-
-
-class JobFacts(NamedTuple):
-    job_id: str
-    task: str
-    reason: str | None
-    queue_s: float
-    run_s: float | None
-    traceparent: str
+    begins: str
+    ends: str
 
     @classmethod
-    def of(cls, job: Job) -> JobFacts:
-        outcome = job.outcome
-        reason = None if outcome is None else outcome.reason
-        traceparent = job.labels.get("traceparent", "") if job.labels else ""
-        return cls(job.id, job.limits.name, reason, job.wait_s or 0.0, job.run_s, traceparent)
+    def of(cls, method: str, path: str, *, request_id: str = "", remote: str | None = None) -> LogLine:
+        ends = f" request_id={_quoted(request_id)}" if request_id else ""
+        if remote:
+            ends += f" remote={remote}"
+        return cls(f"request method={method} path={_quoted(path)} status=", ends)
 
-    def fields(self) -> str:
-        job_id, task, reason, queue_s, run_s, traceparent = self
-        run = "" if run_s is None else f" run_ms={run_s * _MS_PER_S:.3f}"
+    def answered(self, *, status: int, body_bytes: int, duration_s: float, job: Job | None = None) -> str:
+        """The whole line.  `job` has ended."""
+        answer = f"{self.begins}{status} bytes={body_bytes} duration_ms={duration_s * _MS_PER_S:.3f}"
+        if job is None or job.outcome is None:
+            return answer + self.ends
+        run = "" if job.run_s is None else f" run_ms={job.run_s * _MS_PER_S:.3f}"
+        traceparent = job.labels.get("traceparent")
         trace = f" traceparent={traceparent}" if traceparent else ""
-        return f" job_id={job_id} task={task} reason={reason} queue_ms={queue_s * _MS_PER_S:.3f}{run}{trace}"
+        return (
+            f"{answer} job_id={job.id} task={job.limits.name} reason={job.outcome.reason} "
+            f"queue_ms={(job.wait_s or 0.0) * _MS_PER_S:.3f}{run}{trace}{self.ends}"
+        )
 
 
 class Batch:
     """The message of a log record that stands for many lines."""
 
-    def __init__(self, entries: list[Entry], dropped: int) -> None:
-        self._entries = entries
+    def __init__(self, lines: list[str], dropped: int) -> None:
+        self._lines = lines
         self._dropped = dropped
 
     def __len__(self) -> int:
         """How many lines, for whoever bounds the log."""
-        return len(self._entries) + bool(self._dropped)
+        return len(self._lines) + bool(self._dropped)
 
     def lines(self) -> Iterator[str]:
-        for entry in self._entries:
-            yield entry.line()
+        yield from self._lines
         if self._dropped:
             yield f"access log lines dropped dropped={self._dropped}"
 
@@ -97,16 +76,16 @@ class Batch:
 
 
 class AccessLog:
-    """Collects entries of one event loop and hands them to the log."""
+    """Collects the lines of one event loop and hands them to the log."""
 
     def __init__(self) -> None:
-        self._entries: list[Entry] = []
+        self._lines: list[str] = []
         self._dropped = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, entry: Entry) -> None:
-        if len(self._entries) < _MAX_BATCH_LINES:
-            self._entries.append(entry)
+    def add(self, line: str) -> None:
+        if len(self._lines) < _MAX_BATCH_LINES:
+            self._lines.append(line)
         else:
             self._dropped += 1
         if self._timer is None:
@@ -117,9 +96,9 @@ class AccessLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._entries and logger.isEnabledFor(logging.INFO):
-            logger.info(Batch(self._entries, self._dropped))
-        self._entries = []
+        if self._lines and logger.isEnabledFor(logging.INFO):
+            logger.info(Batch(self._lines, self._dropped))
+        self._lines = []
         self._dropped = 0
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
 
-from offload.web.access_log import AccessLog, Entry
+from offload.web.access_log import AccessLog, LogLine
 from offload.web.exchange import internal_problem
 from offload.web.headers import SERVER
 from offload.web.problems import Problem
@@ -111,5 +111,6 @@ class Connection(web.RequestHandler):
         response.headers[hdrs.SERVER] = SERVER
         response.force_close()
         if self._problem_log is not None:
-            self._problem_log.add(Entry(request.method, "-", response.status, 0, 0.0, "", request.remote))
+            line = LogLine.of(request.method, "-", remote=request.remote)
+            self._problem_log.add(line.answered(status=response.status, body_bytes=0, duration_s=0.0))
         return response

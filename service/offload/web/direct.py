@@ -22,7 +22,7 @@ from aiohttp.http import HttpVersion11, RawRequestMessage
 from offload.core.job import Job, Reason
 from offload.dispatch.dispatcher import JobRequest
 from offload.engines.letting_go import let_go
-from offload.web.access_log import AccessLog, Entry, JobFacts
+from offload.web.access_log import AccessLog, LogLine
 from offload.web.connection import Connection
 from offload.web.exchange import COUNTED_BYTES, internal_problem
 from offload.web.judge import judge
@@ -61,13 +61,13 @@ IS_POSSIBLE: Final = set(dir(web.RequestHandler)) >= _NEEDED
 
 
 class Head(NamedTuple):
-    """What the head of a request says: the job, the path without its query, the body's length, and whether the
-    connection ends with the answer."""
+    """What the head of a request says: the job, the body's length, and whether the connection ends with the answer;
+    and its line in the log."""
 
     job: JobRequest
-    path: str
     body_bytes: int
     should_close: bool
+    line: LogLine
 
 
 class DirectJobs:
@@ -96,7 +96,9 @@ class DirectJobs:
         job = self._judge(message, address)
         if job is None or self.dispatcher.is_suspect(job.limits):
             return None
-        return Head(job, message.path.partition("?")[0], body.total_bytes, message.should_close)
+        path = message.path.partition("?")[0]
+        line = LogLine.of(hdrs.METH_POST, path, request_id=job.labels.get("request_id", ""), remote=address)
+        return Head(job, body.total_bytes, message.should_close, line)
 
     def remember(self, sent: bytes, address: str | None, head: Head) -> None:
         """What was sent is that head, and its request came whole."""
@@ -111,21 +113,12 @@ class DirectJobs:
         logger.error("a job could not be answered", exc_info=error, extra={"fields": {"job_id": job.id}})
         return internal_problem(error, is_debug=self._parts.is_debug).reply()
 
-    def log(self, job: Job, reply: Reply, head: Head, *, began_at: float, address: str | None) -> None:
-        if not self._parts.has_access_log:
-            return
-        self._access_log.add(
-            Entry(
-                hdrs.METH_POST,
-                head.path,
-                reply.status,
-                len(reply.body),
-                time.perf_counter() - began_at,
-                _request_id(job),
-                address,
-                JobFacts.of(job),
+    def log(self, job: Job, reply: Reply, head: Head, *, began_at: float) -> None:
+        if self._parts.has_access_log:
+            duration_s = time.perf_counter() - began_at
+            self._access_log.add(
+                head.line.answered(status=reply.status, body_bytes=len(reply.body), duration_s=duration_s, job=job)
             )
-        )
 
     def _judge(self, message: RawRequestMessage, address: str | None) -> JobRequest | None:
         name = message.path[len(_PREFIX) :].partition("?")[0]
@@ -295,7 +288,7 @@ class DirectConnection(Connection):
         """The answer is on its way, or nobody is there to get it."""
         head, self._head, self._job = self._head, None, None
         assert head is not None
-        self._direct.log(job, reply, head, began_at=self._began_at, address=self._address)
+        self._direct.log(job, reply, head, began_at=self._began_at)
         if is_last:
             self.close()
             if self.transport is not None:

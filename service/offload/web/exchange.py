@@ -18,7 +18,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from offload.core.job import Job
-from offload.web.access_log import AccessLog, Entry, JobFacts
+from offload.web.access_log import AccessLog, LogLine
 from offload.web.headers import REQUEST_ID, SERVER, request_id
 from offload.web.large import LargeResponse
 from offload.web.parts import PartsOf
@@ -101,18 +101,11 @@ class Exchanges:
     def _log(self, exchange: Exchange, status: int, body_bytes: int) -> None:
         if not self._parts.now.has_access_log:
             return
-        request, job = exchange.request, exchange.job
+        request, duration_s = exchange.request, time.perf_counter() - exchange.began_at
+        path, request_id = request.rel_url.raw_path, exchange.request_id
+        line = LogLine.of(request.method, path, request_id=request_id, remote=request.remote)
         self._access_log.add(
-            Entry(
-                request.method,
-                request.rel_url.raw_path,
-                status,
-                body_bytes,
-                time.perf_counter() - exchange.began_at,
-                exchange.request_id,
-                request.remote,
-                None if job is None else JobFacts.of(job),
-            )
+            line.answered(status=status, body_bytes=body_bytes, duration_s=duration_s, job=exchange.job)
         )
 
     def _bug(self, exchange: Exchange, error: Exception) -> web.Response:
