@@ -18,9 +18,6 @@ from offload.core.quarantine import Quarantine
 from offload.core.queue import JobQueue
 from offload.core.traffic import Traffic
 
-# What goes before a job may turn out so many times as much as expected: others come who go first, or the machine has
-# more to do than jobs.  It costs nothing: to keep the slots busy, a queue far shorter than callers' patience is enough.
-DOUBT: Final = 2.0
 # Of a caller's budget so much is left for the way back.
 MARGIN: Final = 0.05
 
@@ -103,7 +100,7 @@ class Admission:
 
     def overloaded(self, ask: Ask, now: float) -> Refusal:
         """For one that was let in or taken, and has to go after all."""
-        wait_s = self._estimate.outlook(ask, now).wait_s()
+        wait_s = self._estimate.outlook(ask, now).wait_s
         return self._overloaded(wait_s, self._next_place_s(wait_s))
 
     def must_go_for(self, ask: Ask) -> Job | None:
@@ -127,7 +124,7 @@ class Admission:
             return None  # any job, of anybody
         limit = self._limits.max_queued_per_client
         if limit and self._queue.length_of_client(ask.client) >= limit:
-            free_in_s = self._next_place_s(self._estimate.outlook(ask, now).wait_s())
+            free_in_s = self._next_place_s(self._estimate.outlook(ask, now).wait_s)
             return Refusal(reason=Reason.CLIENT_QUEUE_FULL, free_in_s=free_in_s, facts={"limit": limit})
         if not task.max_queued:
             return None
@@ -135,7 +132,7 @@ class Admission:
         if queued < task.max_queued:
             return None
         return self._overloaded(
-            self._estimate.outlook(ask, now).wait_s(), self._estimate.gate_wait_s(task) / (queued + 1)
+            self._estimate.outlook(ask, now).wait_s, self._estimate.gate_wait_s(task) / (queued + 1)
         )
 
     def _has_limits(self, ask: Ask) -> bool:
@@ -147,9 +144,9 @@ class Admission:
         if ask.budget_s is None or ask.budget_s <= 0:
             return None
         outlook = self._estimate.outlook(ask, now)
-        done_s = outlook.wait_s(doubt=DOUBT) + self._estimate.own_s(ask.limits)
+        done_s = outlook.doubted_wait_s + self._estimate.own_s(ask.limits)
         late_s = done_s - ask.budget_s * (1 - MARGIN)
-        return self._overloaded(outlook.wait_s(), late_s) if late_s > 0 else None
+        return self._overloaded(outlook.wait_s, late_s) if late_s > 0 else None
 
     def _has_room(self, ask: Ask) -> bool:
         return self._queue.has_room(ask.size_bytes, besides_bytes=self.traffic.size_bytes)

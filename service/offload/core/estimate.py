@@ -6,9 +6,9 @@ and changes nothing; `admission` asks it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from offload.core.gates import Gates
 from offload.core.job import DEFAULT_URGENCY, Job, TaskLimits
@@ -16,9 +16,21 @@ from offload.core.queue import JobQueue
 from offload.core.run_times import RunTimes
 from offload.core.work import wait_s
 
-# Of slots that have a worker, how many there are; and of each of them, or of many some, for how many seconds it goes on
-# with a job of which task.
-BusySlots = Callable[[float], tuple[int, Sequence[tuple[float, int]]]]
+# What goes before a job may turn out so many times as much as expected: others come who go first, or the machine has
+# more to do than jobs.  It costs nothing: to keep the slots busy, a queue far shorter than callers' patience is enough.
+DOUBT: Final = 2.0
+# An outlook that is so old, seconds, is still as good as new: by so much jobs are early or late anyway.
+KEPT_S: Final = 0.001
+
+
+class BusySlots(Protocol):
+    """The slots, as far as it matters how busy they are.  `changes` counts whatever alters that but time."""
+
+    changes: int
+
+    def busy(self, now: float) -> tuple[int, Sequence[tuple[float, int]]]:
+        """How many slots have a worker; and of each of them, or of many some, for how many seconds it has to do with
+        a job of which task."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,35 +58,44 @@ class Ask:
 
 
 class Outlook(NamedTuple):
-    """`ahead_s` of work for the slots that go on for `busy_s` each, and `gate_s` until its task may have one more."""
+    """How long a job would wait, seconds: as expected, and if what goes before it takes `DOUBT` times as long."""
 
-    ahead_s: float
-    busy_s: Sequence[float]
-    gate_s: float
-
-    def wait_s(self, *, doubt: float = 1.0) -> float:
-        """Seconds; with `doubt` the work that goes before is so many times as much."""
-        return max(wait_s(self.ahead_s * doubt, self.busy_s), self.gate_s)
+    wait_s: float
+    doubted_wait_s: float
 
 
 class Estimate:
-    def __init__(self, *, queue: JobQueue, gates: Gates, run_times: RunTimes, busy_slots: BusySlots) -> None:
+    def __init__(self, *, queue: JobQueue, gates: Gates, run_times: RunTimes, slots: BusySlots) -> None:
         self._queue = queue
         self._gates = gates
         self._run_times = run_times
-        self._busy_slots = busy_slots
+        self._slots = slots
+        self._kept = Outlook(0.0, 0.0)
+        self._kept_for: tuple[object, ...] = ()
+        self._kept_until = 0.0
 
     def outlook(self, ask: Ask, now: float) -> Outlook:
-        """What such a job would wait for while no slot is idle."""
-        slots, busy = self._busy_slots(now)
-        share = len(busy) / slots if slots else 1.0
+        """What such a job would wait for while no slot is idle.
+
+        In an overload many are refused between two changes, and to all that are alike it looks the same.
+        """
+        kept_for = (ask.limits, ask.urgency, ask.client, self._queue.changes, self._slots.changes)
+        if kept_for != self._kept_for or now > self._kept_until:
+            self._kept = self._look_out(ask, now)
+            self._kept_for = kept_for
+            self._kept_until = now + KEPT_S
+        return self._kept
+
+    def _look_out(self, ask: Ask, now: float) -> Outlook:
+        present, busy = self._slots.busy(now)
+        share = len(busy) / present if present else 1.0
         task = ask.limits
         shut = {
             limits.index: count * self.cost_s(limits) / limits.max_running
             for limits, count in self._queue.gated(ask.urgency)
             if limits is not task and not self._gates.is_open(limits)
         }
-        ahead_s = self._queue.ahead_s(
+        ahead_s = share * self._queue.ahead_s(
             urgency=ask.urgency,
             client=ask.client,
             index=None if task is None else task.index,
@@ -83,7 +104,8 @@ class Estimate:
         )
         # Jobs that wait at a gate follow those of their task that run: to others their slots are taken for longer.
         busy_s = [seconds + shut.get(index, 0.0) for seconds, index in busy]
-        return Outlook(ahead_s * share, busy_s, self.gate_wait_s(task))
+        gate_s = self.gate_wait_s(task)
+        return Outlook(max(wait_s(ahead_s, busy_s), gate_s), max(wait_s(ahead_s * DOUBT, busy_s), gate_s))
 
     def gate_wait_s(self, limits: TaskLimits | None) -> float:
         """What a job waits for others of its task, of which only so many may run at once."""

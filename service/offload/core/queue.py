@@ -27,7 +27,8 @@ AGED_EVERY: Final = 8
 
 
 class JobQueue:
-    """`limit` in jobs, `limit_bytes` in the bytes of their bodies.  Adding and removing take constant time."""
+    """`limit` in jobs, `limit_bytes` in the bytes of their bodies.  Adding and removing take constant time.  `changes`
+    counts both, for whoever remembers what the queue was like."""
 
     def __init__(self, *, limit: int, limit_bytes: int, gates: Gates, run_times: RunTimes) -> None:
         self.limit = limit
@@ -39,6 +40,7 @@ class JobQueue:
         self._busy: list[int] = []  # the urgencies of which somebody waits, in order
         self._returned: OrderedDict[Job, None] = OrderedDict()
         self.size_bytes = 0
+        self.changes = 0
         self._length = 0
         self._turn = 0
         self._gated: dict[int, TaskLimits] = {}  # the tasks that may not use all slots, by their index
@@ -168,10 +170,12 @@ class JobQueue:
 
     def _added(self, job: Job) -> None:
         self._length += 1
+        self.changes += 1
         self.size_bytes += job.size_bytes
 
     def _removed(self, job: Job) -> None:
         self._length -= 1
+        self.changes += 1
         self.size_bytes -= job.size_bytes
 
     # What goes before

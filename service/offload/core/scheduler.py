@@ -59,9 +59,7 @@ class Scheduler:
             busy_since=busy_since,
             alarm=self.alarm,
         )
-        self._estimate = Estimate(
-            queue=self.queue, gates=self._gates, run_times=self.run_times, busy_slots=self._slots.busy
-        )
+        self._estimate = Estimate(queue=self.queue, gates=self._gates, run_times=self.run_times, slots=self._slots)
         self._admission = Admission(limits=limits, queue=self.queue, load=self._load, estimate=self._estimate)
         self.traffic = self._admission.traffic
         self.quarantine = self._admission.quarantine
@@ -134,7 +132,7 @@ class Scheduler:
 
     def expected_wait_s(self, now: float) -> float:
         """How long a job that came now would wait."""
-        return 0.0 if self._slots.idle else self._estimate.outlook(Ask(), now).wait_s()
+        return 0.0 if self._slots.idle else self._estimate.outlook(Ask(), now).wait_s
 
     def refusal(self, ask: Ask, now: float) -> Refusal | None:
         """Why such a job would not be taken if it came now; None if it would."""

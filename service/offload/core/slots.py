@@ -34,7 +34,8 @@ class Slots:
     """`queue` is where jobs go that are taken back.  Without `withdraw` no slot is given more than one job.
 
     For the scheduler to read: `all` of them; `idle`, those with nothing to do; `behind`, how many open jobs wait in
-    slots behind others; `holds_several`, whether that can happen at all.
+    slots behind others; `holds_several`, whether that can happen at all; `changes`, how many jobs and workers came and
+    went.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Slots:
         self.all: dict[SlotId, Slot] = {}
         self.idle: dict[SlotId, None] = {}
         self.behind = 0
+        self.changes = 0
         self.holds_several = withdraw is not None
         self._queue = queue
         self._load = load
@@ -82,6 +84,7 @@ class Slots:
     def take_worker(self, slot_id: SlotId, generation: int) -> None:
         self.all[slot_id].take_worker(generation)
         self._load.present_slots += 1
+        self.changes += 1
         self.idle[slot_id] = None
 
     def lose_worker(self, slot: Slot) -> list[Job]:
@@ -89,6 +92,7 @@ class Slots:
         jobs = slot.jobs()
         slot.die()
         self._load.present_slots -= 1
+        self.changes += 1
         self.idle.pop(slot.id, None)
         for job in jobs:
             self._gates.leave(job)
@@ -128,6 +132,7 @@ class Slots:
         if slot.job is not None:
             self._gates.leave(slot.job)
         slot.finish()
+        self.changes += 1
         slot.is_leaving = slot.is_leaving or is_leaving
         if slot.behind:
             job = slot.behind[0]
@@ -202,6 +207,7 @@ class Slots:
 
     def _put_first(self, slot: Slot, job: Job, now: float) -> None:
         slot.start(job)
+        self.changes += 1
         slot.busy_until = now + self._run_times.expected_s(job.limits.index)
         self._prefetch.look_at(slot)
 
