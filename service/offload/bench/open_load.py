@@ -11,7 +11,7 @@ import asyncio
 import random
 import sys
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any, Final, Self, cast
@@ -23,6 +23,8 @@ from offload.bench.event_loop import loop_factory
 from offload.bench.figures import Percentiles
 from offload.bench.load import HOST
 
+# So closely instants are kept: to be woken for each request would take as much of the system's cores as to send it.
+_TICK_S: Final = 0.001
 # More callers than this at a time would be more than a server of this machine ever sees; they count as not answered.
 _MOST_CONNECTIONS: Final = 4_000
 _MS_PER_S: Final = 1e3
@@ -91,25 +93,29 @@ class OpenLoad:
         self._statuses: Counter[int] = Counter()
         self._durations_ms: dict[int, list[float]] = {}
         self._callers = 0
-        self._open = 0
+        self._waiting: OrderedDict[_Caller, float] = OrderedDict()  # until when, the first first
         self._sent = 0
         self._good_by_end = 0
         self._given_up = 0
         self._is_sending = True
-        self._is_over = asyncio.Event()
 
     async def run(self) -> OpenResult:
         """Sends, and waits until nobody waits any more."""
         began_cpu_s, began_s = time.process_time(), time.perf_counter()
         chance = random.Random(0)
-        at_s = 0.0
-        while at_s < self.plan.seconds:
-            await asyncio.sleep(max(0.0, began_s + at_s - time.perf_counter()))
-            self._send()
-            at_s += chance.expovariate(self.plan.per_s)
+        at_s = began_s
+        end_s = began_s + self.plan.seconds
+        while at_s < end_s:
+            now_s = time.perf_counter()
+            while at_s <= now_s and at_s < end_s:
+                self._send()
+                at_s += chance.expovariate(self.plan.per_s)
+            self._lose_patience(now_s)
+            await asyncio.sleep(max(_TICK_S, at_s - now_s))
         self._is_sending = False
-        if self._open:
-            await self._is_over.wait()
+        while self._waiting:
+            await asyncio.sleep(_TICK_S)
+            self._lose_patience(time.perf_counter())
         for caller in self.idle:
             caller.abort()
         return OpenResult(
@@ -124,15 +130,23 @@ class OpenLoad:
             cpu_s=time.process_time() - began_cpu_s,
         )
 
-    def answered(self, status: int, duration_s: float) -> None:
+    def waits(self, caller: _Caller, sent_s: float) -> None:
+        """It has sent a request, and has patience for so long."""
+        self._waiting[caller] = sent_s + self.plan.budget_s
+
+    def answered(self, caller: _Caller, status: int, duration_s: float) -> None:
+        """It has its answer; nothing happens if it did not wait any more."""
+        if self._waiting.pop(caller, None) is None:
+            return
         self._statuses[status] += 1
         self._good_by_end += status == _OK and self._is_sending
         self._durations_ms.setdefault(status, []).append(duration_s * _MS_PER_S)
-        self._done()
+        self.idle.append(caller)
 
-    def given_up(self) -> None:
-        self._given_up += 1
-        self._done()
+    def lost(self, caller: _Caller) -> None:
+        """It gets no answer any more."""
+        if self._waiting.pop(caller, None) is not None:
+            self._given_up += 1
 
     def left(self) -> None:
         """A connection is no more."""
@@ -140,7 +154,6 @@ class OpenLoad:
 
     def _send(self) -> None:
         self._sent += 1
-        self._open += 1
         if self.idle:
             self.idle.pop().send()
         elif self._callers < _MOST_CONNECTIONS:
@@ -148,12 +161,16 @@ class OpenLoad:
             caller = _Caller(self)
             caller.connecting = asyncio.create_task(caller.connect())
         else:
-            self.given_up()
+            self._given_up += 1
 
-    def _done(self) -> None:
-        self._open -= 1
-        if not self._open and not self._is_sending:
-            self._is_over.set()
+    def _lose_patience(self, now_s: float) -> None:
+        """A timer for each request would cost more than the request."""
+        while self._waiting:
+            caller, until_s = next(iter(self._waiting.items()))
+            if until_s > now_s:
+                return
+            self.lost(caller)
+            caller.abort()
 
 
 class _Caller(asyncio.Protocol):
@@ -163,16 +180,16 @@ class _Caller(asyncio.Protocol):
         self.connecting: asyncio.Task[None] | None = None
         self._load = load
         self._transport: asyncio.Transport | None = None
+        self._is_given_up = False
         self._received = b""
         self._sent_s = 0.0
-        self._timer: asyncio.TimerHandle | None = None
 
     async def connect(self) -> None:
         self._begin()
         try:
             await asyncio.get_running_loop().create_connection(lambda: self, HOST, self._load.plan.port)
         except OSError:
-            self._give_up()
+            self._load.lost(self)
             self._load.left()
 
     def send(self) -> None:
@@ -183,46 +200,33 @@ class _Caller(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if self._timer is None:
-            self.abort()  # its time was over before it was connected
+        if self._is_given_up:
+            self._transport.abort()  # its time was over before it was connected
         else:
             self._transport.write(self._load.request)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
         answer = read_answer(self._received)
-        if answer is None or self._timer is None:
-            return
-        self._received = b""
-        self._timer.cancel()
-        self._timer = None
-        self._load.answered(answer[0], time.perf_counter() - self._sent_s)
-        self._load.idle.append(self)
+        if answer is not None:
+            self._received = b""
+            self._load.answered(self, answer[0], time.perf_counter() - self._sent_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         if self in self._load.idle:
             self._load.idle.remove(self)
-        self._give_up()
+        self._load.lost(self)
         self._load.left()
 
     def abort(self) -> None:
+        self._is_given_up = True
         if self._transport is not None:
             self._transport.abort()
 
     def _begin(self) -> None:
         self._sent_s = time.perf_counter()
-        self._timer = asyncio.get_running_loop().call_later(self._load.plan.budget_s, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._give_up()
-        self.abort()
-
-    def _give_up(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._load.given_up()
+        self._load.waits(self, self._sent_s)
 
 
 def main(arguments: list[str]) -> int:
