@@ -18,7 +18,6 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import islice
 from operator import length_hint
 from typing import Final
 
@@ -26,8 +25,6 @@ from typing import Final
 _QUEUED_LINES: Final = 20_000
 # For a batch that does not say how many lines it has.
 _BATCH_LINES: Final = 2_000
-# Lines to a write: few enough that the event loop gets the interpreter's lock back at once (writing releases it).
-_LINES_PER_WRITE: Final = 32
 _TELL_DROPPED_EVERY_S: Final = 1.0
 _FLUSH_S: Final = 2.0
 _STDERR: Final = 2
@@ -111,9 +108,7 @@ def _write_all(handler: _QueueingHandler, descriptor: int) -> None:
     told_total, tell_at = 0, 0.0
     for record in iter(handler.records.get, None):
         handler.taken_total += _size(record)
-        lines = _lines(record)
-        while chunk := list(islice(lines, _LINES_PER_WRITE)):
-            _write(descriptor, "".join(f"{line}\n" for line in chunk))
+        _write(descriptor, _text(record))
         if handler.dropped_total > told_total and time.monotonic() >= tell_at:
             told_total = _tell_dropped(handler, descriptor, told_total)
             tell_at = time.monotonic() + _TELL_DROPPED_EVERY_S
@@ -142,29 +137,36 @@ def _write(descriptor: int, text: str) -> None:
             return  # nobody is there to read, and nowhere else to say so
 
 
-def _lines(record: logging.LogRecord) -> Iterator[str]:
+def _text(record: logging.LogRecord) -> str:
     """The lines of a record; one that cannot be told is a bug that must not end the thread."""
     try:
-        yield from format_record(record)
+        return format_record(record)
     except Exception as error:
         head = _head(record.created, logging.ERROR)
-        yield f"{head} log record could not be formatted logger={record.name} exception={type(error).__name__}"
+        return f"{head} log record could not be formatted logger={record.name} exception={type(error).__name__}\n"
 
 
-def format_record(record: logging.LogRecord) -> Iterator[str]:
+def format_record(record: logging.LogRecord) -> str:
     """A line, and below it, indented, the traceback if there is one; of a batch each of its lines."""
     head = _head(record.created, record.levelno)
     if hasattr(record.msg, "lines"):
-        for line in record.msg.lines():
-            yield f"{head} {_escape(line)}"
-        return
+        return _batch(head, list(record.msg.lines()))
     fields: Mapping[str, object] = getattr(record, "fields", {})
     if record.name.partition(".")[0] != "offload":
         fields = {**fields, "logger": record.name}
-    yield f"{head} {_escape(record.getMessage())}{_fields(fields)}"
+    text = f"{head} {_escape(record.getMessage())}{_fields(fields)}\n"
     if record.exc_info and record.exc_info[0] is not None:
         for line in "".join(traceback.format_exception(*record.exc_info)).splitlines():
-            yield f"    {_escape(line)}"
+            text += f"    {_escape(line)}\n"
+    return text
+
+
+def _batch(head: str, lines: list[str]) -> str:
+    """All at once, and in one write: each time that this thread wants the interpreter's lock back it is in the event
+    loop's way, which then wakes it, most often in vain, whenever it lets go of the lock for a moment."""
+    if not "".join(lines).isprintable():
+        lines = [_escape(line) for line in lines]
+    return "".join([f"{head} ", f"\n{head} ".join(lines), "\n"]) if lines else ""
 
 
 def _head(created: float, level: int) -> str:

@@ -115,12 +115,11 @@ class Watch:
 
     def _glance(self, records: list[Watched]) -> None:
         for record in records:
-            record.rss_bytes = rss_bytes(record.pid)
-            if not record.must_answer():
-                continue
+            must_answer = record.must_answer()
             info = read(record.pid)
+            record.rss_bytes = 0 if info is None else info.rss_bytes
             # Asked twice: it may have begun a job between the question and the look, and be stopped as a busy one.
-            if info is not None and info.is_stopped and record.must_answer():
+            if info is not None and info.is_stopped and must_answer and record.must_answer():
                 self._report(self._sightings.stopped, record)
 
     def _sample(self, limited: list[Watched]) -> None:
