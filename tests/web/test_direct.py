@@ -13,13 +13,15 @@ from aiohttp import web
 
 from offload.core.job import Job, Outcome, Reason
 from offload.dispatch.dispatcher import JobRequest
-from offload.web import direct
+from offload.web import direct, request_heads
 from offload.web.access_log import Batch
-from offload.web.direct import DirectConnection, DirectJobs
+from offload.web.direct import DirectConnection
+from offload.web.exchange import Exchange
 from offload.web.jobs import JobHandlers
+from offload.web.request_heads import RequestHead, RequestHeads
 from tests.support.fake_engine import FakeEngine, body_of, result
 from tests.support.raw_http import Answer
-from tests.support.web_service import catalogue, eventually, web_service
+from tests.support.web_service import BOUND_S, catalogue, eventually, web_service
 
 CHANGING = ("Date", "Job-Id", "Server-Timing")
 
@@ -63,7 +65,7 @@ def answer_of(job: Job) -> Outcome:
 @contextmanager
 def handlers_only() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DirectJobs, "read", lambda *_: None)
+        patch.setattr(RequestHeads, "read", lambda *_: None)
         yield
 
 
@@ -337,15 +339,15 @@ async def test_one_who_cannot_be_told_takes_nothing_from_the_others(caplog: pyte
 
 
 async def test_however_many_heads_come_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct, "_MAX_KNOWN_HEADS", 4)
+    monkeypatch.setattr(request_heads, "_MAX_KNOWN", 4)
     remembered: list[int] = []
-    remember = DirectJobs.remember
+    remember = RequestHeads.remember
 
-    def count(jobs: DirectJobs, sent: bytes, address: str | None, head: direct.Head) -> None:
-        remember(jobs, sent, address, head)
-        remembered.append(len(jobs._known))
+    def count(heads: RequestHeads, sent: bytes, address: str | None, head: RequestHead) -> None:
+        remember(heads, sent, address, head)
+        remembered.append(len(heads))
 
-    monkeypatch.setattr(DirectJobs, "remember", count)
+    monkeypatch.setattr(RequestHeads, "remember", count)
     async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
         for number in range(20):
             caller.send(request(f"X-Any: {number}"))
@@ -383,6 +385,73 @@ async def test_a_head_that_came_before_is_not_parsed_again(is_shared: bool, monk
     assert [data for data in parsed if data] == [data for data in (first, sent[0]) if data]
 
 
+async def test_head_and_body_may_come_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only until the head is known they need a handler."""
+    handled: list[object] = []
+    run = JobHandlers.run
+
+    async def note(handlers: JobHandlers, exchange: Exchange) -> web.StreamResponse:
+        handled.append(exchange)
+        return await run(handlers, exchange)
+
+    monkeypatch.setattr(JobHandlers, "run", note)
+    monkeypatch.setattr(direct, "_PATIENCE_S", BOUND_S)
+    made = made_connections(monkeypatch)
+    async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as caller:
+        await eventually("it is connected", lambda: made)
+        await settle()
+        for _ in range(3):
+            made[0].data_received(request(body=b"{}")[:-2])
+            await settle()
+            made[0].data_received(b"{}")
+            assert (await caller.answer()).body == b"{}"
+    assert len(handled) == 1
+
+
+async def test_a_body_in_more_pieces_is_the_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct, "_PATIENCE_S", BOUND_S)
+    made = made_connections(monkeypatch)
+    async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as caller:
+        sent = request(body=b"[1, 2]")
+        caller.send(sent)
+        assert (await caller.answer()).body == b"[1, 2]"
+        made[0].data_received(sent[:-4])
+        assert made[0]._kept
+        made[0].data_received(sent[-4:-2])
+        assert not made[0]._kept
+        await settle()
+        made[0].data_received(sent[-2:])
+        assert (await caller.answer()).body == b"[1, 2]"
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends no more than a head that is known is told so as any other."""
+    async with web_service(engine=FakeEngine(answer=echo), body_timeout_s=0.05) as service, service.raw() as caller:
+        caller.send(request(body=b"{}"))
+        assert (await caller.answer()).status == 200
+        caller.send(request(body=b"{}")[:-1])
+        assert (await caller.answer()).status == 408
+
+
+@pytest.mark.parametrize("is_caller", [False, True], ids=["the service", "the caller"])
+async def test_a_request_that_was_half_there_when_one_of_the_two_left_is_none(
+    is_caller: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct, "_PATIENCE_S", 1000.0)
+    made = made_connections(monkeypatch)
+    engine = FakeEngine(answer=echo)
+    async with web_service(engine=engine) as service, service.raw() as caller:
+        caller.send(request(body=b"{}"))
+        assert (await caller.answer()).status == 200
+        caller.send(request(body=b"{}")[:-1])
+        await eventually("the head is there", lambda: made[0]._kept)
+        if is_caller:
+            caller.hang_up()
+            await eventually("it is gone", lambda: made[0].transport is None)
+    assert not made[0]._kept
+    assert made[0]._kept_timer is None
+
+
 @pytest.mark.parametrize("before", [b"", b"GET /stats HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["nobody", "a handler"])
 async def test_what_looks_like_a_known_request_within_another_is_none(
     before: bytes, monkeypatch: pytest.MonkeyPatch
@@ -413,6 +482,14 @@ async def test_however_requests_are_cut_into_pieces_each_is_answered(
 ) -> None:
     chance = random.Random(seed)
     made = made_connections(monkeypatch)
+    remembered: list[bytes] = []
+    remember = RequestHeads.remember
+
+    def note(heads: RequestHeads, sent: bytes, address: str | None, head: RequestHead) -> None:
+        remembered.append(sent)
+        remember(heads, sent, address, head)
+
+    monkeypatch.setattr(RequestHeads, "remember", note)
     expected, pieces = [], []
     for number in range(20):
         body = b'{"limit": %d}' % (10 + number)
@@ -424,6 +501,7 @@ async def test_however_requests_are_cut_into_pieces_each_is_answered(
                 (request(body=b""), b""),
                 (chunked(body), body),
                 (b"\r\n" + request(body=body), body),
+                (b"\r\n\r\n" + request("Accept: a/b", body=body), body),
                 (b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", None),
             ]
         )
@@ -438,6 +516,7 @@ async def test_however_requests_are_cut_into_pieces_each_is_answered(
                 await settle()
         answers = [await caller.answer() for _ in expected]
     assert [answer.status for answer in answers] == [200] * len(expected)
+    assert all(sent.lstrip().startswith(b"POST ") and sent.endswith(b"\r\n\r\n") for sent in remembered)
     assert [answer.body for answer, body in zip(answers, expected, strict=True) if body is not None] == [
         body for body in expected if body is not None
     ]

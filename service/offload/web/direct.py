@@ -1,9 +1,9 @@
 """The short way for small jobs: from the bytes of a request to those of its answer, without a task of asyncio's.
 
 Lives here: a connection that takes the requests itself which ask for a job and have come whole, as nearly all do.
-aiohttp parses them; then, instead of a task, a request, a route and a response, they cost two callbacks.  A head that
-was parsed before, byte for byte, is not parsed again.  Every other request, and whatever is wrong with one, is left to
-aiohttp and the handlers, in the order in which they came.
+aiohttp parses them, unless their head is known from before; then, instead of a task, a request, a route and a response,
+they cost two callbacks.  Every other request, and whatever is wrong with one, is left to aiohttp and the handlers, in
+the order in which they came.
 """
 
 from __future__ import annotations
@@ -14,34 +14,32 @@ import time
 from collections.abc import Sized
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
-from aiohttp import StreamReader, hdrs, web
-from aiohttp.http import HttpVersion11, RawRequestMessage
+from aiohttp import StreamReader, web
+from aiohttp.http import RawRequestMessage
 
 from offload.core.job import Job, Reason
-from offload.dispatch.dispatcher import JobRequest
 from offload.engines.letting_go import let_go
-from offload.web.access_log import AccessLog, LogLine
+from offload.web.access_log import AccessLog
 from offload.web.connection import Connection
 from offload.web.exchange import COUNTED_BYTES, internal_problem
-from offload.web.judge import judge
 from offload.web.large import send_content
 from offload.web.outcomes import outcome_reply
 from offload.web.parts import WebParts
-from offload.web.problems import CLIENT_CLOSED, Problem
+from offload.web.problems import CLIENT_CLOSED
 from offload.web.reply import Reply
+from offload.web.request_ends import END_OF_HEAD, RequestEnds
+from offload.web.request_heads import RequestHead, RequestHeads
 from offload.web.response_head import HeadWriter
 from offload.worker.shared_bytes import SharedBytes
 
 logger: Final = logging.getLogger("offload.web")
 
-_PREFIX: Final = "/jobs/"
-_END_OF_HEAD: Final = b"\r\n\r\n"
-# Clients send the same head with each of their requests.  So many different ones are remembered, of at most such a
-# length, and then none: 2 MB, whoever sends what.
-_MAX_KNOWN_HEADS: Final = 1024
-_MAX_KNOWN_BYTES: Final = 2048
+# Many clients send head and body one after the other.  So long a request whose head is known is kept until the rest is
+# there; then aiohttp has what has come, and waits for more as for any other.
+_PATIENCE_S: Final = 0.005
+_MAX_KEPT_BYTES: Final = 64 * 1024
 
 # What of aiohttp's connection is needed here and not promised.  Where it is missing, aiohttp has all requests.
 _NEEDED: Final = {
@@ -60,92 +58,57 @@ _NEEDED: Final = {
 IS_POSSIBLE: Final = set(dir(web.RequestHandler)) >= _NEEDED
 
 
-class Head(NamedTuple):
-    """What the head of a request says: the job, the body's length, and whether the connection ends with the answer;
-    and its line in the log."""
-
-    job: JobRequest
-    body_bytes: int
-    should_close: bool
-    line: LogLine
-
-
 class DirectJobs:
     """What all connections of one server share."""
 
     def __init__(self, parts: WebParts, access_log: AccessLog) -> None:
         self.dispatcher: Final = parts.dispatcher
-        self.heads: Final = HeadWriter()
+        self.heads: Final = RequestHeads(parts)
+        self.writer: Final = HeadWriter()
+        self.max_body_bytes: Final = parts.max_body_bytes
         self._parts = parts
         self._access_log = access_log
-        self._known: dict[tuple[bytes, str | None], Head] = {}
-
-    def known(self, head: bytes, address: str | None) -> Head | None:
-        """What a head says that came before, from the same caller; None if it did not."""
-        known = self._known.get((head, address))
-        return None if known is None or self.dispatcher.is_suspect(known.job.limits) else known
-
-    def read(self, message: RawRequestMessage, body: StreamReader, address: str | None) -> Head | None:
-        """The job that is asked for; None for what the handlers have to look at."""
-        if message.method != hdrs.METH_POST or not message.path.startswith(_PREFIX) or not body.is_eof():
-            return None
-        if message.version != HttpVersion11 or message.upgrade or body.exception() is not None:
-            return None
-        if body.total_bytes > self._parts.max_body_bytes:
-            return None
-        job = self._judge(message, address)
-        if job is None or self.dispatcher.is_suspect(job.limits):
-            return None
-        path = message.path.partition("?")[0]
-        line = LogLine.of(hdrs.METH_POST, path, request_id=job.labels.get("request_id", ""), remote=address)
-        return Head(job, body.total_bytes, message.should_close, line)
-
-    def remember(self, sent: bytes, address: str | None, head: Head) -> None:
-        """What was sent is that head, and its request came whole."""
-        if head.job.labels or len(sent) > _MAX_KNOWN_BYTES:
-            return  # who names its requests sends another head each time
-        if len(self._known) >= _MAX_KNOWN_HEADS:
-            self._known.clear()
-        self._known[sent, address] = head
 
     def bug(self, job: Job, error: BaseException) -> Reply:
         """What a caller is told whose answer could not be made, which is our fault."""
         logger.error("a job could not be answered", exc_info=error, extra={"fields": {"job_id": job.id}})
         return internal_problem(error, is_debug=self._parts.is_debug).reply()
 
-    def log(self, job: Job, reply: Reply, head: Head, *, began_at: float) -> None:
+    def log(self, job: Job, reply: Reply, head: RequestHead, *, began_at: float) -> None:
         if self._parts.has_access_log:
             duration_s = time.perf_counter() - began_at
             self._access_log.add(
                 head.line.answered(status=reply.status, body_bytes=len(reply.body), duration_s=duration_s, job=job)
             )
 
-    def _judge(self, message: RawRequestMessage, address: str | None) -> JobRequest | None:
-        name = message.path[len(_PREFIX) :].partition("?")[0]
-        headers = message.headers
-        if "/" in name or "%" in name or hdrs.EXPECT in headers:
-            return None
-        query = message.url.raw_query_string
-        try:
-            return judge(self._parts, name, headers, query=query, address=address, announced_bytes=0)
-        except Problem:
-            return None  # the handler says so
-
 
 class DirectConnection(Connection):
     """At most one job of its own at a time, and then no request is aiohttp's."""
 
-    __slots__ = ("_address", "_began_at", "_direct", "_finishing", "_head", "_is_in_step", "_is_shared", "_job")
+    __slots__ = (
+        "_address",
+        "_began_at",
+        "_direct",
+        "_ends",
+        "_finishing",
+        "_head",
+        "_is_shared",
+        "_job",
+        "_kept",
+        "_kept_timer",
+    )
 
     def __init__(self, server: web.Server, problem_log: AccessLog | None, direct: DirectJobs, **knobs: Any) -> None:
         super().__init__(server, problem_log, **knobs)
         self._direct = direct
         self._address: str | None = None
         self._began_at = 0.0
-        self._head: Head | None = None
-        self._is_in_step = True
+        self._head: RequestHead | None = None
         self._is_shared = False
         self._job: Job | None = None
+        self._kept = b""
+        self._kept_timer: asyncio.TimerHandle | None = None
+        self._ends = RequestEnds()
         self._finishing: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -154,30 +117,29 @@ class DirectConnection(Connection):
         self._address = str(peer[0]) if isinstance(peer, tuple) else peer and str(peer)
 
     def data_received(self, data: bytes) -> None:
-        waiter = self._waiter
-        if waiter is None or waiter.done():
-            self._is_shared = True
-            self._is_in_step = self._is_in_step and not data  # without data, aiohttp has its parser go on
-            super().data_received(data)  # aiohttp is at a request, and takes the next by itself
-            return
+        is_rest = bool(self._kept and data)
+        if is_rest:
+            data = self._take_kept() + data
         sent = b""
-        if self._is_in_step and self._head is None and not self._messages and not self._paused:
-            sent = data[: data.find(_END_OF_HEAD) + len(_END_OF_HEAD)]
-            head = self._direct.known(sent, self._address)
-            if head is not None and len(data) == len(sent) + head.body_bytes:
-                self._head = head
-                self._request_count += 1
-                self._run(head, data[len(sent) :])
-                return
-        waiting = len(self._messages)
-        self._waiter = None  # or aiohttp would take the request
-        web.RequestHandler.data_received(self, data)
-        self._waiter = waiter
-        if data or len(self._messages) > waiting:
-            self._is_in_step = len(self._messages) == waiting + 1 and _ends_with(data, *self._messages[-1])
-        self._take_next(sent if self._is_in_step else b"")
+        waiter = self._waiter
+        is_free = waiter is not None and not waiter.done() and self._head is None and not self._messages
+        if is_free and self._ends.missing_bytes == 0 and not self._paused:
+            sent = data[: data.find(END_OF_HEAD) + len(END_OF_HEAD)]
+            head = self._direct.heads.known(sent, self._address)
+            if head is not None and head.body_bytes is not None:
+                missing_bytes = len(sent) + head.body_bytes - len(data)
+                if not missing_bytes and not self._direct.dispatcher.is_suspect(head.job.limits):
+                    self._head = head
+                    self._request_count += 1
+                    self._run(head, data[len(sent) :])
+                    return
+                if 0 < missing_bytes <= _MAX_KEPT_BYTES and not is_rest:
+                    self._keep(data)
+                    return
+        self._parse(data, sent)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._take_kept()  # whoever has sent but a part of a request has asked for nothing
         super().connection_lost(exc)
         if self._finishing is not None:
             self._finishing.cancel()
@@ -200,6 +162,37 @@ class DirectConnection(Connection):
         if self._is_shared or self._reading_paused or self._buffer_paused:
             super().resume_reading(resume_parser)
 
+    def _keep(self, data: bytes) -> None:
+        """Until the rest comes, which as a rule is on its way."""
+        self._kept = data
+        self._kept_timer = self._loop.call_later(_PATIENCE_S, self._lose_patience)
+
+    def _take_kept(self) -> bytes:
+        kept, self._kept = self._kept, b""
+        if self._kept_timer is not None:
+            self._kept_timer.cancel()
+            self._kept_timer = None
+        return kept
+
+    def _lose_patience(self) -> None:
+        if self._kept:
+            self._parse(self._take_kept(), b"")
+
+    def _parse(self, data: bytes, sent: bytes) -> None:
+        """Has aiohttp read what has come.  `sent` may be the head that it begins with."""
+        waiter, waiting = self._waiter, len(self._messages)
+        if waiter is None or waiter.done():
+            self._is_shared = True
+            super().data_received(data)  # aiohttp is at a request, and takes the next by itself
+            self._ends.count(data, list(self._messages)[waiting:])
+            return
+        self._waiter = None  # or aiohttp would take the request
+        web.RequestHandler.data_received(self, data)
+        self._waiter = waiter
+        self._ends.count(data, list(self._messages)[waiting:])
+        # Where it is known where the request ends, so it is where its head did.
+        self._take_next(b"" if self._ends.missing_bytes is None else sent)
+
     def _take_next(self, sent: bytes = b"") -> None:
         """Runs the job that the next request asks for, or lets aiohttp have the request.  `sent` is the request's head,
         where it is at hand."""
@@ -207,20 +200,31 @@ class DirectConnection(Connection):
         if self._head is not None or not self._messages or waiter is None or waiter.done():
             return
         message, body = self._messages[0]
-        if isinstance(message, RawRequestMessage) and not self._paused and not self._buffer_paused:
-            head = self._direct.read(message, body, self._address)
-            if head is not None and self._parser is not None:
-                if sent:
-                    self._direct.remember(sent, self._address, head)
-                self._messages.popleft()
-                self._head = head  # first: to read the body may have the next request parsed, which has to wait
-                self._parser.message_consumed()
-                self._run(head, body.read_nowait())
-                return
-        self._is_shared = True
-        waiter.set_result(None)
+        head = self._head_of(message, body, sent)
+        if head is None or self._parser is None:
+            self._is_shared = True
+            waiter.set_result(None)
+            return
+        self._messages.popleft()
+        self._head = head  # first: to read the body may have the next request parsed, which has to wait
+        self._parser.message_consumed()
+        self._run(head, body.read_nowait())
 
-    def _run(self, head: Head, body: bytes) -> None:
+    def _head_of(self, message: object, body: StreamReader, sent: bytes) -> RequestHead | None:
+        """What is asked for by a request that has come whole and that we can run; what `sent` says is remembered."""
+        is_whole = body.is_eof() and body.exception() is None and body.total_bytes <= self._direct.max_body_bytes
+        if not isinstance(message, RawRequestMessage) or not (is_whole or sent):
+            return None
+        head = self._direct.heads.read(message, self._address)
+        if head is None:
+            return None
+        if sent:
+            self._direct.heads.remember(sent, self._address, head)
+        if not is_whole or self._paused or self._buffer_paused or self._direct.dispatcher.is_suspect(head.job.limits):
+            return None
+        return head
+
+    def _run(self, head: RequestHead, body: bytes) -> None:
         self._began_at = time.perf_counter()
         dispatcher = self._direct.dispatcher
         self._job = job = dispatcher.new_job(head.job, body)
@@ -275,7 +279,7 @@ class DirectConnection(Connection):
         if transport is None or transport.is_closing():
             reply.status, reply.body = CLIENT_CLOSED, b""
             return
-        head = self._direct.heads.head(reply, request_id=_request_id(job), is_last=is_last)
+        head = self._direct.writer.head(reply, request_id=_request_id(job), is_last=is_last)
         body = reply.body
         if isinstance(body, bytes) and len(body) <= COUNTED_BYTES:
             transport.write(head + body)
@@ -300,19 +304,10 @@ class DirectConnection(Connection):
 
     def _process_keepalive(self) -> None:
         """To aiohttp, a connection of which we run a job does nothing."""
-        if self._head is None:
+        if self._head is None and not self._kept:
             super()._process_keepalive()
         else:
             self._keepalive_handle = self._loop.call_later(self._keepalive_timeout, self._process_keepalive)
-
-
-def _ends_with(data: bytes, message: object, body: StreamReader) -> bool:
-    """Whether the last of the data is the last of this request, which began in it: then the parser has nothing left,
-    and a head that comes next stands for itself."""
-    if not isinstance(message, RawRequestMessage) or not body.is_eof():
-        return False
-    end_of_head = data.find(_END_OF_HEAD)
-    return end_of_head >= 0 and end_of_head + len(_END_OF_HEAD) + body.total_bytes == len(data)
 
 
 def _request_id(job: Job) -> str:
