@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from offload.core import prefetch, queue
 from offload.core.job import Reason
 from offload.engines.base import Capabilities
 from offload.engines.choice import _PROMISES, promise_table
 from offload.settings import table
+from offload.web import request_heads
 from offload.web.outcomes import _FIELDS
 from offload.web.problems import PROBLEMS
+from offload.worker import shared_bytes
 from tests.project.readme_text import code_spans, fences, rows, section
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +120,20 @@ def test_every_scenario_of_the_benchmark_that_is_named_exists(readme: str) -> No
 
     named = {name for names in re.findall(r'SCENARIOS="?([a-z ]+)', readme) for name in names.split()}
     assert named == set(SCENARIOS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"({prefetch.MAX_AHEAD_S * 1e3:g} ms for all that waits there)",
+        f"Up to {prefetch.MAX_IN_SLOT - 1} wait so in a worker",
+        f"byte for byte, is not parsed again ({request_heads.MAX_KNOWN:,} are remembered)",
+        f"less urgent jobs that have waited for {queue.AGED_S:g} s",
+        f"over {shared_bytes.LARGE_BYTES / (1 << 20):g} MiB, lie in memory of their own",
+    ],
+)
+def test_numbers_in_the_text_are_those_of_the_code(words: str, readme: str) -> None:
+    assert words in " ".join(readme.split())
 
 
 def test_the_layers_are_those_that_are_checked(readme: str) -> None:

@@ -339,7 +339,7 @@ async def test_one_who_cannot_be_told_takes_nothing_from_the_others(caplog: pyte
 
 
 async def test_however_many_heads_come_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_heads, "_MAX_KNOWN", 4)
+    monkeypatch.setattr(request_heads, "MAX_KNOWN", 4)
     remembered: list[int] = []
     remember = RequestHeads.remember
 

@@ -21,7 +21,7 @@ from offload.web.request_ends import content_length
 
 _PREFIX: Final = "/jobs/"
 # So many different heads are remembered, of at most such a length, and then none: 2 MB, whoever sends what.
-_MAX_KNOWN: Final = 1024
+MAX_KNOWN: Final = 1024
 _MAX_KNOWN_BYTES: Final = 2048
 
 
@@ -74,6 +74,6 @@ class RequestHeads:
         """The bytes that were sent are that head, and nothing of another request was before them."""
         if head.job.labels or head.body_bytes is None or len(sent) > _MAX_KNOWN_BYTES:
             return  # who names its requests sends another head each time
-        if len(self._known) >= _MAX_KNOWN:
+        if len(self._known) >= MAX_KNOWN:
             self._known.clear()
         self._known[sent, address] = head

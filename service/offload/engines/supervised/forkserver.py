@@ -22,7 +22,8 @@ from typing import Any, Final
 
 from offload.engines.supervised.proctree import read
 
-PRELOADED: Final = "offload.worker.preload"
+# The user's modules; and what every worker would have to import for itself, before it is ready.
+PRELOADED: Final = ("offload.worker.preload", "offload.worker.main", "offload.worker.entry", __name__)
 
 # The forkserver died before it could tell how its child ended.  No process has such an exit code.
 UNKNOWN_EXIT_CODE: Final = 1 << 16
@@ -40,7 +41,7 @@ class OwnForkServer:
 
     def __init__(self, environment: Environment) -> None:
         self._server: Any = _Server(environment)  # the stubs know nothing of its inside
-        self._server.set_forkserver_preload([PRELOADED])
+        self._server.set_forkserver_preload(list(PRELOADED))
 
     @property
     def pid(self) -> int | None:
