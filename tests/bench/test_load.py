@@ -179,3 +179,10 @@ async def test_callers_of_an_open_loop_hang_up_when_their_budget_is_over() -> No
         result = await OpenLoad(plan).run()
     assert result.given_up == result.sent > 0
     assert result.statuses == {}
+
+
+async def test_an_answer_that_comes_too_late_is_none_however_seldom_something_is_sent() -> None:
+    async with answering_after(0.5) as port:
+        plan = OpenPlan(port=port, path="/", body="", per_s=0.1, seconds=1.0, budget_s=0.05)
+        result = await OpenLoad(plan).run()
+    assert (result.sent, result.given_up, result.good) == (1, 1, 0)

@@ -476,6 +476,23 @@ async def test_what_looks_like_a_known_request_within_another_is_none(
         assert [(await caller.answer()).body for _ in range(2)] == [b"solve", b"primes"]
 
 
+async def test_nothing_in_a_body_makes_what_comes_next_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head is cut within its own end, the body has one as well, and behind it another request has begun."""
+    made = made_connections(monkeypatch)
+    more = b"GET /health/live HTTP/1.1\r\nX-Any: "
+    body = b"x" * (len(more) - 4) + b"\r\n\r\n" + b"y" * 10
+    sent, known = request(path="/jobs/solve", body=body), request(body=b"{}")
+    at = sent.index(b"\r\n\r\n") + 3
+    engine = FakeEngine(answer=lambda job: result(job.limits.name.encode()))
+    async with web_service(engine=engine) as service, service.raw() as caller:
+        caller.send(known)
+        assert (await caller.answer()).body == b"primes"
+        for data in (sent[:at], sent[at:] + more, known):
+            made[0].data_received(data)
+            await settle()
+        assert [(await caller.answer()).body for _ in range(2)] == [b"solve", b'{"status":"live"}']
+
+
 @pytest.mark.parametrize("seed", range(40))
 async def test_however_requests_are_cut_into_pieces_each_is_answered(
     seed: int, monkeypatch: pytest.MonkeyPatch

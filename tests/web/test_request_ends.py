@@ -1,4 +1,4 @@
-"""Where requests end is never said wrong, however they are cut, and known again after each that came whole."""
+"""Where requests end is never said wrong, however they are cut and whatever is in them."""
 
 from __future__ import annotations
 
@@ -62,11 +62,23 @@ async def test_after_each_piece_of_a_request_it_is_known_what_is_missing(sent: b
 
 
 @pytest.mark.parametrize("odd", ODD)
-async def test_it_is_known_again_after_a_request_that_came_whole(odd: bytes) -> None:
+async def test_what_is_unknown_stays_unknown(odd: bytes) -> None:
     parsed = Parsed()
-    assert parsed.feed(odd) is None
-    for sent in WHOLE:
-        assert parsed.feed(sent) == 0
+    for sent in (odd, *WHOLE):
+        assert parsed.feed(sent) is None
+
+
+@pytest.mark.parametrize("cut", range(1, 4))
+async def test_what_a_body_has_that_looks_like_the_end_of_a_head_is_none(cut: int) -> None:
+    """The head was cut within its own end, and part of another stands behind the body."""
+    more = b"GET /stats HTTP/1.1\r\nX-Any: "
+    body = b"x" * (len(more) - 4) + b"\r\n\r\n" + b"y" * 10
+    sent = request(body)
+    at = sent.index(b"\r\n\r\n") + cut
+    parsed = Parsed()
+    assert parsed.feed(sent[:at]) is None
+    assert parsed.feed(sent[at:] + more) is None
+    assert parsed.feed(WHOLE[0]) is None
 
 
 async def test_of_chunks_it_is_unknown_how_many_come() -> None:
@@ -76,6 +88,12 @@ async def test_of_chunks_it_is_unknown_how_many_come() -> None:
 async def test_of_two_that_came_together_it_is_unknown() -> None:
     parsed = Parsed()
     assert parsed.feed(WHOLE[0] + WHOLE[1]) is None
+    assert parsed.feed(WHOLE[0]) is None
+
+
+async def test_when_nothing_comes_nothing_changes() -> None:
+    parsed = Parsed()
+    assert parsed.feed(b"") == 0
     assert parsed.feed(WHOLE[0]) == 0
     assert parsed.feed(b"") == 0
 

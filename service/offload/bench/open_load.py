@@ -111,7 +111,8 @@ class OpenLoad:
                 self._send()
                 at_s += chance.expovariate(self.plan.per_s)
             self._lose_patience(now_s)
-            await asyncio.sleep(max(_TICK_S, at_s - now_s))
+            until_s = next(iter(self._waiting.values()), at_s)
+            await asyncio.sleep(max(_TICK_S, min(at_s, until_s) - now_s))
         self._is_sending = False
         while self._waiting:
             await asyncio.sleep(_TICK_S)
@@ -135,7 +136,11 @@ class OpenLoad:
         self._waiting[caller] = sent_s + self.plan.budget_s
 
     def answered(self, caller: _Caller, status: int, duration_s: float) -> None:
-        """It has its answer; nothing happens if it did not wait any more."""
+        """It has its answer; one that comes too late is none."""
+        if duration_s > self.plan.budget_s:
+            self.lost(caller)
+            caller.abort()
+            return
         if self._waiting.pop(caller, None) is None:
             return
         self._statuses[status] += 1

@@ -38,7 +38,7 @@ class LogLine(NamedTuple):
     def of(cls, method: str, path: str, *, request_id: str = "", remote: str | None = None) -> LogLine:
         ends = f" request_id={_quoted(request_id)}" if request_id else ""
         if remote:
-            ends += f" remote={remote}"
+            ends += f" remote={_quoted(remote)}"
         return cls(f"request method={method} path={_quoted(path)} status=", ends)
 
     def answered(self, *, status: int, body_bytes: int, duration_s: float, job: Job | None = None) -> str:

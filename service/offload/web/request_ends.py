@@ -1,7 +1,8 @@
 """Where one request ends, and the next begins, in what a connection brings.
 
 Lives here: counting the bytes that aiohttp's parser is fed beside the requests that it finds in them; the parser itself
-does not say whether it has something of a request left.  Nothing is judged here.  `direct` asks.
+does not say whether it has something of a request left.  Where the count is lost it stays lost: no later bytes can
+prove where a request begins, for whoever sends them can have them look like anything.  `direct` asks.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class RequestEnds:
-    """`missing_bytes` are those of the last request that are still to come.  0: whatever comes next is a new one; None:
-    nobody knows, until a request begins and nothing comes behind it."""
+    """`missing_bytes` are those of the last request that are still to come.  With 0, what comes next is a new one; with
+    None nobody knows any more, as after a body in chunks, requests that came together, or a head that came in parts."""
 
     __slots__ = ("missing_bytes",)
 
@@ -26,9 +27,9 @@ class RequestEnds:
 
     def count(self, data: bytes, begun: Sequence[tuple[object, StreamReader]]) -> None:
         """The parser was fed this, and found that these requests begin in it."""
-        if len(begun) == 1:
+        if self.missing_bytes == 0 and len(begun) == 1:
             self.missing_bytes = _missing_bytes(data, *begun[0])
-        elif self.missing_bytes is None or len(data) > self.missing_bytes:
+        elif self.missing_bytes is None or begun or len(data) > self.missing_bytes:
             self.missing_bytes = None
         else:
             self.missing_bytes -= len(data)
@@ -40,8 +41,8 @@ def content_length(message: RawRequestMessage) -> int:
 
 
 def _missing_bytes(data: bytes, message: object, body: StreamReader) -> int | None:
-    """Of the request that begins in the data, if it lasts to the data's end: then what comes after the first end of a
-    head is just what its body has."""
+    """Of the request that the data begins with, if nothing comes behind it: then what follows the first end of a head
+    is just what its body has."""
     if not isinstance(message, RawRequestMessage) or message.chunked or message.upgrade:
         return None
     end_of_head = data.find(END_OF_HEAD)
