@@ -83,6 +83,8 @@ class ForeignEngine:
     ahead = None
 
     def __init__(self, backend: Backend, parts: EngineParts) -> None:
+        self.name: Final = backend.name
+        self.capabilities: Final = backend.capabilities
         self._backend = backend
         self._workers = parts["workers"]
         self._load = pack_load(parts["load"], is_debug=parts["settings"].debug)
@@ -98,14 +100,6 @@ class ForeignEngine:
         self._is_open = False
         self._reopening: asyncio.Task[None] | None = None
         self._pauses: dict[SlotId, asyncio.TimerHandle] = {}
-
-    @property
-    def name(self) -> str:
-        return self._backend.name
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._backend.capabilities
 
     # Engine
 

@@ -55,6 +55,8 @@ class ClusterEngine:
     ahead = None
 
     def __init__(self, kind: ClusterKind, parts: EngineParts) -> None:
+        self.name: Final = kind.name
+        self.capabilities: Final = kind.capabilities
         self._kind = kind
         self._workers = parts["workers"]
         self._settings = parts["settings"]
@@ -73,14 +75,6 @@ class ClusterEngine:
         self._living: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[str] | None = None
         self._grace_s = _GRACE_S
-
-    @property
-    def name(self) -> str:
-        return self._kind.name
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._kind.capabilities
 
     # Engine
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Final
 
 from offload.core.job import Job, Reason, SlotId
-from offload.engines.base import Capabilities, EngineEvents
+from offload.engines.base import EngineEvents
 from offload.engines.local.context import Hiring
 from offload.engines.local.crew import Crew
 from offload.engines.local.hosting import Hosting, HostKind
@@ -41,6 +42,8 @@ class LocalEngine:
         load: LoadSpec,
         metrics: MetricsMemory,
     ) -> None:
+        self.name: Final = kind.name
+        self.capabilities: Final = kind.capabilities
         self._kind = kind
         self._lanes_per_host = kind.lanes_per_host(workers)
         self._workers = workers
@@ -52,14 +55,6 @@ class LocalEngine:
         self._is_open = False
 
     # Engine
-
-    @property
-    def name(self) -> str:
-        return self._kind.name
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._kind.capabilities
 
     async def open(self, events: EngineEvents) -> None:
         """Opens all hosts; their workers are ready when they say so."""
