@@ -46,6 +46,27 @@ async def test_a_spare_stands_in_for_a_dead_worker() -> None:
         await eventually("the spare is warm again", is_warm)
 
 
+FORKED = """
+import os, sys
+from offload import task
+
+before = set()
+os.register_at_fork(after_in_child=lambda: before.update(sys.modules))
+
+@task
+def imported() -> list[str]:
+    return sorted(name for name in set(sys.modules) - before if name.startswith("offload."))
+"""
+
+
+async def test_a_worker_finds_all_that_it_needs_of_ours_imported(tmp_path: Path) -> None:
+    """Else a lane would come back the later for it, after each death."""
+    (tmp_path / "tasks.py").write_text(FORKED)
+    async with serving(tmp_path / "tasks.py", "--workers", "1", "--start-method", "forkserver") as service:
+        await service.ready()
+        assert (await service.job("imported")).json() == []
+
+
 @pytest.mark.parametrize("start_method", ["forkserver", "spawn", "fork"])
 async def test_retiring_workers_lose_no_job(start_method: str) -> None:
     async with serving(

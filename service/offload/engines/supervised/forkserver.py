@@ -22,8 +22,15 @@ from typing import Any, Final
 
 from offload.engines.supervised.proctree import read
 
-# The user's modules; and what every worker would have to import for itself, before it is ready.
-PRELOADED: Final = ("offload.worker.preload", "offload.worker.main", "offload.worker.entry", __name__)
+# The user's modules; and what every worker would have to import before it is ready, for itself or to read its
+# `WorkerSpec` and the process object that it is made as.
+PRELOADED: Final = (
+    "offload.worker.preload",
+    "offload.worker.main",
+    "offload.worker.entry",
+    "offload.settings",
+    __name__,
+)
 
 # The forkserver died before it could tell how its child ended.  No process has such an exit code.
 UNKNOWN_EXIT_CODE: Final = 1 << 16
