@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from offload.core.estimate import Ask
@@ -222,6 +224,37 @@ def test_an_idle_slot_takes_a_job_that_is_expected_to_take_longer_than_its_budge
     stage = Stage(slots=1)
     known_to_take(stage, 10.0)
     assert stage.submit(budget_s=0.1).state is JobState.RUNNING
+
+
+def test_each_job_that_waits_counts_for_the_next_though_they_come_at_once() -> None:
+    stage = Stage(slots=1)
+    known_to_take(stage, 1.0)
+    stage.submit()
+    expected_s = []
+    for _ in range(3):
+        expected_s.append(stage.scheduler.expected_wait_s(stage.now))
+        stage.submit()
+    assert expected_s == [pytest.approx(1.0), pytest.approx(2.0), pytest.approx(3.0)]
+
+
+@pytest.mark.parametrize("unlike", [{"client": "another"}, {"limits": OTHER}, {"urgency": 0}], ids=str)
+def test_what_one_is_refused_for_is_nothing_to_one_whose_turn_comes_sooner(unlike: dict[str, Any]) -> None:
+    stage = Stage(slots=1)
+    known_to_take(stage, 0.001, OTHER)
+    known_to_take(stage, 1.0)
+    for _ in range(20):
+        stage.submit(client="greedy")
+    assert stage.submit(client="greedy", budget_s=5.0).state is JobState.REJECTED
+    assert stage.submit(**{"client": "greedy", "budget_s": 5.0, **unlike}).state is JobState.QUEUED
+
+
+def test_time_that_passes_is_waited_no_more() -> None:
+    stage = Stage(slots=1)
+    known_to_take(stage, 1.0)
+    stage.submit()
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(1.0)
+    stage.wait(0.25)
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(0.75)
 
 
 def test_the_work_ahead_is_shared_by_the_slots_that_have_a_worker() -> None:
