@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import orjson
 import pytest
@@ -10,6 +15,7 @@ import pytest
 from offload.bench import goals, idle, payload
 from offload.bench.echo_load import EchoCaller, EchoError, EchoPlan
 from offload.bench.figures import Spread
+from offload.bench.load import HOST
 from offload.bench.options import Options
 from offload.bench.systems import OURS
 from tests.bench.test_load import answering
@@ -55,6 +61,39 @@ async def test_what_is_no_echo_is_told(answer: bytes, sentence: str) -> None:
     async with answering(answer) as port:
         with pytest.raises(EchoError, match=sentence):
             await asyncio.to_thread(echo_of, port, 2)
+
+
+@contextmanager
+def resetting_after(*answers: bytes) -> Iterator[int]:
+    """A server that reads a head, gives these bytes one by one and resets the connection; yields its port."""
+    with socket.create_server((HOST, 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1)
+                for answer in answers:
+                    connection.sendall(answer)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        server = threading.Thread(target=serve)
+        server.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.join()
+
+
+@pytest.mark.parametrize(
+    ("answers", "sentence"),
+    [
+        ((), "the connection ended before an answer"),
+        ((b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"{"), "the connection ended within an answer"),
+    ],
+)
+def test_a_connection_that_is_reset_has_ended(answers: tuple[bytes, ...], sentence: str) -> None:
+    with resetting_after(*answers) as port, pytest.raises(EchoError, match=sentence):
+        echo_of(port, 2)
 
 
 def test_each_goal_is_on_a_figure_that_is_told_apart() -> None:
