@@ -80,6 +80,16 @@ def test_values_out_of_range_count_at_the_ends_of_it() -> None:
     assert summary["p999"] == pytest.approx(MAX_US / 1000, rel=0.02)
 
 
+@given(st.lists(st.lists(values_us | st.sampled_from([-5, 1 << 64]), min_size=1, max_size=30), max_size=5))
+def test_many_values_together_count_as_each_by_itself(batches: list[list[int]]) -> None:
+    together, singly = words(), words()
+    for values in batches:
+        Histogram(together).record_all(values)
+        for us in values:
+            Histogram(singly).record(us)
+    assert together == singly
+
+
 def test_an_unchanged_histogram_is_not_read_again() -> None:
     histogram = Histogram.private()
     histogram.record(500)
@@ -104,6 +114,6 @@ def test_a_merged_histogram_reads_as_if_it_had_recorded_everything(records: list
     merged = MergedHistogram(words(), parts)
     single = Histogram.private()
     for part, us in records:
-        merged.words[parts[part].record(us)] += 1
+        merged.count(parts[part].record_all([us]))
         single.record(us)
     assert merged.summary() == single.summary()

@@ -61,6 +61,18 @@ def test_a_job_that_ran_is_in_all_three_histograms(ended_job: Callable[..., Job]
     assert recorder.latency_ms(1)["run"]["count"] == 0
 
 
+@pytest.mark.parametrize("jobs", [63, 64, 65, 200])
+def test_latencies_are_read_at_any_time_however_many_wait_to_be_sorted_in(
+    jobs: int, ended_job: Callable[..., Job]
+) -> None:
+    recorder = new_recorder()
+    for number in range(jobs):
+        recorder.settled(ended_job(task_index=number % 2, end_s=float(number)))
+    assert [counts_of(recorder, name) for name in ("queue", "run", "response")] == [jobs, jobs, jobs]
+    assert recorder.overall_latency_ms()["response"]["max"] == (jobs - 1) * 1000
+    assert recorder.latency_ms(0)["response"]["count"] == (jobs + 1) // 2
+
+
 def test_a_run_that_the_worker_did_not_live_to_measure_lasts_to_its_end(ended_job: Callable[..., Job]) -> None:
     recorder = new_recorder()
     recorder.settled(ended_job(Reason.WORKER_CRASHED, began_s=0.25, end_s=1.0))

@@ -60,8 +60,7 @@ class Deadlines(Generic[T]):
             self._take_out(item)
         self._new[item] = tick = int(instant / TICK_S) + 1
         due_at = tick * TICK_S
-        if due_at < self._alarm.at:
-            self._alarm.at = due_at
+        self._alarm.at = min(self._alarm.at, due_at)
 
     def discard(self, item: T) -> None:
         """The job is due no more; nothing happens if it never was."""

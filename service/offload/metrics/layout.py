@@ -15,6 +15,7 @@ holds one would block everybody else.  T tasks, L lanes, offsets in words of 8 b
 
     worker row          0 busy, ns   1 jobs   2 current job   3 its begin, ns   4 … 15 free
     counter row         0 … 6 `JOB_COUNTERS`   7 … 12 `REJECTIONS`   13 … 15 free
+    histogram           see `histogram`; the service puts latencies there by the dozen, and before it reads them
 
 Two worker rows have 96 unused bytes between them, so they never share a cache line of 64 bytes, wherever the block
 begins.

@@ -6,8 +6,8 @@ its outcome is settled; nothing here decides either.  `dispatch` calls it for ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, Self
 
 from offload.core.job import Job, JobState, Reason
 from offload.errors import IllegalStep
@@ -15,6 +15,8 @@ from offload.metrics.histogram import Histogram, MergedHistogram
 from offload.metrics.layout import JOB_COUNTERS, LATENCIES, REJECTIONS, MetricsMemory
 
 _US_PER_S: Final = 1e6
+# Together latencies cost a third; to put so many into their histograms takes a tenth of a millisecond.
+_MAX_RECENT: Final = 64
 
 _SUBMITTED: Final = JOB_COUNTERS.index("submitted")
 _WORD_OF_STATE: Final[Mapping[JobState, int]] = {
@@ -43,10 +45,19 @@ class JobCounts(NamedTuple):
 
 
 class _TaskMeters(NamedTuple):
+    """`recent` are the latencies, seconds, that are in no histogram yet: queue wait, run time (None without one), and
+    response time of each job."""
+
     counters: memoryview
     queue: Histogram
     run: Histogram
     response: Histogram
+    recent: list[tuple[float, float | None, float]]
+
+    @classmethod
+    def of(cls, memory: MetricsMemory, task_index: int) -> Self:
+        queue, run, response = map(Histogram, memory.histograms(task_index))
+        return cls(memory.counters(task_index), queue, run, response, [])
 
 
 class Recorder:
@@ -54,10 +65,7 @@ class Recorder:
 
     def __init__(self, memory: MetricsMemory, task_names: Sequence[str]) -> None:
         self.task_names = tuple(task_names)
-        self._tasks = [
-            _TaskMeters(memory.counters(index), *map(Histogram, memory.histograms(index)))
-            for index in range(len(self.task_names))
-        ]
+        self._tasks = [_TaskMeters.of(memory, index) for index in range(len(self.task_names))]
         queue, run, response = memory.overall_histograms()
         self._queue = MergedHistogram(queue, [task.queue for task in self._tasks])
         self._run = MergedHistogram(run, [task.run for task in self._tasks])
@@ -80,11 +88,9 @@ class Recorder:
         if state is JobState.REJECTED:
             task.counters[_WORD_OF_REJECTION[outcome.reason]] += 1
             return
-        self._queue.words[task.queue.record(int(wait_s * _US_PER_S))] += 1
-        run_s = job.run_s
-        if run_s is not None:
-            self._run.words[task.run.record(int(run_s * _US_PER_S))] += 1
-        self._response.words[task.response.record(int((finished_at - job.submitted_at) * _US_PER_S))] += 1
+        task.recent.append((wait_s, job.run_s, finished_at - job.submitted_at))
+        if len(task.recent) >= _MAX_RECENT:
+            self._sort_in(task)
 
     # For readers
 
@@ -106,11 +112,30 @@ class Recorder:
     def latency_ms(self, task_index: int) -> dict[str, Mapping[str, float]]:
         """The summaries of one task's histograms, by `LATENCIES`."""
         task = self._tasks[task_index]
+        self._sort_in(task)
         return _summaries(task.queue, task.run, task.response)
 
     def overall_latency_ms(self) -> dict[str, Mapping[str, float]]:
         """The summaries over all tasks, by `LATENCIES`."""
+        for task in self._tasks:
+            self._sort_in(task)
         return _summaries(self._queue, self._run, self._response)
+
+    def _sort_in(self, task: _TaskMeters) -> None:
+        """Puts what is recent into the histograms."""
+        if not task.recent:
+            return
+        waits_s, runs_s, responses_s = zip(*task.recent, strict=True)
+        task.recent.clear()
+        self._queue.count(task.queue.record_all(_whole_us(waits_s)))
+        self._response.count(task.response.record_all(_whole_us(responses_s)))
+        measured_s = [run_s for run_s in runs_s if run_s is not None]
+        if measured_s:
+            self._run.count(task.run.record_all(_whole_us(measured_s)))
+
+
+def _whole_us(latencies_s: Iterable[float]) -> list[int]:
+    return [int(latency_s * _US_PER_S) for latency_s in latencies_s]
 
 
 def _summaries(*histograms: Histogram | MergedHistogram) -> dict[str, Mapping[str, float]]:
