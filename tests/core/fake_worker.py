@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from enum import Enum, auto
+from itertools import pairwise
 from typing import Final
 
 from offload.core.deadlines import TICK_S
@@ -128,8 +129,8 @@ class Worker:
         """Its first job is done with: the answer is heard."""
         run = self.runs.popleft()
         run.is_held = False
-        if self.runs and self.runs[0].given_at < run.ends_at:
-            assert run.ends_at - run.begins_at <= LONGEST_AHEAD_S, f"{self.runs[0].job!r} waited behind {run.job!r}"
+        if self.runs:
+            self._check_wait(self.runs[0], run, until=run.ends_at)
         return run
 
     def die(self, now: float, *, is_garbled: bool) -> None:
@@ -155,6 +156,11 @@ class Worker:
 
     def check_patience(self, now: float) -> None:
         """No job waits, not begun, behind one that takes long."""
-        current = next((run for run in reversed(self.runs) if run.begins_at <= now), None)
-        if current is not None and current is not self.runs[-1] and current.ends_at > now:
-            assert now - current.begins_at <= LONGEST_AHEAD_S, f"{self.runs[-1].job!r} waits behind {current.job!r}"
+        for current, following in pairwise(self.runs):
+            if current.begins_at <= now < current.ends_at:
+                self._check_wait(following, current, until=now)
+
+    def _check_wait(self, run: Run, current: Run, *, until: float) -> None:
+        """What had begun long before the run was given to this worker was not heard of: the loop was busy."""
+        waited_s = until - max(current.begins_at, run.given_at)
+        assert waited_s <= LONGEST_AHEAD_S, f"{run.job!r} waited {waited_s} s behind {current.job!r}"

@@ -154,8 +154,8 @@ class Overload:
                 generation = self._generations[command.slot]
                 self._at(self._now + self._stop_s, self._die, command.slot, generation)
         self.most_queued = max(self.most_queued, self._scheduler.queued)
-        instant = self._scheduler.next_instant()
-        if instant is not None and instant < self._timer_at:
+        instant = self._scheduler.alarm.at
+        if instant < self._timer_at:
             self._timer_at = instant
             self._at(max(instant, self._now), self._on_timer, instant)
 
@@ -168,7 +168,7 @@ class Overload:
         if generation == self._generations[slot]:
             self.busy_s += run_s
             outcome = Outcome(reason=Reason.SUCCEEDED, run_s=run_s)
-            self._carry_out(self._scheduler.finished(slot, generation, job.number, outcome, now=self._now))
+            self._carry_out(self._scheduler.finished(slot, generation, [(job.number, outcome)], now=self._now))
 
     def _die(self, slot: SlotId, generation: int) -> None:
         if generation != self._generations[slot]:
