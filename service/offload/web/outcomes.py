@@ -18,6 +18,10 @@ from offload.web.headers import JOB_ID, RETRY_AFTER, SERVER_TIMING
 from offload.web.problems import CLIENT_CLOSED, members, problem_reply, spliced
 from offload.web.reply import Reply
 
+# Looked up once, as in `core.job`.
+_SUCCEEDED: Final = Reason.SUCCEEDED
+_OK: Final = HTTPStatus.OK.value
+
 _MS_PER_S: Final = 1e3
 _JSON: Final = "application/json"
 _BYTES: Final = "application/octet-stream"
@@ -41,15 +45,15 @@ _SLUGS: Final[Mapping[Reason, str]] = {Reason.STOPPED: "draining"}
 def outcome_reply(job: Job) -> Reply:
     """What the caller of a job that has ended is told."""
     outcome = _outcome_of(job)
-    headers: dict[str, str] = {JOB_ID: job.id, SERVER_TIMING: _timing(job)}
-    if outcome.reason is Reason.SUCCEEDED:
-        return Reply(HTTPStatus.OK, _media_type(outcome), outcome.body, headers)
+    lines = f"{JOB_ID}: {job.id}\r\n{SERVER_TIMING}: {_timing(job)}\r\n"
+    if outcome.reason is _SUCCEEDED:
+        return Reply(_OK, _media_type(outcome), outcome.body, lines)
     if outcome.reason is Reason.DISCONNECTED:
         return Reply(CLIENT_CLOSED, _BYTES, b"")
     retry_after_s = outcome.facts.get("retry_after_s")
     if retry_after_s is not None:
-        headers[RETRY_AFTER] = str(retry_after_s)
-    return problem_reply(_slug(outcome.reason), _problem_body(job, outcome), headers)
+        lines += f"{RETRY_AFTER}: {retry_after_s}\r\n"
+    return problem_reply(_slug(outcome.reason), _problem_body(job, outcome), lines)
 
 
 def outcome_problem(job: Job) -> dict[str, object]:

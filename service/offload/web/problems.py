@@ -14,7 +14,7 @@ import orjson
 from aiohttp import web
 
 from offload.errors import OffloadError
-from offload.web.reply import Reply
+from offload.web.reply import Reply, header_lines
 
 PROBLEM_TYPE: Final = "application/problem+json"
 
@@ -78,7 +78,7 @@ class Problem(OffloadError):
         return {**members(self.slug), "detail": self.detail, **self.fields}
 
     def reply(self) -> Reply:
-        return problem_reply(self.slug, orjson.dumps(self.document(), default=str), self.headers)
+        return problem_reply(self.slug, orjson.dumps(self.document(), default=str), header_lines(self.headers))
 
     def response(self) -> web.Response:
         return self.reply().response()
@@ -102,8 +102,8 @@ def spliced(head: Mapping[str, object], encoded: bytes | bytearray | memoryview)
     return b"%b,%b" % (orjson.dumps(head)[:-1], rest[1:])
 
 
-def problem_reply(slug: str, body: bytes, headers: Mapping[str, str]) -> Reply:
-    return Reply(PROBLEMS[slug].status, PROBLEM_TYPE, body, headers)
+def problem_reply(slug: str, body: bytes, lines: str) -> Reply:
+    return Reply(PROBLEMS[slug].status, PROBLEM_TYPE, body, lines)
 
 
 def printable(text: str) -> str:

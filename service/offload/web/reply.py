@@ -7,37 +7,36 @@ Lives here: the answer as values.  `outcomes` and `problems` make them; `jobs` g
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
-from typing import Final
 
 from aiohttp import hdrs, web
 
 from offload.web.large import LargeResponse
 from offload.worker.shared_bytes import SharedBytes
 
-_NOTHING: Final[Mapping[str, str]] = {}
-
 
 # Not frozen: one is made for every job, and freezing doubles what that costs.
 class Reply:
-    """`headers` are those beside the content's type and length.  None of the values has a line break in it."""
+    """`lines` are the headers beside the content's type and length, as they are sent (see `header_lines`)."""
 
-    __slots__ = ("body", "content_type", "headers", "status")
+    __slots__ = ("body", "content_type", "lines", "status")
 
-    def __init__(
-        self,
-        status: int,
-        content_type: str,
-        body: Sized,
-        headers: Mapping[str, str] = _NOTHING,
-    ) -> None:
+    def __init__(self, status: int, content_type: str, body: Sized, lines: str = "") -> None:
         self.status = status
         self.content_type = content_type
         self.body = body
-        self.headers = headers
+        self.lines = lines
 
     def response(self) -> web.Response:
-        headers = {hdrs.CONTENT_TYPE: self.content_type, **self.headers}
+        headers: dict[str, str] = {hdrs.CONTENT_TYPE: self.content_type}
+        for line in self.lines.split("\r\n")[:-1]:
+            name, _, value = line.partition(": ")
+            headers[name] = value
         if isinstance(self.body, SharedBytes):
             return LargeResponse(self.body, headers)
         body = bytes(self.body) if isinstance(self.body, memoryview) else self.body
         return web.Response(status=self.status, body=body, headers=headers)
+
+
+def header_lines(headers: Mapping[str, str]) -> str:
+    """Headers as they are sent.  None of the values has a line break in it."""
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())

@@ -36,13 +36,11 @@ class HeadWriter:
             self._ending = f"Date: {formatdate(now, usegmt=True)}\r\nServer: {SERVER}\r\n\r\n"
             self._beginnings.clear()
         head = self._beginnings.get((reply.status, reply.content_type)) or self._begin(reply)
-        for name, value in reply.headers.items():
-            head += f"{name}: {value}\r\n"
         if request_id:
             head += f"{REQUEST_ID}: {request_id}\r\n"
         if is_last:
             head += "Connection: close\r\n"
-        return f"{head}Content-Length: {len(reply.body)}\r\n{self._ending}".encode("latin-1")
+        return f"{head}{reply.lines}Content-Length: {len(reply.body)}\r\n{self._ending}".encode("latin-1")
 
     def _begin(self, reply: Reply) -> str:
         beginning = f"{_STATUS_LINES[reply.status]}Content-Type: {reply.content_type}\r\n"
