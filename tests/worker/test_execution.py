@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -41,11 +42,11 @@ def registry(*functions: Callable[..., Any]) -> Registry:
 def frame(body: bytes = b"", *, task_index: int = 0, attempt: int = 1, accept: str = "") -> JobFrame:
     meta = pack_meta(JOB_ID, pack_head(JobHead("", "", accept, "request-7", "00-trace")))
     header = pack_job(number=1, task_index=task_index, attempt=attempt, meta_bytes=len(meta), body_bytes=len(body))
-    return JobFrame(unpack(header), memoryview(meta), memoryview(body))
+    return JobFrame(unpack(header), meta, body)
 
 
 def run(function: Callable[..., Any], body: bytes = b"", *, is_debug: bool = False) -> Answer:
-    return Executor(registry(function), lane=LANE, is_debug=is_debug).run(frame(body))
+    return Executor(registry(function), lane=LANE, is_debug=is_debug).run(frame(body), time.monotonic_ns())
 
 
 def problem(answer: Answer) -> dict[str, Any]:
@@ -74,14 +75,14 @@ def test_the_task_is_chosen_by_its_index() -> None:
         return 2
 
     executor = Executor(registry(one, two), lane=LANE, is_debug=False)
-    assert [bytes(executor.run(frame(task_index=index)).body) for index in (1, 0, 1)] == [b"2", b"1", b"2"]
+    assert [bytes(executor.run(frame(task_index=index), 0).body) for index in (1, 0, 1)] == [b"2", b"1", b"2"]
 
 
 def test_a_running_task_may_ask_which_job_it_is_and_only_then() -> None:
     def ask() -> list[object]:
         return list(offload.current_job() or [])
 
-    answer = Executor(registry(ask), lane=LANE, is_debug=False).run(frame(attempt=2))
+    answer = Executor(registry(ask), lane=LANE, is_debug=False).run(frame(attempt=2), 0)
     assert orjson.loads(answer.body) == [JOB_ID, "ask", 2, LANE, "request-7", "00-trace"]
     assert offload.current_job() is None
 

@@ -17,13 +17,10 @@ _IDS_A_READ: Final = 256
 
 class JobIds:
     def __init__(self) -> None:
-        self._digits = ""
-        self._at = 0
+        self._ids: list[JobId] = []
 
     def next(self) -> JobId:
-        if self._at == len(self._digits):
-            self._digits = os.urandom(_ID_BYTES * _IDS_A_READ).hex()
-            self._at = 0
-        start = self._at
-        self._at = start + 2 * _ID_BYTES
-        return JobId(self._digits[start : self._at])
+        if not self._ids:
+            digits = os.urandom(_ID_BYTES * _IDS_A_READ).hex()
+            self._ids = [JobId(digits[at : at + 2 * _ID_BYTES]) for at in range(0, len(digits), 2 * _ID_BYTES)]
+        return self._ids.pop()

@@ -27,11 +27,12 @@ class CurrentJob(NamedTuple):
 
 
 class _WorkerState:
-    """One for each process."""
+    """One for each process.  `is_shared`: jobs run in several threads of it."""
 
-    __slots__ = ("job", "lane")
+    __slots__ = ("is_shared", "job", "lane")
 
     def __init__(self) -> None:
+        self.is_shared = False
         self.job: CurrentJob | None = None
         self.lane: int | None = None
 
@@ -59,7 +60,14 @@ def current_lane() -> int | None:
 
 def set_current(job: CurrentJob | None) -> None:
     """For the worker: this job begins; None when it is over."""
-    _state.job = _thread.job = job
+    _state.job = job
+    if _state.is_shared:
+        _thread.job = job
+
+
+def share_process() -> None:
+    """For a worker that is somebody else's, which may run several jobs in threads."""
+    _state.is_shared = True
 
 
 def set_lane(lane: int | None) -> None:

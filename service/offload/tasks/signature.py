@@ -20,7 +20,7 @@ from offload.tasks.arguments import (
 from offload.tasks.arrays import NPY_MEDIA_TYPE, read_npy
 from offload.tasks.definition import TaskDefinition
 from offload.tasks.parameters import BodyKind, Parameter, alternatives, read_parameters, takes_several
-from offload.tasks.results import Encoded, encode
+from offload.tasks.results import encode
 
 _ABSENT: Final = object()
 
@@ -37,7 +37,7 @@ class CompiledTask:
 
     A worker does, in this order: `members = decode(body, query, content_type)`, `arguments = validate(members)`,
     `result = call(arguments)`, `encode(result, accept)`.  `decode`, `validate` and `encode` raise Fault and nothing
-    else; `call` raises whatever the user's function does.
+    else; `call` raises whatever the user's function does.  `encode` is that of `results`.
 
     `copies_body`: the function gets the body as an object of its own, so `decode` is best handed one.
 
@@ -57,6 +57,8 @@ class CompiledTask:
         self._several = frozenset(parameter.name for parameter in parameters.named if takes_several(parameter.hint))
         self._check = self._make_check()
         self.validate = self._check.validate
+
+    encode = staticmethod(encode)
 
     def decode(self, body: Body, query: str = "", content_type: str = "") -> dict[str, Any]:
         """The members that the request has, unvalidated.  The query string counts only where the body is one argument
@@ -83,10 +85,6 @@ class CompiledTask:
             return self._function(**arguments)
         positional = [arguments.pop(parameter.name, parameter.default) for parameter in self._positional]
         return self._function(*positional, **arguments)
-
-    def encode(self, result: object, accept: str = "") -> Encoded:
-        """The answer for what `call` returned."""
-        return encode(result, accept)
 
     def arguments_schema(self) -> dict[str, Any]:
         """The JSON Schema of the arguments, with defaults where JSON can say them."""

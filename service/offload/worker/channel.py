@@ -17,8 +17,8 @@ _READ_BYTES: Final = 64 * 1024
 
 class JobFrame(NamedTuple):
     header: Header
-    meta: bytes | memoryview
-    body: memoryview | LargeBody
+    meta: bytes
+    body: bytes | memoryview | LargeBody
 
 
 class Channel:
@@ -43,8 +43,17 @@ class Channel:
         header = unpack(self._buffer, self._start)
         self._start += HEADER_BYTES
         size = header.meta_bytes + header.body_bytes
-        payload = self._take(size) if size <= _READ_BYTES - HEADER_BYTES else self._take_large(size)
-        return JobFrame(header, payload[: header.meta_bytes], payload[header.meta_bytes :])
+        if size > _READ_BYTES - HEADER_BYTES:
+            payload = self._take_large(size)
+            return JobFrame(header, bytes(payload[: header.meta_bytes]), payload[header.meta_bytes :])
+        if not self._fill(size):
+            raise EOFError("the service went away in the middle of a frame")
+        body_at = self._start + header.meta_bytes
+        end = self._start + size
+        # Copies: the buffer takes the next frames while this one still waits or runs.
+        frame = JobFrame(header, bytes(self._view[self._start : body_at]), bytes(self._view[body_at:end]))
+        self._start = end
+        return frame
 
     def write(self, header: bytes, meta: bytes = b"", body: bytes | bytearray | memoryview = b"") -> None:
         """Sends a whole frame; a small one in one system call, a large one without joining its parts."""
@@ -70,14 +79,6 @@ class Channel:
                 return False
             self._end += count
         return True
-
-    def _take(self, size: int) -> memoryview:
-        if not self._fill(size):
-            raise EOFError("the service went away in the middle of a frame")
-        # A copy: the buffer takes the next frames while this one still waits or runs.
-        payload = memoryview(bytes(self._view[self._start : self._start + size]))
-        self._start += size
-        return payload
 
     def _take_large(self, size: int) -> memoryview:
         payload = memoryview(bytearray(size))

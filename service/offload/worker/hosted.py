@@ -17,6 +17,7 @@ from typing import Final
 import orjson
 
 from offload.metrics.layout import WorkerRow
+from offload.tasks.context import share_process
 from offload.tasks.loading import targets_from_json
 from offload.worker.channel import JobFrame
 from offload.worker.execution import Executor
@@ -51,6 +52,7 @@ def prepare(load: bytes, lane: int, row: WorkerRow | None = None) -> None:
         values = orjson.loads(load)
         targets = targets_from_json(values["targets"])
         spec = LoadSpec(targets=targets, library_threads=values["library_threads"])
+        share_process()
         _process.executors[load] = get_ready(spec, lane=lane, is_debug=values["is_debug"])
 
 
@@ -64,7 +66,7 @@ def run(call: Call) -> PlainAnswer:
         if load not in _process.executors:
             prepare(load, lane, row)
         header = Header(Kind.JOB, attempt, task_index, len(meta), len(body), number, 0)
-        answer = _process.executors[load].run(JobFrame(header, meta, memoryview(body)))
+        answer = _process.executors[load].run(JobFrame(header, meta, memoryview(body)), time.monotonic_ns())
     except StartFailed as failure:
         return _failed(number, NOT_LOADED, str(failure))
     except Exception:

@@ -84,7 +84,7 @@ def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerR
     while (frame := inbox.next()) is not None:
         began_ns = time.monotonic_ns()
         row.begin(frame.header.number, began_ns)
-        answer = executor.run(frame)
+        answer = executor.run(frame, began_ns)
         end_if_copy(owner)
         is_large = _send(channel, frame, answer, output)
         row.end(time.monotonic_ns())
