@@ -114,25 +114,25 @@ class FakeEngine:
             self._simulation.at(over_in_s, self._crash, worker, run)
 
     def _hear(self, worker: Worker, run: Run) -> None:
-        """The answer has come through the channel, and all before it."""
+        """The answer has come through the channel, and all before it: they are heard together."""
+        runs = []
         while run.is_held and run.ends_at <= self._simulation.now and not worker.is_garbled:
-            self._answer(worker)
+            runs.append(worker.answer())
+        if runs:
+            self._answer(worker, runs)
 
-    def _answer(self, worker: Worker) -> None:
-        run = worker.answer()
-        self._note_begun(run)
-        self._at_work.discard(run.job)
+    def _answer(self, worker: Worker, runs: list[Run]) -> None:
+        for run in runs:
+            self._note_begun(run)
+            self._at_work.discard(run.job)
+        self.counts["heard with others"] += len(runs) - 1
         is_told = self._is_told_to_leave(worker)
         is_gone = worker.is_leaving and not worker.runs
         worker.state = State.DEAD if is_gone else State.UP
         reason = Reason.TASK_ERROR if self._chance() < self._habits.faults else Reason.SUCCEEDED
+        ended = [(run.job.number, Outcome(reason=reason, run_s=run.ends_at - run.begins_at)) for run in runs]
         commands = self._scheduler.finished(
-            worker.slot,
-            worker.generation,
-            run.job.number,
-            Outcome(reason=reason, run_s=run.ends_at - run.begins_at),
-            is_leaving=is_told,
-            now=self._simulation.now,
+            worker.slot, worker.generation, ended, is_leaving=is_told, now=self._simulation.now
         )
         self._simulation.carry_out(commands, frozenset({reason, Reason.DEADLINE_EXCEEDED}))
         if is_gone:
@@ -194,7 +194,7 @@ class FakeEngine:
             return
         now = self._simulation.now
         while not worker.is_garbled and worker.runs and worker.runs[0].ends_at <= now:
-            self._answer(worker)
+            self._answer(worker, [worker.answer()])
         still_up = worker.generation == generation
         if still_up and worker.state is not State.DEAD:  # type: ignore[comparison-overlap]  # `_answer` changes it
             self._end(worker)
@@ -225,7 +225,7 @@ class FakeEngine:
         """Bytes that lay in the channel of a worker that is gone, and a second report of its death."""
         self.counts["late answers"] += 1
         now, outcome = self._simulation.now, Outcome(reason=Reason.SUCCEEDED, run_s=0.0)
-        late = self._scheduler.finished(slot, generation, job.number, outcome, now=now)
+        late = self._scheduler.finished(slot, generation, [(job.number, outcome)], now=now)
         late += self._scheduler.died(slot, generation, DEATHS[0], begun=1, now=now)
         assert not late, f"{job!r}: a dead worker of generation {generation} was listened to"
         self._simulation.carry_out(late, frozenset())

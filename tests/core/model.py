@@ -263,8 +263,9 @@ class Model:
             if head.started_at is not None and len(slot.jobs) > slot.begun
         ]
 
-    def answer(self, slot: ModelSlot, outcome: Outcome, *, is_leaving: bool) -> list[Command]:
-        """Its first job is over; the next that it has goes on, or is stopped if it was told its end."""
+    def answer(self, slot: ModelSlot, outcome: Outcome, *, is_leaving: bool, is_last: bool = True) -> list[Command]:
+        """Its first job is over; the next that it has goes on, or is stopped if it was told its end, unless it is over
+        as well."""
         commands: list[Command] = []
         job = slot.jobs.pop(0)
         self.hands[slot.id].remove(job)
@@ -277,7 +278,7 @@ class Model:
             if outcome.has_printed:
                 self.printing.add(job.limits.index)
         if slot.jobs and slot.jobs[0] in self.told:
-            commands += self.stop(slot)
+            commands += self.stop(slot) if is_last else []
         elif slot.is_leaving and not slot.jobs:
             slot.empty()
         return commands

@@ -139,7 +139,7 @@ class Stage:
         slot = job.slot
         assert slot is not None
         return self._checked(
-            self.scheduler.finished(slot, generation, job.number, outcome, is_leaving=is_leaving, now=self.now)
+            self.scheduler.finished(slot, generation, [(job.number, outcome)], is_leaving=is_leaving, now=self.now)
         )
 
     def die(self, slot: int, *, generation: int = 1, begun: int = 1, death: Death = SEGFAULT) -> list[Command]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from offload.core.estimate import Ask
+from offload.core.estimate import Inquiry
 from offload.core.job import JobState, Outcome, Reason, TaskLimits
 from offload.core.run_times import UNKNOWN_S
 from tests.core.stage import TASK, Stage, facts_of, reason_of, settled, started, stopped
@@ -145,7 +145,7 @@ def test_whether_anybody_would_be_taken_is_not_said_by_the_limit_of_one() -> Non
     stage = Stage(slots=1, max_queued_per_client=1)
     for _ in range(3):
         stage.submit(client="")
-    assert stage.scheduler.refusal(Ask(), stage.now) is None
+    assert stage.scheduler.refusal(Inquiry(), stage.now) is None
 
 
 def test_a_caller_with_as_many_running_as_it_may_waits_while_others_run() -> None:
@@ -394,11 +394,11 @@ def test_a_draining_service_refuses_until_it_is_gone() -> None:
 
 def test_asking_is_answered_as_submitting_would_be_and_changes_nothing() -> None:
     stage = Stage(slots=1, queue_limit=1)
-    assert stage.scheduler.refusal(Ask(), stage.now) is None
+    assert stage.scheduler.refusal(Inquiry(), stage.now) is None
     stage.submit()
-    assert stage.scheduler.refusal(Ask(), stage.now) is None
+    assert stage.scheduler.refusal(Inquiry(), stage.now) is None
     stage.submit()
-    refusal = stage.scheduler.refusal(Ask(), stage.now)
+    refusal = stage.scheduler.refusal(Inquiry(), stage.now)
     assert refusal is not None
     assert refusal.reason is Reason.OVERLOADED
     assert stage.scheduler.submitted == 2
@@ -407,7 +407,7 @@ def test_asking_is_answered_as_submitting_would_be_and_changes_nothing() -> None
 def test_a_job_refused_beforehand_is_counted_and_told_like_any_other() -> None:
     stage = Stage(slots=1)
     stage.scheduler.begin_drain(stage.now)
-    refusal = stage.scheduler.refusal(Ask(), stage.now)
+    refusal = stage.scheduler.refusal(Inquiry(), stage.now)
     assert refusal is not None
     job = stage.new_job()
     assert settled(stage.refuse(job, refusal)) == [job]

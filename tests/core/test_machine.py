@@ -7,6 +7,7 @@ after every step.  In half of the lives a slot may be given several jobs.
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,7 +17,6 @@ from offload.core.admission import AdmissionLimits
 from offload.core.commands import Command, Settled
 from offload.core.deadlines import TICK_S
 from offload.core.death import Death
-from offload.core.estimate import Ask
 from offload.core.job import Job, JobState, Outcome, Reason, SlotId, TaskLimits
 from offload.core.prefetch import PATIENCE_S
 from offload.core.queue import AGED_S
@@ -83,8 +83,7 @@ class Core(RuleBasedStateMachine):
             limits=limits, now=model.now, budget_s=budget_s, urgency=urgency, size_bytes=size_bytes, client=client
         )
         self.jobs.append(job)
-        ask = Ask.of(job, model.now)
-        refusal = model.refusal(job, is_late=self.scheduler._admission.too_late(ask, model.now) is not None)
+        refusal = model.refusal(job, is_late=self.scheduler._admission.too_late(job, model.now) is not None)
         commands = self.scheduler.submit(job, model.now)
         if refusal is None:
             pushed_out = model.make_room(job)
@@ -208,10 +207,31 @@ class Core(RuleBasedStateMachine):
         outcome = Outcome(reason=reason, run_s=run_s, has_printed=has_printed)
         number, generation = slot.jobs[0].number, slot.generation
         commands = self.scheduler.finished(
-            slot.id, generation, number, outcome, is_leaving=is_leaving, now=self.model.now
+            slot.id, generation, [(number, outcome)], is_leaving=is_leaving, now=self.model.now
         )
         self.gone.append((slot.id, generation, slot.jobs[0]))
         self.model.expect(commands, self.model.answer(slot, outcome, is_leaving=is_leaving))
+
+    @precondition(lambda self: any(len(slot.jobs) > 1 for slot in self.slots()))
+    @rule(
+        pick=picks,
+        count=st.integers(min_value=2, max_value=4),
+        reason=st.sampled_from(WORKERS_REASONS),
+        run_s=st.sampled_from([0.00009, 0.00009, 0.3]),
+        is_leaving=st.sampled_from([False, False, True]),
+    )
+    def worker_answers_to_several(self, pick: int, count: int, reason: Reason, run_s: float, is_leaving: bool) -> None:
+        """The scheduler hears of them together."""
+        with_several = [slot for slot in self.slots() if len(slot.jobs) > 1]
+        slot = with_several[pick % len(with_several)]
+        jobs, generation = slot.jobs[:count], slot.generation
+        slot.done = max(slot.done, len(jobs))
+        outcome = Outcome(reason=reason, run_s=run_s)
+        ended = [(job.number, outcome) for job in jobs]
+        commands = self.scheduler.finished(slot.id, generation, ended, is_leaving=is_leaving, now=self.model.now)
+        self.gone += [(slot.id, generation, job) for job in jobs]
+        told = [self.model.answer(slot, outcome, is_leaving=is_leaving, is_last=job is jobs[-1]) for job in jobs]
+        self.model.expect(commands, chain.from_iterable(told))
 
     @rule()
     def all_workers_answer(self) -> None:
@@ -238,7 +258,7 @@ class Core(RuleBasedStateMachine):
         slot, now = self.model.slots.get(slot_id), self.model.now
         if job is not None and (slot is None or slot.jobs[:1] != [job] or slot.generation != generation):
             outcome = Outcome(reason=Reason.SUCCEEDED, run_s=9.0)
-            self.model.expect(self.scheduler.finished(slot_id, generation, job.number, outcome, now=now), [])
+            self.model.expect(self.scheduler.finished(slot_id, generation, [(job.number, outcome)], now=now), [])
         if slot is None or not slot.has_worker or slot.generation != generation:
             self.model.expect(self.scheduler.died(slot_id, generation, KILLED, begun=begun, now=now), [])
 

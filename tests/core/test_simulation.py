@@ -21,6 +21,7 @@ FOUND_BY_WORKERS = {Reason.INVALID_JSON, Reason.INVALID_ARGUMENTS, Reason.RESULT
 
 # What a fake engine counts.
 HAPPENINGS = {
+    "heard with others",
     "late answers",
     "leaving with jobs",
     "lost behind others",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from offload.core.death import Death
-from offload.core.job import Job, Outcome, SlotId
+from offload.core.job import Ended, Job, SlotId
 from offload.engines.supervised.engine import SupervisedEngine
 from offload.engines.supervised.launcher import Launcher
 from offload.metrics.layout import MetricsMemory
@@ -44,10 +44,9 @@ class Told:
     def ready(self, slot: SlotId, generation: int) -> None:
         self._note("ready", slot, generation)
 
-    def finished(
-        self, slot: SlotId, generation: int, number: int, outcome: Outcome, *, is_leaving: bool = False
-    ) -> None:
-        self._note("finished", slot, number)
+    def finished(self, slot: SlotId, generation: int, ended: Iterable[Ended], *, is_leaving: bool = False) -> None:
+        for number, _ in ended:
+            self._note("finished", slot, number)
 
     def died(self, slot: SlotId, generation: int, death: Death, *, begun: int) -> None:
         self._note("died", slot, generation)

@@ -11,29 +11,30 @@ from contextlib import asynccontextmanager, closing
 import pytest
 
 from offload.core.job import Job, JobId, TaskLimits
-from offload.engines.supervised.channel import WorkerChannel
+from offload.engines.supervised.channel import Frame, WorkerChannel
 from offload.engines.supervised.proctree import rss_bytes
 from offload.errors import FrameError
 from offload.worker.channel import Channel, JobFrame
-from offload.worker.frames import HEADER_BYTES, Header, Kind, pack_answer
+from offload.worker.frames import HEADER_BYTES, Kind, pack_answer
 from tests.support.shared_memory import made
 
 BOUND_S = 30.0
 LIMITS = TaskLimits(name="some", index=3, timeout_s=1.0)
 
-Frame = tuple[int, bytes, bytes]
+# Number, meta and body.
+Content = tuple[int, bytes, bytes]
 
 
 class Heard:
     """What the channel told; implements `ChannelEvents`."""
 
     def __init__(self) -> None:
-        self.frames: list[Frame] = []
+        self.contents: list[Content] = []
         self.closed: list[FrameError | None] = []
         self._happened = asyncio.Event()
 
-    def frame(self, header: Header, meta: bytes, body: bytes | bytearray) -> None:
-        self.frames.append((header.number, meta, bytes(body)))
+    def frames(self, frames: list[Frame]) -> None:
+        self.contents += [(header.number, meta, bytes(body)) for header, meta, body in frames]
         self._happened.set()
 
     def channel_closed(self, error: FrameError | None) -> None:
@@ -56,9 +57,9 @@ class Opened:
     async def send(self, data: bytes) -> None:
         await asyncio.get_running_loop().sock_sendall(self.worker, data)
 
-    async def frames(self, count: int) -> list[Frame]:
-        await self.heard.until(lambda: len(self.heard.frames) >= count)
-        return self.heard.frames
+    async def frames(self, count: int) -> list[Content]:
+        await self.heard.until(lambda: len(self.heard.contents) >= count)
+        return self.heard.contents
 
     async def end(self) -> FrameError | None:
         """Waits for the channel's end: the error with which it ended."""
@@ -89,7 +90,7 @@ def frame(number: int, meta: bytes, body: bytes) -> bytes:
 
 def content(frame: JobFrame | None) -> bytes:
     assert frame is not None
-    assert isinstance(frame.body, memoryview)
+    assert isinstance(frame.body, bytes | memoryview)
     return bytes(frame.body)
 
 
@@ -102,7 +103,7 @@ async def test_a_frame_cut_anywhere_is_one_frame() -> None:
     data = b"".join(frame(*one) for one in expected)
     async with opened() as one:
         for cut in range(1, len(data)):
-            one.heard.frames.clear()
+            one.heard.contents.clear()
             await one.send(data[:cut])
             await asyncio.sleep(0)
             await one.send(data[cut:])
@@ -157,7 +158,7 @@ async def test_garbage_ends_the_channel_and_is_named(garbage: bytes) -> None:
     async with opened() as one:
         await one.send(frame(1, b"", b"good") + garbage)
         assert isinstance(await one.end(), FrameError)
-        assert one.heard.frames == [(1, b"", b"good")]
+        assert one.heard.contents == [(1, b"", b"good")]
 
 
 async def test_less_than_a_header_of_garbage_is_no_frame() -> None:
@@ -165,7 +166,7 @@ async def test_less_than_a_header_of_garbage_is_no_frame() -> None:
         await one.send(b"\xff" * (HEADER_BYTES - 1))
         one.worker.close()
         assert await one.end() is None
-        assert one.heard.frames == []
+        assert one.heard.contents == []
 
 
 @pytest.mark.parametrize("cut", [0, 1, HEADER_BYTES, HEADER_BYTES + 3])
@@ -175,7 +176,7 @@ async def test_an_end_inside_of_a_frame_is_an_end_without_that_frame(body: bytes
         await one.send(frame(1, b"", b"whole") + frame(2, b"", body)[:cut])
         one.worker.close()
         assert await one.end() is None
-        assert one.heard.frames == [(1, b"", b"whole")]
+        assert one.heard.contents == [(1, b"", b"whole")]
 
 
 @pytest.mark.parametrize("sizes", [[0], [10, 0, 5], [65_000, 65_536, 1], [1, 500_000, 500_000, 2]])

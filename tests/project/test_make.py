@@ -95,4 +95,4 @@ async def test_make_serve_serves_the_examples_until_it_is_interrupted() -> None:
             return not alive(family)
 
         await eventually("nothing of the service is left", is_gone)
-        await asyncio.wait_for(make.wait(), BOUND_S)  # its code says whether it heeds SIGINT; in a background job it does not
+        await asyncio.wait_for(make.wait(), BOUND_S)  # its code: whether it heeds SIGINT, in the background it does not

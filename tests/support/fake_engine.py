@@ -95,7 +95,7 @@ class FakeEngine:
     def finish(self, job: Job, outcome: Outcome) -> None:
         """The worker has answered."""
         slot = self.running.pop(job)
-        self._events.finished(slot, self._generations[slot], job.number, outcome)
+        self._events.finished(slot, self._generations[slot], [(job.number, outcome)])
 
     def die(self, job: Job, death: Death = KILLED) -> None:
         """The worker has died under its job; the next one is ready at once."""

@@ -83,11 +83,13 @@ class Admission:
             return Refusal(reason=Reason.DRAINING, free_in_s=load.drain_ends_at - now)
         if not load.present_slots and (load.is_failing_to_start or not load.was_ever_ready):
             return Refusal(reason=Reason.STARTING, free_in_s=0.0)
-        if self._has_limits(ask) and (refusal := self._own_line_full(ask, now)) is not None:
+        has_limit = self._limits.max_queued_per_client or (ask.limits is not None and ask.limits.max_queued)
+        if has_limit and (refusal := self._own_line_full(ask, now)) is not None:
             return refusal
-        if not self._has_room(ask) and self._to_push_out(ask) is None:
+        has_room = self._queue.has_room(ask.size_bytes, besides_bytes=self.traffic.size_bytes)
+        if not has_room and self._to_push_out(ask) is None:
             return self.overloaded(ask, now)
-        return None if ask.budget_s is None else self.too_late(ask, now)
+        return None if ask.deadline is None else self.too_late(ask, now)
 
     def poison(self, job: Job, now: float) -> Refusal | None:
         """Why this very job may not run, now or later; None if it may.  That it drains goes first."""
@@ -135,17 +137,13 @@ class Admission:
             self._estimate.outlook(ask, now).wait_s, self._estimate.gate_wait_s(task) / (queued + 1)
         )
 
-    def _has_limits(self, ask: Ask) -> bool:
-        """Whether the caller, or the task, may have so many waiting and no more."""
-        return bool(self._limits.max_queued_per_client) or (ask.limits is not None and bool(ask.limits.max_queued))
-
     def too_late(self, ask: Ask, now: float) -> Refusal | None:
         """Whether it would be done too late for its caller.  One whose time is over already is told that instead."""
-        if ask.budget_s is None or ask.budget_s <= 0:
+        if ask.deadline is None or ask.deadline <= now:
             return None
         outlook = self._estimate.outlook(ask, now)
         done_s = outlook.doubted_wait_s + self._estimate.own_s(ask.limits)
-        late_s = done_s - ask.budget_s * (1 - MARGIN)
+        late_s = done_s - (ask.deadline - now) * (1 - MARGIN)
         return self._overloaded(outlook.wait_s, late_s) if late_s > 0 else None
 
     def _has_room(self, ask: Ask) -> bool:

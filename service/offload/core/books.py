@@ -14,7 +14,7 @@ from offload.core.admission import Load
 from offload.core.commands import Settled
 from offload.core.deadlines import Alarm, Deadlines
 from offload.core.invariants import check_deadlines
-from offload.core.job import Job, JobId, JobState, Outcome, SlotId
+from offload.core.job import END_STATE, Job, JobId, JobState, Outcome, SlotId
 from offload.errors import IllegalStep
 
 
@@ -52,14 +52,16 @@ class Books:
     # Steps in the life of a job
 
     def count_in(self, job: Job) -> None:
-        """A new job, taken or not.  Raises IllegalStep if it is not new."""
+        """A new job that is not taken.  Raises IllegalStep if it is not new."""
         if not job.is_new:
             raise IllegalStep(thing=f"job {job.id}", state=job.state, event="submit")
         self.submitted += 1
 
     def admit(self, job: Job) -> None:
         """A new job that is taken.  Raises IllegalStep if it is not new."""
-        self.count_in(job)
+        if not job.is_new:
+            raise IllegalStep(thing=f"job {job.id}", state=job.state, event="submit")
+        self.submitted += 1
         self._open[job.id] = job
 
     def wait(self, job: Job) -> None:
@@ -85,13 +87,12 @@ class Books:
 
     def settle(self, job: Job, outcome: Outcome, now: float) -> Settled:
         """The end, wherever it was."""
-        was_running = job.is_running
         job.settle(outcome, now)
-        if was_running:
+        if job.started_at is not None:
             self.running -= 1
         self._deadlines.discard(job)
         self._open.pop(job.id, None)
-        self.ended[job.state] += 1
+        self.ended[END_STATE[outcome.reason]] += 1
         return Settled(job)
 
     # Self-checks

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from offload.core.gates import Gates
-from offload.core.job import DEFAULT_URGENCY, Job, TaskLimits
+from offload.core.job import DEFAULT_URGENCY, TaskLimits
 from offload.core.queue import JobQueue
 from offload.core.run_times import RunTimes
 from offload.core.work import wait_s
@@ -33,28 +33,33 @@ class BusySlots(Protocol):
         a job of which task."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Ask:
-    """What is known of a job before it is one.  Without `limits` it is any job, of anybody.
+class Ask(Protocol):
+    """What has to be known of a job to say when it would be done.  A `Job` is one, an `Inquiry` comes before it."""
 
-    `budget_s` is what is left of the caller's budget, seconds, None without one.
+    @property
+    def limits(self) -> TaskLimits | None: ...
+    @property
+    def urgency(self) -> int: ...
+    @property
+    def client(self) -> str: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def deadline(self) -> float | None: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Inquiry:
+    """An `Ask` for which there is no job.  Without `limits` it is for any job, of anybody.
+
+    `deadline` is the end of the caller's budget, an instant, None without one.
     """
 
     limits: TaskLimits | None = None
     urgency: int = DEFAULT_URGENCY
     client: str = ""
     size_bytes: int = 0
-    budget_s: float | None = None
-
-    @classmethod
-    def of(cls, job: Job, now: float) -> Ask:
-        return cls(
-            limits=job.limits,
-            urgency=job.urgency,
-            client=job.client,
-            size_bytes=job.size_bytes,
-            budget_s=None if job.deadline is None else job.deadline - now,
-        )
+    deadline: float | None = None
 
 
 class Outlook(NamedTuple):

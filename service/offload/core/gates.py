@@ -32,7 +32,10 @@ class Gates:
         return self._of_task[limits.index]
 
     def lets_pass(self, limits: TaskLimits, client: str) -> bool:
-        return self.is_open(limits) and self.is_open_for(client)
+        """Both; asked for every job, of which few have such a limit."""
+        if limits.max_running and not self.is_open(limits):
+            return False
+        return not self.max_running_per_client or self.is_open_for(client)
 
     def enter(self, job: Job) -> None:
         """A slot was given the job."""

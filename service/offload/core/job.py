@@ -170,6 +170,10 @@ class Outcome:
         return END_STATE[self.reason]
 
 
+# What became of a job, by its number.
+Ended = tuple[int, Outcome]
+
+
 class Job:
     """One request to run one task.
 
@@ -277,7 +281,7 @@ class Job:
         """It was admitted, and waits."""
         if self._state is not _NEW:
             raise self._illegal("enqueue")
-        self._step(_QUEUED)
+        self._state = _QUEUED
 
     def start(self, slot: SlotId, now: float) -> None:
         """It was handed to `slot`."""

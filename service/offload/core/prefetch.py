@@ -51,12 +51,14 @@ class Prefetch:
 
     def find_room(self, job: Job, now: float) -> Slot | None:
         """A slot that `job` may be given to although another runs there, None if there is none."""
-        if not self._with_room or not self.is_short(job):
+        with_room = self._with_room
+        if not with_room or not self.is_short(job):
             return None
-        while self._with_room:
-            slot, _ = self._with_room.popitem()
-            if self._has_room(slot, now):
+        while with_room:
+            slot = next(reversed(with_room))
+            if self._has_room(slot, job, now):
                 return slot
+            del with_room[slot]
         return None
 
     def look_at(self, slot: Slot) -> None:
@@ -65,8 +67,8 @@ class Prefetch:
 
     def gave(self, slot: Slot) -> None:
         """The slot, in which `find_room` found room, was given one more job."""
-        if len(slot.behind) + 1 < MAX_IN_SLOT:
-            self._with_room[slot] = None
+        if len(slot.behind) + 1 >= MAX_IN_SLOT:
+            del self._with_room[slot]
         if not slot.is_watched:
             self._watch(slot)
 
@@ -119,11 +121,14 @@ class Prefetch:
         self._held_up.set(slot, instant)
         slot.is_watched = True
 
-    def _has_room(self, slot: Slot, now: float) -> bool:
+    def _has_room(self, slot: Slot, job: Job, now: float) -> bool:
+        """For `job`, which is a short one."""
         head = slot.job
-        if head is None or head.started_at is None or head.is_settled or slot.is_leaving:
+        if head is None or head.started_at is None or head.outcome is not None or slot.is_leaving:
             return False
-        if len(slot.behind) + 1 >= MAX_IN_SLOT or not self.is_short(head):
+        if len(slot.behind) + 1 >= MAX_IN_SLOT:
+            return False
+        if head.limits is not job.limits and not self.is_short(head):
             return False
         if head.started_at + PATIENCE_S <= now and self._is_long_at(slot, head.started_at, now) <= now:
             return False

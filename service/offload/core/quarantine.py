@@ -28,32 +28,28 @@ class _Record:
 
 
 class Quarantine:
-    """`after`: so many deaths in a row are enough; 0 for never."""
+    """`after`: so many deaths in a row are enough; 0 for never.  `crashed_at`: when a job of a task killed its worker
+    last, by the task's index; nobody is watched while it is empty, which is looked at for every job."""
 
     def __init__(self, after: int) -> None:
         self._after = after
-        self._crashed_at: dict[int, float] = {}  # by the task's index
+        self.crashed_at: dict[int, float] = {}
         self._records: OrderedDict[str, _Record] = OrderedDict()  # by fingerprint; the latest death comes last
-
-    @property
-    def is_alert(self) -> bool:
-        """Whether any task has crashed lately; quickly answered."""
-        return bool(self._crashed_at)
 
     def watches(self, task_index: int, now: float) -> bool:
         """Whether jobs of this task are to be fingerprinted."""
-        crashed_at = self._crashed_at.get(task_index)
+        crashed_at = self.crashed_at.get(task_index)
         if crashed_at is None:
             return False
         if now - crashed_at <= FORGET_S:
             return True
-        del self._crashed_at[task_index]
+        del self.crashed_at[task_index]
         return False
 
     def crashed(self, job: Job, died_at: float) -> None:
         """An attempt at the job has killed its worker."""
         if self._after:
-            self._crashed_at[job.limits.index] = died_at
+            self.crashed_at[job.limits.index] = died_at
 
     def record(self, job: Job) -> None:
         """What became of a job that has a fingerprint: the attempts at it that killed their workers, or none did."""

@@ -28,7 +28,7 @@ AGED_EVERY: Final = 8
 
 class JobQueue:
     """`limit` in jobs, `limit_bytes` in the bytes of their bodies.  Adding and removing take constant time.  `changes`
-    counts both, for whoever remembers what the queue was like."""
+    counts both, for whoever remembers what the queue was like.  `length` is for those who ask for every job."""
 
     def __init__(self, *, limit: int, limit_bytes: int, gates: Gates, run_times: RunTimes) -> None:
         self.limit = limit
@@ -41,12 +41,12 @@ class JobQueue:
         self._returned: OrderedDict[Job, None] = OrderedDict()
         self.size_bytes = 0
         self.changes = 0
-        self._length = 0
+        self.length = 0
         self._turn = 0
         self._gated: dict[int, TaskLimits] = {}  # the tasks that may not use all slots, by their index
 
     def __len__(self) -> int:
-        return self._length
+        return self.length
 
     def __iter__(self) -> Iterator[Job]:
         """All that wait; those that had their turn before come first, then by urgency, then as they came."""
@@ -87,7 +87,7 @@ class JobQueue:
 
         A single job larger than the whole limit may wait alone.
         """
-        return self._length < self.limit and self.has_room_for_bytes(size_bytes, besides_bytes=besides_bytes)
+        return self.length < self.limit and self.has_room_for_bytes(size_bytes, besides_bytes=besides_bytes)
 
     def has_room_for_bytes(self, size_bytes: int, *, besides_bytes: int) -> bool:
         held_bytes = self.size_bytes + besides_bytes
@@ -103,7 +103,7 @@ class JobQueue:
         if victim is None:
             line = self._lines[urgency]
             victim = line.newest_of_longest(line.length_of(client) + 1)
-        if victim is None or self._length > self.limit:
+        if victim is None or self.length > self.limit:
             return None
         left_bytes = self.size_bytes + besides_bytes - victim.size_bytes
         return victim if not left_bytes or left_bytes + size_bytes <= self.limit_bytes else None
@@ -127,7 +127,7 @@ class JobQueue:
 
     def first(self, now: float) -> Job | None:
         """The next to be served, which stays; None when nobody waits who may run."""
-        if not self._length:
+        if not self.length:
             return None
         for job in self._returned:
             if self._gates.lets_pass(job.limits, job.client):
@@ -169,12 +169,12 @@ class JobQueue:
         self._removed(job)
 
     def _added(self, job: Job) -> None:
-        self._length += 1
+        self.length += 1
         self.changes += 1
         self.size_bytes += job.size_bytes
 
     def _removed(self, job: Job) -> None:
-        self._length -= 1
+        self.length -= 1
         self.changes += 1
         self.size_bytes -= job.size_bytes
 
@@ -211,7 +211,7 @@ class JobQueue:
 
     def check_invariants(self) -> None:
         """Raises AssertionError."""
-        assert self._length == len(list(self)), "the queue's length is wrong"
+        assert self.length == len(list(self)), "the queue's length is wrong"
         assert self.size_bytes == sum(job.size_bytes for job in self), "the queue's bytes are wrong"
         self.returned_work.check_is_of(self._returned)
         assert self._busy == [urgency for urgency, line in enumerate(self._lines) if line], "a busy line is overlooked"

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from offload.core.admission import Admission, AdmissionLimits, Load, Refusal
 from offload.core.books import Books
 from offload.core.commands import Command
 from offload.core.deadlines import Alarm
 from offload.core.death import Death
-from offload.core.estimate import Ask, Estimate
+from offload.core.estimate import Ask, Estimate, Inquiry
 from offload.core.gates import Gates
 from offload.core.invariants import check_jobs
-from offload.core.job import Job, JobId, JobState, Outcome, Reason, SlotId
+from offload.core.job import Ended, Job, JobId, JobState, Reason, SlotId
 from offload.core.outcomes import cancelled, over_memory, overdue, sent_away
 from offload.core.prefetch import BusySince
 from offload.core.queue import JobQueue
@@ -84,7 +84,7 @@ class Scheduler:
     @property
     def queued(self) -> int:
         """Jobs in QUEUED state: those in the queue, and those that wait in a slot behind another."""
-        return len(self.queue) + self._slots.behind
+        return self.queue.length + self._slots.behind
 
     @property
     def submitted(self) -> int:
@@ -132,11 +132,11 @@ class Scheduler:
 
     def expected_wait_s(self, now: float) -> float:
         """How long a job that came now would wait."""
-        return 0.0 if self._slots.idle else self._estimate.outlook(Ask(), now).wait_s
+        return 0.0 if self._slots.idle else self._estimate.outlook(Inquiry(), now).wait_s
 
     def refusal(self, ask: Ask, now: float) -> Refusal | None:
         """Why such a job would not be taken if it came now; None if it would."""
-        if self._steps.would_start(ask.limits, ask.client, ask.budget_s):
+        if self._steps.would_start(ask, now):
             return None
         return self._admission.refusal(ask, now)
 
@@ -151,19 +151,18 @@ class Scheduler:
             poison = self._admission.poison(job, now)
             if poison is not None:
                 return self.refuse(job, poison, now)
-        ask = Ask.of(job, now)
-        if self._steps.would_start(job.limits, job.client, ask.budget_s):
+        if self._steps.would_start(job, now):
             self._books.admit(job)
             return [self._steps.start(job, now)]
-        refusal = self._admission.refusal(ask, now)
+        refusal = self._admission.refusal(job, now)
         if refusal is not None:
             return self.refuse(job, refusal, now)
         self._books.admit(job)
-        if not len(self.queue) and self._slots.holds_several:
+        if not self.queue.length and self._slots.holds_several:
             start = self._steps.start_behind(job, now)
             if start is not None:
                 return [start]
-        commands = self._steps.make_room(ask, now)
+        commands = self._steps.make_room(job, now)
         self._books.wait(job)
         self.queue.push(job)
         return commands + self._steps.fill(now)
@@ -175,7 +174,7 @@ class Scheduler:
 
     def crowded(self, now: float) -> Refusal:
         """For a job that was let in, and whose body found no room."""
-        return self._admission.overloaded(Ask(), now)
+        return self._admission.overloaded(Inquiry(), now)
 
     def identify(self, job: Job, fingerprint: str) -> None:
         """Which job it was that has killed its worker."""
@@ -232,29 +231,30 @@ class Scheduler:
         return self._steps.fill(now)
 
     def finished(
-        self, slot_id: SlotId, generation: int, number: int, outcome: Outcome, *, is_leaving: bool = False, now: float
+        self, slot_id: SlotId, generation: int, ended: Iterable[Ended], *, is_leaving: bool = False, now: float
     ) -> list[Command]:
-        """The work of job `number` is over; of the wrong generation or number it is a late answer, and nothing.
+        """The work of some jobs is over, told in the order of the slot; of the wrong generation or number they are late
+        answers, and nothing.
 
         `is_leaving`: the worker retires when it is done with what it has; then the slot has none until the next is
         ready.
         """
         slot = self._slots.all.get(slot_id)
-        if slot is None or slot.generation != generation or slot.job is None or slot.job.number != number:
+        if slot is None or slot.generation != generation:
             return []
-        job = slot.job
         commands: list[Command] = []
-        if not job.is_settled:
-            commands.append(self._books.settle(job, outcome, now))
-            if outcome.has_printed:
-                self.run_times.has_printed(job.limits.index)
-            if outcome.run_s is not None:
-                self.run_times.record(job.limits.index, outcome.run_s)
-            if job.fingerprint is not None:
-                self.quarantine.record(job)
-        following = self._slots.finish(slot, is_leaving=is_leaving, now=now)
-        if following is not None:
-            commands += self._steps.go_on(slot, following, now)
+        following: Job | None = None
+        for number, outcome in ended:
+            job = slot.job
+            if job is None or job.number != number:
+                continue
+            if job.outcome is None:
+                commands.append(self._steps.finish(job, outcome, now))
+            following = self._slots.finish(slot, is_leaving=is_leaving, now=now)
+            if following is not None and following.outcome is None:
+                self._books.begin(following, slot_id, now)
+        if following is not None and following.outcome is not None:  # it was told its end too late to be taken back
+            commands += self._steps.stop(slot, following, now)
         return commands + self._steps.fill(now)
 
     def died(self, slot_id: SlotId, generation: int, death: Death, *, begun: int, now: float) -> list[Command]:

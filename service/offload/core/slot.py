@@ -5,7 +5,7 @@ the order to stop and the end of the work it is STOPPING, and nothing else may u
 the one that runs.  Only the scheduler moves it.
 
       ABSENT ──ready──► IDLE ──start──► BUSY ──finished──► IDLE
-         ▲               │               │ └──stop──► STOPPING ──finished──► IDLE
+         ▲               │         └─go on─┘ └──stop──► STOPPING ──finished──► IDLE
          └─────died──────┴───────────────┴───────────────┘
 """
 
@@ -32,6 +32,7 @@ class SlotEvent(StrEnum):
     READY = "ready"
     START = "start"
     FINISH = "finish"
+    GO_ON = "go on"
     STOP = "stop"
     DIE = "die"
 
@@ -39,11 +40,13 @@ class SlotEvent(StrEnum):
 # Looked up once: until Python 3.12 it costs more than a call to reach into an enum, and these are needed for every job.
 _START: Final = SlotEvent.START
 _FINISH: Final = SlotEvent.FINISH
+_GO_ON: Final = SlotEvent.GO_ON
 
 _STEPS: Final[Mapping[tuple[SlotState, SlotEvent], SlotState]] = {
     (SlotState.ABSENT, SlotEvent.READY): SlotState.IDLE,
     (SlotState.IDLE, SlotEvent.START): SlotState.BUSY,
     (SlotState.BUSY, SlotEvent.FINISH): SlotState.IDLE,
+    (SlotState.BUSY, SlotEvent.GO_ON): SlotState.BUSY,
     (SlotState.BUSY, SlotEvent.STOP): SlotState.STOPPING,
     (SlotState.STOPPING, SlotEvent.FINISH): SlotState.IDLE,
     (SlotState.ABSENT, SlotEvent.DIE): SlotState.ABSENT,
@@ -114,17 +117,25 @@ class Slot:
 
     def leave_behind(self, job: Job) -> None:
         """The first or the last of those behind is none of them any more."""
-        if job is self.behind[0]:
-            self.behind.popleft()
+        behind = self.behind
+        if job is behind[0]:
+            behind.popleft()
         else:
-            self.behind.pop()
+            behind.pop()
         self.work_behind.subtract(job)
-        if job.is_settled:
+        if job.outcome is not None:
             self.settled_behind -= 1
 
     def start(self, job: Job) -> None:
         self._step(_START)
         self.job = job
+
+    def go_on(self) -> Job:
+        """The work is over, and the worker at the next that it has, which is returned."""
+        self._step(_GO_ON)
+        self.job = job = self.behind[0]
+        self.leave_behind(job)
+        return job
 
     def stop(self) -> None:
         """Its job is settled, its work is not over yet."""

@@ -107,7 +107,8 @@ class Slots:
         slot_id, _ = self.idle.popitem()
         slot = self.all[slot_id]
         self._gates.enter(job)
-        self._put_first(slot, job, now)
+        slot.start(job)
+        self._has_first(slot, job, now)
         return slot_id
 
     @property
@@ -131,14 +132,16 @@ class Slots:
         """The work of the slot's first job is over; returns the job that comes first now, if there is one."""
         if slot.job is not None:
             self._gates.leave(slot.job)
-        slot.finish()
         self.changes += 1
-        slot.is_leaving = slot.is_leaving or is_leaving
+        if is_leaving:
+            slot.is_leaving = True
         if slot.behind:
-            job = slot.behind[0]
-            self._leave(slot, job)
-            self._put_first(slot, job, now)
+            job = slot.go_on()
+            if job.outcome is None:
+                self.behind -= 1
+            self._has_first(slot, job, now)
             return job
+        slot.finish()
         if slot.is_leaving:
             self.lose_worker(slot)
         else:
@@ -205,8 +208,8 @@ class Slots:
         waiting = (job for slot in self.all.values() for job in slot.behind)
         return Counter(job.limits.index for job in waiting if not job.is_settled)
 
-    def _put_first(self, slot: Slot, job: Job, now: float) -> None:
-        slot.start(job)
+    def _has_first(self, slot: Slot, job: Job, now: float) -> None:
+        """It is this job from now on that the slot's worker is at."""
         self.changes += 1
         slot.busy_until = now + self._run_times.expected_s(job.limits.index)
         self._prefetch.look_at(slot)

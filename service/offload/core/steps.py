@@ -15,7 +15,7 @@ from offload.core.commands import Command, Settled, Start, Stop
 from offload.core.death import Death
 from offload.core.estimate import Ask
 from offload.core.gates import Gates
-from offload.core.job import Job, Outcome, TaskLimits
+from offload.core.job import Job, Outcome
 from offload.core.outcomes import crashed, overdue, refused
 from offload.core.queue import JobQueue
 from offload.core.run_times import RunTimes
@@ -52,7 +52,7 @@ class Steps:
                 return commands
             self.queue.take(job)
             commands.append(self.start(job, now) if self._is_in_time(job, now) else self._too_late(job, now))
-        if self.slots.holds_several and len(self.queue):
+        if self.slots.holds_several and self.queue.length:
             self._fill_behind(commands, now)
         return commands
 
@@ -77,17 +77,19 @@ class Steps:
         """Its caller's time is over, or will be before it could be done; then another machine may do it."""
         if job.deadline is not None and job.deadline <= now:
             return self.books.settle(job, overdue(job), now)
-        return self.send_away(job, self.admission.overloaded(Ask.of(job, now), now), now)
+        return self.send_away(job, self.admission.overloaded(job, now), now)
 
-    def would_start(self, limits: TaskLimits | None, client: str, budget_s: float | None) -> bool:
+    def would_start(self, ask: Ask, now: float) -> bool:
         """Whether there is a slot that would take such a job at once.
 
         Also one that is expected to take longer than its caller's time: nobody else is held up, and it is how we hear
         that the task has become faster.
         """
-        if not self.slots.idle or self.load.drain_ends_at is not None or (budget_s is not None and budget_s <= 0):
+        if not self.slots.idle or self.load.drain_ends_at is not None:
             return False
-        return limits is None or self.gates.lets_pass(limits, client)
+        if ask.deadline is not None and ask.deadline <= now:
+            return False
+        return ask.limits is None or self.gates.lets_pass(ask.limits, ask.client)
 
     def make_room(self, ask: Ask, now: float) -> list[Command]:
         """In a full queue another job goes for one that was taken."""
@@ -95,7 +97,7 @@ class Steps:
         if victim is None:
             return []
         self.queue.remove(victim)
-        return [self.send_away(victim, self.admission.overloaded(Ask.of(victim, now), now), now)]
+        return [self.send_away(victim, self.admission.overloaded(victim, now), now)]
 
     def send_away(self, job: Job, refusal: Refusal, now: float) -> Settled:
         return self.books.settle(job, refused(refusal, self.admission.retry_after_s(refusal, job, now)), now)
@@ -108,7 +110,9 @@ class Steps:
     def start_behind(self, job: Job, now: float) -> Start | None:
         """A new job goes straight to a slot where short ones run; None if it has to wait its turn.  For an empty queue:
         nobody is overtaken."""
-        if not self.gates.lets_pass(job.limits, job.client) or not self._is_in_time(job, now):
+        if not self.gates.lets_pass(job.limits, job.client):
+            return None
+        if job.deadline is not None and not self._is_in_time(job, now):
             return None
         slot = self.slots.find_room(job, now)
         if slot is None:
@@ -117,12 +121,16 @@ class Steps:
         self.slots.give_behind(job, slot)
         return Start(slot.id, job)
 
-    def go_on(self, slot: Slot, job: Job, now: float) -> list[Command]:
-        """The slot's worker has begun the next job that it has."""
-        if job.is_settled:
-            return self._stop(slot, job, now)  # ended while it waited, too late to be taken back
-        self.books.begin(job, slot.id, now)
-        return []
+    def finish(self, job: Job, outcome: Outcome, now: float) -> Settled:
+        """A running job has its worker's answer."""
+        settled = self.books.settle(job, outcome, now)
+        if outcome.has_printed:
+            self.run_times.has_printed(job.limits.index)
+        if outcome.run_s is not None:
+            self.run_times.record(job.limits.index, outcome.run_s)
+        if job.fingerprint is not None:
+            self.admission.quarantine.record(job)
+        return settled
 
     def lose(self, job: Job, death: Death, *, begun: bool, now: float) -> list[Command]:
         """The worker of a running job is gone: tried again, or over."""
@@ -142,7 +150,7 @@ class Steps:
         slot = self.slots.of(job)
         if job.is_running:
             assert slot is not None
-            commands: list[Command] = [self.books.settle(job, outcome, now), *self._stop(slot, job, now)]
+            commands: list[Command] = [self.books.settle(job, outcome, now), *self.stop(slot, job, now)]
             if job.started_at is not None:
                 self.run_times.record_at_least(job.limits.index, now - job.started_at)
             return commands
@@ -150,7 +158,7 @@ class Steps:
             self.queue.remove(job)
         return [self.books.settle(job, outcome, now)]
 
-    def _stop(self, slot: Slot, job: Job, now: float) -> list[Command]:
+    def stop(self, slot: Slot, job: Job, now: float) -> list[Command]:
         """The slot's job is settled and its work is to end, unless it has ended: then the worker is at the next."""
         if job.outcome is None or not self.slots.take_back(slot):
             return []

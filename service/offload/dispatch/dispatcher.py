@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,8 +17,20 @@ from typing import Final
 from offload.core.admission import Refusal
 from offload.core.commands import Command, Settled, Start
 from offload.core.death import Death
-from offload.core.estimate import Ask
-from offload.core.job import DEFAULT_URGENCY, NO_LABELS, Job, JobId, JobState, Outcome, Reason, SlotId, TaskLimits
+from offload.core.estimate import Inquiry
+from offload.core.job import (
+    DEFAULT_URGENCY,
+    END_STATE,
+    NO_LABELS,
+    Ended,
+    Job,
+    JobId,
+    JobState,
+    Outcome,
+    Reason,
+    SlotId,
+    TaskLimits,
+)
 from offload.core.scheduler import Scheduler
 from offload.dispatch.arrival import Arrival
 from offload.dispatch.fingerprint import fingerprint_of
@@ -35,7 +47,9 @@ OnEnd = Callable[[Job], object]
 _LATE_S: Final = 0.001
 
 # Ends that an operator wants to see without asking.
-_WARNINGS: Final = frozenset({JobState.TIMED_OUT, JobState.CRASHED})
+_WARNINGS: Final = frozenset(
+    reason for reason, state in END_STATE.items() if state in (JobState.TIMED_OUT, JobState.CRASHED)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +99,16 @@ class Dispatcher:
     def refusal(self, request: JobRequest | None = None, *, size_bytes: int = 0) -> Refusal | None:
         """Why this job, with a body of that size, or any job at all, would be refused now; None if it would not."""
         if request is None:
-            return self._scheduler.refusal(Ask(), self._clock())
-        ask = Ask(
+            return self._scheduler.refusal(Inquiry(), self._clock())
+        now = self._clock()
+        inquiry = Inquiry(
             limits=request.limits,
             urgency=request.urgency,
             client=request.client,
             size_bytes=size_bytes,
-            budget_s=request.budget_s,
+            deadline=None if request.budget_s is None else now + request.budget_s,
         )
-        return self._scheduler.refusal(ask, self._clock())
+        return self._scheduler.refusal(inquiry, now)
 
     def arrival(self) -> Arrival:
         """For a body that is going to be read."""
@@ -133,7 +148,7 @@ class Dispatcher:
     def is_suspect(self, limits: TaskLimits) -> bool:
         """Whether jobs of the task have killed workers lately, so that `run` has to look at what is sent."""
         quarantine = self._scheduler.quarantine
-        return quarantine.is_alert and quarantine.watches(limits.index, self._clock())
+        return bool(quarantine.crashed_at) and quarantine.watches(limits.index, self._clock())
 
     def submit(self, job: Job, on_end: OnEnd) -> None:
         """Calls `on_end` when the job, of a task that is not suspect, has its outcome, which may be at once.
@@ -222,11 +237,9 @@ class Dispatcher:
     def ready(self, slot: SlotId, generation: int) -> None:
         self._carry_out(self._scheduler.ready(slot, generation, self._clock()))
 
-    def finished(
-        self, slot: SlotId, generation: int, number: int, outcome: Outcome, *, is_leaving: bool = False
-    ) -> None:
+    def finished(self, slot: SlotId, generation: int, ended: Iterable[Ended], *, is_leaving: bool = False) -> None:
         now = self._clock()
-        self._carry_out(self._scheduler.finished(slot, generation, number, outcome, is_leaving=is_leaving, now=now))
+        self._carry_out(self._scheduler.finished(slot, generation, ended, is_leaving=is_leaving, now=now))
 
     def died(self, slot: SlotId, generation: int, death: Death, *, begun: int) -> None:
         self._carry_out(self._scheduler.died(slot, generation, death, begun=begun, now=self._clock()))
@@ -252,8 +265,8 @@ class Dispatcher:
 
     def _tell(self, job: Job) -> None:
         self._recorder.settled(job)
-        if job.state in _WARNINGS:
-            _log_end(job)
+        if job.outcome is not None and job.outcome.reason in _WARNINGS:
+            _log_end(job, job.outcome)
         on_end = self._waiting.pop(job, None)
         if on_end is not None:
             try:
@@ -283,10 +296,7 @@ class Dispatcher:
         self._carry_out(self._scheduler.expire(self._clock()))
 
 
-def _log_end(job: Job) -> None:
-    outcome = job.outcome
-    if outcome is None:
-        return
+def _log_end(job: Job, outcome: Outcome) -> None:
     fields: dict[str, object] = {
         "job_id": job.id,
         "task": job.limits.name,

@@ -6,11 +6,12 @@ and implements `EngineEvents`; the engines implement `Engine`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from offload.core.death import Death
-from offload.core.job import Job, Outcome, Reason, SlotId
+from offload.core.job import Ended, Job, Reason, SlotId
 from offload.metrics.layout import MetricsMemory
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
 from offload.settings import Settings
@@ -51,16 +52,14 @@ class Capabilities:
 class EngineEvents(Protocol):
     """Whom an engine tells what it sees.  All of it is called on the event loop's thread.
 
-    `begun`: how many of the slot's jobs, in their order, may have begun.  `is_leaving`: the worker takes no more, and
-    ends after what it has.
+    `ended`: the jobs of the slot that are over, in their order, as many as were heard of together.  `begun`: how many
+    of its jobs, in their order, may have begun.  `is_leaving`: the worker takes no more, and ends after what it has.
     """
 
     def slot_added(self, slot: SlotId) -> None: ...
     def slot_removed(self, slot: SlotId) -> None: ...
     def ready(self, slot: SlotId, generation: int) -> None: ...
-    def finished(
-        self, slot: SlotId, generation: int, number: int, outcome: Outcome, *, is_leaving: bool = False
-    ) -> None: ...
+    def finished(self, slot: SlotId, generation: int, ended: Iterable[Ended], *, is_leaving: bool = False) -> None: ...
     def died(self, slot: SlotId, generation: int, death: Death, *, begun: int) -> None: ...
     def exceeded_memory(self, job: Job, *, peak_bytes: int) -> None: ...
     def failing_to_start(self) -> None: ...

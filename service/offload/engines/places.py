@@ -81,7 +81,7 @@ class Places:
         if place is not None:
             place.job = None
             place.is_present = place.is_present and not is_leaving
-            self._events.finished(place.slot, place.generation, number, outcome, is_leaving=is_leaving)
+            self._events.finished(place.slot, place.generation, [(number, outcome)], is_leaving=is_leaving)
 
     def lose(self, number: int, death: Death, *, begun: bool) -> None:
         """A job's worker is gone, and the slot has none; nothing happens if the job was over before."""

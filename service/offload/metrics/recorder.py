@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Self
 
-from offload.core.job import Job, JobState, Reason
+from offload.core.job import END_STATE, Job, Reason
 from offload.errors import IllegalStep
 from offload.metrics.histogram import Histogram, MergedHistogram
 from offload.metrics.layout import JOB_COUNTERS, LATENCIES, REJECTIONS, MetricsMemory
@@ -19,9 +19,7 @@ _US_PER_S: Final = 1e6
 _MAX_RECENT: Final = 64
 
 _SUBMITTED: Final = JOB_COUNTERS.index("submitted")
-_WORD_OF_STATE: Final[Mapping[JobState, int]] = {
-    state: JOB_COUNTERS.index(state) for state in JobState if state in JOB_COUNTERS
-}
+_WORD_OF_END: Final[Mapping[Reason, int]] = {reason: JOB_COUNTERS.index(state) for reason, state in END_STATE.items()}
 _WORD_OF_REJECTION: Final[Mapping[Reason, int]] = {
     reason: len(JOB_COUNTERS) + REJECTIONS.index(reason) for reason in Reason if reason in REJECTIONS
 }
@@ -83,10 +81,10 @@ class Recorder:
         if outcome is None or finished_at is None or wait_s is None:
             raise IllegalStep(thing=f"job {job.id}", state=job.state, event="count its outcome")
         task = self._tasks[job.limits.index]
-        state = job.state
-        task.counters[_WORD_OF_STATE[state]] += 1
-        if state is JobState.REJECTED:
-            task.counters[_WORD_OF_REJECTION[outcome.reason]] += 1
+        reason = outcome.reason
+        task.counters[_WORD_OF_END[reason]] += 1
+        if reason in _WORD_OF_REJECTION:
+            task.counters[_WORD_OF_REJECTION[reason]] += 1
             return
         task.recent.append((wait_s, job.run_s, finished_at - job.submitted_at))
         if len(task.recent) >= _MAX_RECENT:

@@ -67,6 +67,9 @@ class Kind(IntEnum):
     LARGE_DONE = 10
 
 
+# Looked up once, as in `core.job`.
+_DONE: Final = Kind.DONE
+
 FROM_WORKER: Final = frozenset(
     {Kind.READY, Kind.START_FAILED, Kind.DONE, Kind.CATALOGUE, Kind.SKIPPED, Kind.LARGE_DONE}
 )
@@ -124,9 +127,9 @@ def pack_meta(job_id: JobId, head: bytes) -> bytes:
     return job_id.encode("ascii") + head
 
 
-def unpack_meta(meta: bytes | memoryview) -> tuple[JobId, JobHead]:
+def unpack_meta(meta: bytes) -> tuple[str, JobHead]:
     """The inverse of `pack_meta`."""
-    return JobId(str(meta[:_ID_BYTES], "ascii")), _unpack_head(bytes(meta[_ID_BYTES:]))
+    return meta[:_ID_BYTES].decode("ascii"), _unpack_head(meta[_ID_BYTES:])
 
 
 @lru_cache(maxsize=_KNOWN_HEADS)
@@ -174,17 +177,18 @@ def pack_answer(
 
 def unpack(data: bytes | bytearray | memoryview, offset: int = 0) -> Header:
     """Reads a header without judging it; `data` must hold HEADER_BYTES from `offset` on."""
-    return Header._make(_HEADER.unpack_from(data, offset))
+    return tuple.__new__(Header, _HEADER.unpack_from(data, offset))  # half the price of `_make`
 
 
 def check_from_worker(header: Header) -> None:
     """Raises FrameError for what no worker of ours would send."""
-    if header.tag != MAGIC or header.kind not in FROM_WORKER:
-        raise FrameError(f"kind {header.kind}, tag {header.tag:#x}")
-    if header.meta_bytes > MAX_META_BYTES or header.body_bytes > MAX_BODY_BYTES:
-        raise FrameError(f"a frame of {header.meta_bytes} + {header.body_bytes} bytes")
-    if header.kind == Kind.DONE:
-        if (header.flag & ~PENDING_OUTPUT) >= len(STATUSES):
-            raise FrameError(f"status {header.flag}")
-    elif header.kind == Kind.LARGE_DONE and header.flag & ~PENDING_OUTPUT:
-        raise FrameError(f"a large answer with status {header.flag}")
+    kind, flag, tag, meta_bytes, body_bytes, _, _ = header
+    if tag != MAGIC or kind not in FROM_WORKER:
+        raise FrameError(f"kind {kind}, tag {tag:#x}")
+    if meta_bytes > MAX_META_BYTES or body_bytes > MAX_BODY_BYTES:
+        raise FrameError(f"a frame of {meta_bytes} + {body_bytes} bytes")
+    if kind == _DONE:
+        if flag & ~PENDING_OUTPUT >= len(STATUSES):
+            raise FrameError(f"status {flag}")
+    elif kind == Kind.LARGE_DONE and flag & ~PENDING_OUTPUT:
+        raise FrameError(f"a large answer with status {flag}")

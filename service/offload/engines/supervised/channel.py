@@ -38,8 +38,14 @@ _new_body: Final = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctypes.c
 )
 
 
+# Header, meta and body.
+Frame = tuple[Header, bytes, bytes | bytearray]
+
+
 class ChannelEvents(Protocol):
-    def frame(self, header: Header, meta: bytes, body: bytes | bytearray) -> None: ...
+    """`frames` are those that came together, in their order."""
+
+    def frames(self, frames: list[Frame]) -> None: ...
     def channel_closed(self, error: FrameError | None) -> None: ...
 
 
@@ -109,13 +115,17 @@ class WorkerChannel(asyncio.BufferedProtocol):
         if self._large is not None:
             if self._large.received(nbytes):
                 large, self._large = self._large, None
-                self._events.frame(large.header, large.meta(), large.body())
+                self._events.frames([(large.header, large.meta(), large.body())])
             return
         self._end += nbytes
+        frames: list[Frame] = []
         try:
-            self._cut()
+            self._cut(frames)
         except FrameError as error:
             self._error = error
+        if frames:
+            self._events.frames(frames)
+        if self._error is not None:
             self.close()
 
     def eof_received(self) -> bool:
@@ -125,21 +135,22 @@ class WorkerChannel(asyncio.BufferedProtocol):
         self._transport = None
         self._events.channel_closed(self._error)
 
-    def _cut(self) -> None:
-        start = 0
+    def _cut(self, frames: list[Frame]) -> None:
+        """Adds the frames that are whole to those.  Raises FrameError behind the last one that is none."""
+        start, view = 0, self._view
         while self._end - start >= HEADER_BYTES:
             header = unpack(self._buffer, start)
             check_from_worker(header)
-            body_at = start + HEADER_BYTES + header.meta_bytes
+            meta_at = start + HEADER_BYTES
+            body_at = meta_at + header.meta_bytes
             end = body_at + header.body_bytes
             if end - start > _BUFFER_BYTES:
-                self._large = _LargeFrame(header, self._view[start + HEADER_BYTES : self._end])
+                self._large = _LargeFrame(header, view[meta_at : self._end])
                 self._end = 0
                 return
             if end > self._end:
                 break
-            meta = bytes(self._view[start + HEADER_BYTES : body_at])
-            self._events.frame(header, meta, bytes(self._view[body_at:end]))
+            frames.append((header, bytes(view[meta_at:body_at]), bytes(view[body_at:end])))
             start = end
         rest = self._end - start
         if start and rest:

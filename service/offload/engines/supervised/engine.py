@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Final, Self
 
 from offload.core.death import Death
-from offload.core.job import Job, Outcome, Reason, SlotId
+from offload.core.job import Ended, Job, Reason, SlotId
 from offload.engines.base import Capabilities, EngineEvents
 from offload.engines.running import running_s
 from offload.engines.supervised.brake import Brake
@@ -177,12 +177,12 @@ class SupervisedEngine:
             death = Death(note="it was ended while it was idle")
             self._events.died(SlotId(lane.number), lane.generation, death, begun=0)
 
-    def lane_answered(self, lane: Lane, job: Job, outcome: Outcome) -> None:
+    def lane_answered(self, lane: Lane, ended: list[Ended]) -> None:
         is_leaving = lane.state is _RETIRING
         if self._has_limits and not is_leaving and self._must_retire(lane):
             is_leaving = True
             lane.retire()
-        self._events.finished(SlotId(lane.number), lane.generation, job.number, outcome, is_leaving=is_leaving)
+        self._events.finished(SlotId(lane.number), lane.generation, ended, is_leaving=is_leaving)
 
     def lane_ended(self, lane: Lane, end: WorkerEnd) -> None:
         if end.pid is not None:  # after `kill_tree` nothing is left there, unless the worker died just before

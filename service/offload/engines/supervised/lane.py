@@ -18,8 +18,9 @@ from functools import partial
 from typing import Final, Protocol
 
 from offload.core.death import Death
-from offload.core.job import Job, Outcome, Reason
+from offload.core.job import Ended, Job, Outcome, Reason
 from offload.engines.letting_go import let_go
+from offload.engines.supervised.channel import Frame
 from offload.engines.supervised.launcher import Launcher
 from offload.engines.supervised.life import STEPS, EndCause, WorkerEnd, WorkerState
 from offload.engines.supervised.naming import name_death
@@ -43,12 +44,19 @@ _TELLING: Final = 2
 _RETIRE_S: Final = 5.0
 
 
+# Looked up once, as in `core.job`.
+_DONE: Final = Kind.DONE
+_KILLING: Final = WorkerState.KILLING
+_SUCCEEDED: Final = Reason.SUCCEEDED
+_TASK_ERROR: Final = Reason.TASK_ERROR
+
+
 class LaneEvents(Protocol):
     """What the engine is told.  `lane_lost`: an idle lane is none any more; `lane_ended` follows."""
 
     def lane_ready(self, lane: Lane) -> None: ...
     def lane_lost(self, lane: Lane) -> None: ...
-    def lane_answered(self, lane: Lane, job: Job, outcome: Outcome) -> None: ...
+    def lane_answered(self, lane: Lane, ended: list[Ended]) -> None: ...
     def lane_ended(self, lane: Lane, end: WorkerEnd) -> None: ...
 
 
@@ -170,22 +178,20 @@ class Lane:
 
     # WorkerEvents
 
-    def frame(self, header: Header, meta: bytes, body: bytes | bytearray) -> None:
-        if self._jobs and header.kind == Kind.DONE and self._state is not WorkerState.KILLING:
-            self._answered(header, meta, body)
-        elif self._state is WorkerState.STARTING and header.kind == Kind.READY:
-            self._step(WorkerState.IDLE)
-            self._clear_timer()
-            self._was_ready = True
-            self._events.lane_ready(self)
-        elif self._state is WorkerState.STARTING and header.kind == Kind.START_FAILED:
-            self._error = bytes(body).decode("utf-8", "replace")
-        elif self._jobs and header.kind == Kind.LARGE_DONE and self._state is not WorkerState.KILLING:
-            self._answered_at_large(header, meta, body)
-        elif header.kind == Kind.SKIPPED and self._worker is not None and self._worker.outbox.skip_was_read():
-            return
-        elif self._state in (WorkerState.IDLE, WorkerState.BUSY):
-            self.kill(EndCause.CRASH, note="it wrote garbage to its channel")
+    def frames(self, frames: list[Frame]) -> None:
+        """Answers that came together are told together, and before all that comes behind them."""
+        ended: list[Ended] = []
+        for header, meta, body in frames:
+            jobs = self._jobs
+            if header.kind == _DONE and jobs and jobs[0].number == header.number and self._state is not _KILLING:
+                ended.append((header.number, self._end_first(header, meta, body)))
+                continue
+            if ended:
+                self._events.lane_answered(self, ended)
+                ended = []
+            self._hear(header, meta, body)
+        if ended:
+            self._events.lane_answered(self, ended)
 
     def channel_closed(self, error: FrameError | None) -> None:
         """It can answer no more.  Most often its end follows at once and says more than we can."""
@@ -233,8 +239,25 @@ class Lane:
         else:
             self.kill(EndCause.CRASH, note=self._error)
 
-    def _answered_at_large(self, header: Header, meta: bytes, announced: bytes | bytearray) -> None:
-        """As `_answered`, with the result in memory of its own."""
+    def _hear(self, header: Header, meta: bytes, body: bytes | bytearray) -> None:
+        """Whatever a worker says that is no answer to its first job, or a large one."""
+        kind = header.kind
+        if self._state is WorkerState.STARTING and kind == Kind.READY:
+            self._step(WorkerState.IDLE)
+            self._clear_timer()
+            self._was_ready = True
+            self._events.lane_ready(self)
+        elif self._state is WorkerState.STARTING and kind == Kind.START_FAILED:
+            self._error = bytes(body).decode("utf-8", "replace")
+        elif self._jobs and kind == Kind.LARGE_DONE and self._state is not _KILLING:
+            self._end_first_at_large(header, meta, body)
+        elif kind == Kind.SKIPPED and self._worker is not None and self._worker.outbox.skip_was_read():
+            return
+        elif self._jobs or self._state is WorkerState.IDLE:
+            self.kill(EndCause.CRASH, note="it wrote garbage to its channel")
+
+    def _end_first_at_large(self, header: Header, meta: bytes, announced: bytes | bytearray) -> None:
+        """As `_end_first`, with the result in memory of its own, and told."""
         assert self._worker is not None
         job = self._jobs[0]
         try:
@@ -245,23 +268,27 @@ class Lane:
         except OSError as error:
             self.kill(EndCause.CRASH, note=f"its result could not be received: {error.strerror}")
             return
-        self._answered(header, meta, body)
+        if job.number == header.number:
+            self._events.lane_answered(self, [(job.number, self._end_first(header, meta, body))])
+        else:
+            self.kill(EndCause.CRASH, note="it wrote garbage to its channel")
         if job.outcome is None or job.outcome.body is not body:
             let_go(body)  # it came too late
 
-    def _answered(self, header: Header, meta: bytes, body: bytes | bytearray | SharedBytes) -> None:
-        job = self._jobs[0]
-        if job.number != header.number or self._worker is None or self.watched is None:
-            self.kill(EndCause.CRASH, note="it wrote garbage to its channel")
-            return
-        if header.flag & PENDING_OUTPUT:
-            self._worker.output.read_pending()
-        reason = STATUSES[header.flag & ~PENDING_OUTPUT]
-        if reason is Reason.TASK_ERROR:
-            self._worker.output.log_raised(job, meta)
-        has_printed = self._worker.output.end_of_job()
-        self.watched.end()
-        self._jobs.popleft()
+    def _end_first(self, header: Header, meta: bytes, body: bytes | bytearray | SharedBytes) -> Outcome:
+        """The first job is over."""
+        assert self._worker is not None and self.watched is not None
+        output, flag = self._worker.output, header.flag
+        job = self._jobs.popleft()
+        if flag & PENDING_OUTPUT:
+            output.read_pending()
+            flag &= ~PENDING_OUTPUT
+        reason = STATUSES[flag]
+        if reason is _TASK_ERROR:
+            output.log_raised(job, meta)
+        has_printed = output.end_of_job()
+        if self.watched.limit_bytes is not None:
+            self.watched.end()
         self.jobs_of_worker += 1
         if self._jobs:
             if len(self._jobs) < _TELLING:
@@ -270,14 +297,13 @@ class Lane:
             self._expect_to_leave()
         else:
             self._step(WorkerState.IDLE)
-        outcome = Outcome(
+        return Outcome(
             reason=reason,
             body=body,
-            media_type=meta.decode("latin-1") if reason is Reason.SUCCEEDED else "",
+            media_type=meta.decode("latin-1") if reason is _SUCCEEDED else "",
             run_s=header.run_ns / 1e9,
             has_printed=has_printed,
         )
-        self._events.lane_answered(self, job, outcome)
 
     def _look_at_first(self) -> None:
         """The output and the memory that are seen from now on are the first job's.

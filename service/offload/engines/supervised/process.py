@@ -17,7 +17,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Final, Protocol
 
-from offload.engines.supervised.channel import WorkerChannel
+from offload.engines.supervised.channel import Frame, WorkerChannel
 from offload.engines.supervised.forkserver import UNKNOWN_EXIT_CODE
 from offload.engines.supervised.launcher import Launcher
 from offload.engines.supervised.outbox import Outbox
@@ -25,7 +25,7 @@ from offload.engines.supervised.output import OutputReader
 from offload.engines.supervised.proctree import read
 from offload.errors import FrameError, StartError
 from offload.worker.entry import run_worker
-from offload.worker.frames import MAX_BODY_BYTES, Header, unpack_place
+from offload.worker.frames import MAX_BODY_BYTES, unpack_place
 from offload.worker.isolation import DUMP_SIGNAL
 from offload.worker.passing import make_pair, receive_descriptor
 from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes
@@ -56,7 +56,7 @@ MakeSpec = Callable[[WorkerEnds], WorkerSpec]
 class WorkerEvents(Protocol):
     """What the lane is told.  `worker_ended` comes last, once."""
 
-    def frame(self, header: Header, meta: bytes, body: bytes | bytearray) -> None: ...
+    def frames(self, frames: list[Frame]) -> None: ...
     def channel_closed(self, error: FrameError | None) -> None: ...
     def worker_ended(self, exit_code: int | None) -> None: ...
 
@@ -179,8 +179,8 @@ class WorkerProcess:
 
     # ChannelEvents
 
-    def frame(self, header: Header, meta: bytes, body: bytes | bytearray) -> None:
-        self._events.frame(header, meta, body)
+    def frames(self, frames: list[Frame]) -> None:
+        self._events.frames(frames)
 
     def channel_closed(self, error: FrameError | None) -> None:
         self._is_channel_open = False
