@@ -151,7 +151,7 @@ class Scheduler:
             poison = self._admission.poison(job, now)
             if poison is not None:
                 return self.refuse(job, poison, now)
-        if self._steps.would_start(job, now):
+        if self._slots.idle and self._steps.would_start(job, now):
             self._books.admit(job)
             return [self._steps.start(job, now)]
         refusal = self._admission.refusal(job, now)

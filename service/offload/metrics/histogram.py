@@ -88,7 +88,12 @@ class Histogram:
             self._min_us = words[_MIN] = least_us
         words[_SUM] += sum(values_us)
         words[_COUNT] += len(values_us)
-        buckets = list(map(_word_of, values_us))
+        buckets = [
+            us + _HEADER_WORDS
+            if us < _EXACT
+            else (us >> (shift := us.bit_length() - _INDEX_BITS)) + (shift << _SUB_BITS) + _HEADER_WORDS
+            for us in values_us
+        ]  # as `_word_of` has it, whose calls would cost as much as all the rest
         for word in buckets:
             words[word] += 1
         return buckets

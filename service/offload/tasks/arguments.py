@@ -80,7 +80,7 @@ def parse_object(body: Body) -> dict[str, Any]:
     if not len(body):
         return {}
     try:
-        value = _parse(body)
+        value = orjson.loads(body) if len(body) < _MANY_DIGITS else _parse(body)
     except orjson.JSONDecodeError as error:
         _refuse(body, error)
     except RecursionError:
@@ -136,7 +136,7 @@ class NameCheck:
 
 
 def _parse(body: Body) -> Any:
-    if len(body) < _MANY_DIGITS or not _has_many_digits(body):
+    if not _has_many_digits(body):
         return orjson.loads(body)
     data = bytes(body)
     if not _LONG_NUMBER.search(data):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class CurrentJob(NamedTuple):
-    """The running job.  A named tuple, because one is made for every job.
+    """The running job.
 
     `attempt` counts from 1.  `lane` is the number of this worker's lane, from 0; it stays the same when the worker is
     replaced.  `request_id` and `traceparent` are what the caller sent, empty where there was none.
@@ -26,6 +26,10 @@ class CurrentJob(NamedTuple):
     traceparent: str
 
 
+# The fields of a `CurrentJob`, of which one is made when somebody asks.
+JobFacts = tuple[str, str, int, int, str, str]
+
+
 class _WorkerState:
     """One for each process.  `is_shared`: jobs run in several threads of it."""
 
@@ -33,12 +37,12 @@ class _WorkerState:
 
     def __init__(self) -> None:
         self.is_shared = False
-        self.job: CurrentJob | None = None
+        self.job: JobFacts | None = None
         self.lane: int | None = None
 
 
 class _ThreadState(threading.local):
-    job: CurrentJob | None = None
+    job: JobFacts | None = None
 
 
 _state = _WorkerState()
@@ -47,7 +51,8 @@ _thread = _ThreadState()
 
 def current_job() -> CurrentJob | None:
     """The job that runs in this process; None outside of a job, so also in tests and in `@on_worker_start`."""
-    return _thread.job or _state.job
+    job = _thread.job or _state.job
+    return None if job is None else CurrentJob(*job)
 
 
 def current_lane() -> int | None:
@@ -58,7 +63,7 @@ def current_lane() -> int | None:
     return _state.lane
 
 
-def set_current(job: CurrentJob | None) -> None:
+def set_current(job: JobFacts | None) -> None:
     """For the worker: this job begins; None when it is over."""
     _state.job = job
     if _state.is_shared:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from offload.core.job import Job
+from offload.web.timing import Timing, timing_of
 
 logger: Final = logging.getLogger("offload.access")
 
@@ -41,17 +42,26 @@ class LogLine(NamedTuple):
             ends += f" remote={_quoted(remote)}"
         return cls(f"request method={method} path={_quoted(path)} status=", ends)
 
-    def answered(self, *, status: int, body_bytes: int, duration_s: float, job: Job | None = None) -> str:
-        """The whole line.  `job` has ended."""
+    def answered(
+        self,
+        *,
+        status: int,
+        body_bytes: int,
+        duration_s: float,
+        job: Job | None = None,
+        timing: Timing | None = None,
+    ) -> str:
+        """The whole line.  `job` has ended; `timing` is its, if it is known already."""
         answer = f"{self.begins}{status} bytes={body_bytes} duration_ms={duration_s * _MS_PER_S:.3f}"
         if job is None or job.outcome is None:
             return answer + self.ends
-        run = "" if job.run_s is None else f" run_ms={job.run_s * _MS_PER_S:.3f}"
-        traceparent = job.labels.get("traceparent")
+        queue_ms, run_ms = timing or timing_of(job)
+        run = f" run_ms={run_ms}" if run_ms else ""
+        traceparent = job.labels and job.labels.get("traceparent")
         trace = f" traceparent={traceparent}" if traceparent else ""
         return (
-            f"{answer} job_id={job.id} task={job.limits.name} reason={job.outcome.reason} "
-            f"queue_ms={(job.wait_s or 0.0) * _MS_PER_S:.3f}{run}{trace}{self.ends}"
+            f"{answer} job_id={job.id} task={job.limits.name} reason={job.outcome.reason} queue_ms={queue_ms}"
+            f"{run}{trace}{self.ends}"
         )
 
 

@@ -66,20 +66,13 @@ class DirectJobs:
         self.heads: Final = RequestHeads(parts)
         self.writer: Final = HeadWriter()
         self.max_body_bytes: Final = parts.max_body_bytes
+        self.access_log: Final = access_log if parts.has_access_log else None
         self._parts = parts
-        self._access_log = access_log
 
     def bug(self, job: Job, error: BaseException) -> Reply:
         """What a caller is told whose answer could not be made, which is our fault."""
         logger.error("a job could not be answered", exc_info=error, extra={"fields": {"job_id": job.id}})
         return internal_problem(error, is_debug=self._parts.is_debug).reply()
-
-    def log(self, job: Job, reply: Reply, head: RequestHead, *, began_at: float) -> None:
-        if self._parts.has_access_log:
-            duration_s = time.perf_counter() - began_at
-            self._access_log.add(
-                head.line.answered(status=reply.status, body_bytes=len(reply.body), duration_s=duration_s, job=job)
-            )
 
 
 class DirectConnection(Connection):
@@ -125,7 +118,7 @@ class DirectConnection(Connection):
         is_free = waiter is not None and not waiter.done() and self._head is None and not self._messages
         if is_free and self._ends.missing_bytes == 0 and not self._paused:
             sent = data[: data.find(END_OF_HEAD) + len(END_OF_HEAD)]
-            head = self._direct.heads.known(sent, self._address)
+            head = self._direct.heads.known((sent, self._address))
             if head is not None and head.body_bytes is not None:
                 missing_bytes = len(sent) + head.body_bytes - len(data)
                 if not missing_bytes and not self._direct.dispatcher.is_suspect(head.job.limits):
@@ -235,7 +228,8 @@ class DirectConnection(Connection):
             reply = outcome_reply(job)
         except Exception as error:
             reply = self._direct.bug(job, error)
-        is_last = self._is_last()
+        head = self._head
+        is_last = head is None or head.should_close or self._direct.dispatcher.is_draining
         if job.crashes or len(reply.body) > COUNTED_BYTES:
             self._finishing = self._loop.create_task(self._finish(job, reply, is_last=is_last))
             self._finishing.add_done_callback(partial(self._finished, job, reply, reply.body, is_last))
@@ -269,11 +263,6 @@ class DirectConnection(Connection):
             reply, is_last = self._direct.bug(job, error), True  # nobody knows what the caller has of its answer
         self._end(job, reply, is_last=is_last)
 
-    def _is_last(self) -> bool:
-        """Whether the connection ends with this answer."""
-        head = self._head
-        return head is None or head.should_close or self._direct.dispatcher.is_draining
-
     def _send(self, job: Job, reply: Reply, *, is_last: bool) -> None:
         transport = self.transport
         if transport is None or transport.is_closing():
@@ -292,7 +281,16 @@ class DirectConnection(Connection):
         """The answer is on its way, or nobody is there to get it."""
         head, self._head, self._job = self._head, None, None
         assert head is not None
-        self._direct.log(job, reply, head, began_at=self._began_at)
+        access_log = self._direct.access_log
+        if access_log is not None:
+            line = head.line.answered(
+                status=reply.status,
+                body_bytes=len(reply.body),
+                duration_s=time.perf_counter() - self._began_at,
+                job=job,
+                timing=reply.timing,
+            )
+            access_log.add(line)
         if is_last:
             self.close()
             if self.transport is not None:

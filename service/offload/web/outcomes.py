@@ -17,12 +17,12 @@ from offload.core.job import Job, Outcome, Reason
 from offload.web.headers import JOB_ID, RETRY_AFTER, SERVER_TIMING
 from offload.web.problems import CLIENT_CLOSED, members, problem_reply, spliced
 from offload.web.reply import Reply
+from offload.web.timing import timing_of
 
 # Looked up once, as in `core.job`.
 _SUCCEEDED: Final = Reason.SUCCEEDED
 _OK: Final = HTTPStatus.OK.value
 
-_MS_PER_S: Final = 1e3
 _JSON: Final = "application/json"
 _BYTES: Final = "application/octet-stream"
 # A media type comes from the user's task by way of the worker: nothing else may get into the head of a response.
@@ -45,9 +45,11 @@ _SLUGS: Final[Mapping[Reason, str]] = {Reason.STOPPED: "draining"}
 def outcome_reply(job: Job) -> Reply:
     """What the caller of a job that has ended is told."""
     outcome = _outcome_of(job)
-    lines = f"{JOB_ID}: {job.id}\r\n{SERVER_TIMING}: {_timing(job)}\r\n"
+    timing = queue_ms, run_ms = timing_of(job)
+    run = f", run;dur={run_ms}" if run_ms else ""
+    lines = f"{JOB_ID}: {job.id}\r\n{SERVER_TIMING}: queue;dur={queue_ms}{run}\r\n"
     if outcome.reason is _SUCCEEDED:
-        return Reply(_OK, _media_type(outcome), outcome.body, lines)
+        return Reply(_OK, _media_type(outcome), outcome.body, lines, timing)
     if outcome.reason is Reason.DISCONNECTED:
         return Reply(CLIENT_CLOSED, _BYTES, b"")
     retry_after_s = outcome.facts.get("retry_after_s")
@@ -64,14 +66,6 @@ def outcome_problem(job: Job) -> dict[str, object]:
 def _media_type(outcome: Outcome) -> str:
     media_type = outcome.media_type
     return media_type if media_type == _JSON or _MEDIA_TYPE.fullmatch(media_type) else _BYTES
-
-
-def _timing(job: Job) -> str:
-    """Server-Timing, milliseconds; without `run` for a job that never ran."""
-    queue_ms, run_s = (job.wait_s or 0.0) * _MS_PER_S, job.run_s
-    if run_s is None:
-        return f"queue;dur={queue_ms:.3f}"
-    return f"queue;dur={queue_ms:.3f}, run;dur={run_s * _MS_PER_S:.3f}"
 
 
 def _problem_body(job: Job, outcome: Outcome) -> bytes:

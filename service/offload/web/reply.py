@@ -11,20 +11,25 @@ from collections.abc import Mapping, Sized
 from aiohttp import hdrs, web
 
 from offload.web.large import LargeResponse
+from offload.web.timing import Timing
 from offload.worker.shared_bytes import SharedBytes
 
 
 # Not frozen: one is made for every job, and freezing doubles what that costs.
 class Reply:
-    """`lines` are the headers beside the content's type and length, as they are sent (see `header_lines`)."""
+    """`lines` are the headers beside the content's type and length, as they are sent (see `header_lines`).  `timing` is
+    the job's, where it has been asked for."""
 
-    __slots__ = ("body", "content_type", "lines", "status")
+    __slots__ = ("body", "content_type", "lines", "status", "timing")
 
-    def __init__(self, status: int, content_type: str, body: Sized, lines: str = "") -> None:
+    def __init__(
+        self, status: int, content_type: str, body: Sized, lines: str = "", timing: Timing | None = None
+    ) -> None:
         self.status = status
         self.content_type = content_type
         self.body = body
         self.lines = lines
+        self.timing = timing
 
     def response(self) -> web.Response:
         headers: dict[str, str] = {hdrs.CONTENT_TYPE: self.content_type}

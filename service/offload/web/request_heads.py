@@ -7,6 +7,7 @@ parsed again.  `direct` asks; whatever a handler has to look at is none of this.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from aiohttp import hdrs
@@ -35,19 +36,20 @@ class RequestHead(NamedTuple):
     line: LogLine
 
 
+# What was sent, and the caller's address.
+Sent = tuple[bytes, str | None]
+
+
 class RequestHeads:
-    """The memory of one server."""
+    """The memory of one server.  `known` is what a head says that came before from the same caller, or None."""
 
     def __init__(self, parts: WebParts) -> None:
         self._parts = parts
-        self._known: dict[tuple[bytes, str | None], RequestHead] = {}
+        self._known: dict[Sent, RequestHead] = {}
+        self.known: Final[Callable[[Sent], RequestHead | None]] = self._known.get
 
     def __len__(self) -> int:
         return len(self._known)
-
-    def known(self, sent: bytes, address: str | None) -> RequestHead | None:
-        """What a head says that came before, from the same caller; None if it did not."""
-        return self._known.get((sent, address))
 
     def read(self, message: RawRequestMessage, address: str | None) -> RequestHead | None:
         """The job that is asked for; None for what the handlers have to look at."""

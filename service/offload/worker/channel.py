@@ -38,7 +38,7 @@ class Channel:
 
         Raises EOFError where the end comes inside of a frame.
         """
-        if not self._fill(HEADER_BYTES):
+        if self._end - self._start < HEADER_BYTES and not self._fill(HEADER_BYTES):
             return None
         header = unpack(self._buffer, self._start)
         self._start += HEADER_BYTES
@@ -46,7 +46,7 @@ class Channel:
         if size > _READ_BYTES - HEADER_BYTES:
             payload = self._take_large(size)
             return JobFrame(header, bytes(payload[: header.meta_bytes]), payload[header.meta_bytes :])
-        if not self._fill(size):
+        if self._end - self._start < size and not self._fill(size):
             raise EOFError("the service went away in the middle of a frame")
         body_at = self._start + header.meta_bytes
         end = self._start + size
@@ -64,9 +64,7 @@ class Channel:
             self._sock.sendall(body)
 
     def _fill(self, size: int) -> bool:
-        """Makes sure that `size` bytes are buffered.  False at a clean end."""
-        if self._end - self._start >= size:
-            return True
+        """Waits until `size` bytes are buffered, which are more than there are.  False at a clean end."""
         if self._start:
             rest = self._end - self._start
             self._view[:rest] = self._view[self._start : self._end]

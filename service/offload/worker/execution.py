@@ -11,13 +11,16 @@ import traceback
 from typing import Final, NamedTuple
 
 from offload.core.job import Reason
-from offload.tasks.context import CurrentJob, set_current
+from offload.tasks.context import set_current
 from offload.tasks.faults import Fault, task_error
 from offload.tasks.loading import LoadedTask, Registry
 from offload.tasks.results import Encoded
 from offload.worker.channel import JobFrame
 from offload.worker.frames import JobHead, unpack_meta
 from offload.worker.large import LargeBody
+
+# Looked up once, as in `core.job`.
+_SUCCEEDED: Final = Reason.SUCCEEDED
 
 # Of a longer one the end is kept: what was raised, and the frames next to it.
 _MAX_TRACEBACK_LENGTH: Final = 1 << 16
@@ -49,14 +52,14 @@ class Executor:
         header = frame.header
         task = self._tasks[header.tag]
         job_id, head = unpack_meta(frame.meta)
-        set_current(CurrentJob(job_id, task.name, header.flag, self._lane, head.request_id, head.traceparent))
+        set_current((job_id, task.name, header.flag, self._lane, head.request_id, head.traceparent))
         try:
             encoded = self._result(task, head, frame.body)
         except Fault as fault:
             return Answer(fault.reason, "", fault.to_json(), time.monotonic_ns() - began_ns, fault.traceback)
         finally:
             set_current(None)
-        return Answer(Reason.SUCCEEDED, encoded.media_type, encoded.body, time.monotonic_ns() - began_ns)
+        return Answer(_SUCCEEDED, encoded.media_type, encoded.body, time.monotonic_ns() - began_ns)
 
     def _result(self, task: LoadedTask, head: JobHead, body: bytes | memoryview | LargeBody) -> Encoded:
         compiled = task.compiled

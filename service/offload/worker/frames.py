@@ -69,6 +69,7 @@ class Kind(IntEnum):
 
 # Looked up once, as in `core.job`.
 _DONE: Final = Kind.DONE
+_JOB: Final = Kind.JOB
 
 FROM_WORKER: Final = frozenset(
     {Kind.READY, Kind.START_FAILED, Kind.DONE, Kind.CATALOGUE, Kind.SKIPPED, Kind.LARGE_DONE}
@@ -139,7 +140,7 @@ def _unpack_head(head: bytes) -> JobHead:
 
 def pack_job(*, number: int, task_index: int, attempt: int, meta_bytes: int, body_bytes: int) -> bytes:
     """The header of a JOB frame."""
-    return _HEADER.pack(Kind.JOB, min(attempt, 255), task_index, meta_bytes, body_bytes, number, 0)
+    return _HEADER.pack(_JOB, min(attempt, 255), task_index, meta_bytes, body_bytes, number, 0)
 
 
 def pack_large_job(*, number: int, task_index: int, attempt: int, meta_bytes: int) -> bytes:

@@ -16,10 +16,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from typing import Final
 
 from offload.worker.channel import Channel, JobFrame
 from offload.worker.frames import Kind, pack_answer, unpack_place
 from offload.worker.large import LargeBody, receive_body
+
+# Looked up once, as in `core.job`.
+_JOB: Final = Kind.JOB
 
 
 class Inbox:
@@ -45,15 +49,18 @@ class Inbox:
     def _receive(self) -> bool:
         """One more frame; False when there is none to come."""
         frame = self._channel.read()
-        if frame is None or frame.header.kind == Kind.RETIRE:
+        if frame is None:
             return False
-        if frame.header.kind == Kind.SKIP:
+        kind = frame.header.kind
+        if kind == _JOB:
+            self._waiting.append(frame)
+        elif kind == Kind.LARGE_JOB:
+            self._waiting.append(self._with_body(frame))
+        elif kind == Kind.SKIP:
             self._skip(frame.header.number)
             self._channel.write(pack_answer(Kind.SKIPPED, number=frame.header.number))
-        elif frame.header.kind == Kind.LARGE_JOB:
-            self._waiting.append(self._with_body(frame))
         else:
-            self._waiting.append(frame)
+            return False  # RETIRE
         return True
 
     def _skip(self, number: int) -> None:

@@ -30,6 +30,10 @@ from offload.worker.shared_bytes import LARGE_BYTES
 from offload.worker.spec import WorkerSpec
 from offload.worker.start import StartFailed, end_if_copy, get_ready
 
+# Looked up once, as in `core.job`.
+_DONE: Final = Kind.DONE
+_SUCCEEDED: Final = Reason.SUCCEEDED
+
 _FLAG_OF: Final = {reason: index for index, reason in enumerate(STATUSES)}
 
 # Young objects, after which Python looks for cycles among them: with its own figure, 700, that takes a fifth of the
@@ -106,9 +110,9 @@ def _send(channel: Channel, frame: JobFrame, answer: Answer, output: int) -> boo
         meta = answer.traceback.encode("utf-8", "backslashreplace")
     else:
         meta = answer.media_type.encode("latin-1", "replace")
-    kind, number, body = Kind.DONE, frame.header.number, answer.body
+    kind, number, body = _DONE, frame.header.number, answer.body
     is_large = len(body) > LARGE_BYTES
-    if is_large and answer.reason is Reason.SUCCEEDED and send_result(channel.descriptors, number, body):
+    if is_large and answer.reason is _SUCCEEDED and send_result(channel.descriptors, number, body):
         kind, body = Kind.LARGE_DONE, pack_place(len(body))
     header = pack_answer(
         kind, flag=flag, meta_bytes=len(meta), body_bytes=len(body), number=number, run_ns=answer.run_ns
@@ -124,8 +128,9 @@ def _has_output(output: int) -> bool:
         sys.stderr.flush()
     except Exception:  # the task has closed or replaced one; what is lost of it is its own loss
         _flush_each()
+    waiting = bytearray(_NO_BYTES)
     try:
-        waiting = fcntl.ioctl(output, termios.FIONREAD, _NO_BYTES)  # works on the writing end too: pipe(7)
+        fcntl.ioctl(output, termios.FIONREAD, waiting)  # works on the writing end too: pipe(7)
     except OSError:
         return False
     return waiting != _NO_BYTES

@@ -46,6 +46,7 @@ _RETIRE_S: Final = 5.0
 
 # Looked up once, as in `core.job`.
 _DONE: Final = Kind.DONE
+_BUSY: Final = WorkerState.BUSY
 _KILLING: Final = WorkerState.KILLING
 _SUCCEEDED: Final = Reason.SUCCEEDED
 _TASK_ERROR: Final = Reason.TASK_ERROR
@@ -128,14 +129,14 @@ class Lane:
         """Hands the job to the worker, which runs it after those that it has."""
         assert self._worker is not None and self.watched is not None
         if not self._jobs:
-            self._step(WorkerState.BUSY)
-        elif self._state not in (WorkerState.BUSY, WorkerState.KILLING):
+            self._step(_BUSY)
+        elif self._state not in (_BUSY, _KILLING):
             raise IllegalStep(thing=f"lane {self.number}", state=self._state, event="give one more job")
         self._jobs.append(job)
         if len(self._jobs) <= _TELLING:
             self._look_at_first()
         # A busy worker that we kill for what it did is still busy to the core; its end gives back what had not begun.
-        if self._state is WorkerState.BUSY:
+        if self._state is _BUSY:
             self._worker.outbox.send_job(job, is_idle=len(self._jobs) == 1)
 
     def take_back(self, job: Job) -> bool:
