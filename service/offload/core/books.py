@@ -91,6 +91,17 @@ class Books:
         if job.started_at is not None:
             self.running -= 1
         self._deadlines.discard(job)
+        return self._close(job, outcome)
+
+    def pass_by(self, job: Job, slot_id: SlotId, outcome: Outcome, now: float) -> Settled:
+        """It began and ended before anybody looked."""
+        job.start(slot_id, now)
+        job.settle(outcome, now)
+        if job.deadline is not None:
+            self._deadlines.discard(job)
+        return self._close(job, outcome)
+
+    def _close(self, job: Job, outcome: Outcome) -> Settled:
         self._open.pop(job.id, None)
         self.ended[END_STATE[outcome.reason]] += 1
         return Settled(job)

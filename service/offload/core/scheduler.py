@@ -249,12 +249,10 @@ class Scheduler:
             if job is None or job.number != number:
                 continue
             if job.outcome is None:
-                commands.append(self._steps.finish(job, outcome, now))
-            following = self._slots.finish(slot, is_leaving=is_leaving, now=now)
-            if following is not None and following.outcome is None:
-                self._books.begin(following, slot_id, now)
-        if following is not None and following.outcome is not None:  # it was told its end too late to be taken back
-            commands += self._steps.stop(slot, following, now)
+                commands.append(self._steps.finish(job, outcome, slot_id, now))
+            following = self._slots.finish(slot, is_leaving=is_leaving)
+        if following is not None:
+            commands += self._steps.go_on(slot, following, now)
         return commands + self._steps.fill(now)
 
     def died(self, slot_id: SlotId, generation: int, death: Death, *, begun: int, now: float) -> list[Command]:

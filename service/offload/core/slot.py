@@ -5,7 +5,7 @@ the order to stop and the end of the work it is STOPPING, and nothing else may u
 the one that runs.  Only the scheduler moves it.
 
       ABSENT ──ready──► IDLE ──start──► BUSY ──finished──► IDLE
-         ▲               │         └─go on─┘ └──stop──► STOPPING ──finished──► IDLE
+         ▲               │               │ └──stop──► STOPPING ──finished──► IDLE
          └─────died──────┴───────────────┴───────────────┘
 """
 
@@ -32,7 +32,6 @@ class SlotEvent(StrEnum):
     READY = "ready"
     START = "start"
     FINISH = "finish"
-    GO_ON = "go on"
     STOP = "stop"
     DIE = "die"
 
@@ -40,13 +39,12 @@ class SlotEvent(StrEnum):
 # Looked up once: until Python 3.12 it costs more than a call to reach into an enum, and these are needed for every job.
 _START: Final = SlotEvent.START
 _FINISH: Final = SlotEvent.FINISH
-_GO_ON: Final = SlotEvent.GO_ON
+_BUSY: Final = SlotState.BUSY
 
 _STEPS: Final[Mapping[tuple[SlotState, SlotEvent], SlotState]] = {
     (SlotState.ABSENT, SlotEvent.READY): SlotState.IDLE,
     (SlotState.IDLE, SlotEvent.START): SlotState.BUSY,
     (SlotState.BUSY, SlotEvent.FINISH): SlotState.IDLE,
-    (SlotState.BUSY, SlotEvent.GO_ON): SlotState.BUSY,
     (SlotState.BUSY, SlotEvent.STOP): SlotState.STOPPING,
     (SlotState.STOPPING, SlotEvent.FINISH): SlotState.IDLE,
     (SlotState.ABSENT, SlotEvent.DIE): SlotState.ABSENT,
@@ -132,7 +130,8 @@ class Slot:
 
     def go_on(self) -> Job:
         """The work is over, and the worker at the next that it has, which is returned."""
-        self._step(_GO_ON)
+        if self._state is not _BUSY:
+            raise IllegalStep(thing=f"slot {self.id}", state=self._state, event="go on")
         self.job = job = self.behind[0]
         self.leave_behind(job)
         return job

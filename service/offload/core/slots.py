@@ -108,7 +108,8 @@ class Slots:
         slot = self.all[slot_id]
         self._gates.enter(job)
         slot.start(job)
-        self._has_first(slot, job, now)
+        self.changes += 1
+        self.go_on(slot, job, now)
         return slot_id
 
     @property
@@ -128,8 +129,9 @@ class Slots:
         self._gates.enter(job)
         self._prefetch.gave(slot)
 
-    def finish(self, slot: Slot, *, is_leaving: bool, now: float) -> Job | None:
-        """The work of the slot's first job is over; returns the job that comes first now, if there is one."""
+    def finish(self, slot: Slot, *, is_leaving: bool) -> Job | None:
+        """The work of the slot's first job is over; returns the job that comes first now, if there is one: `go_on`
+        follows, unless that is over as well."""
         if slot.job is not None:
             self._gates.leave(slot.job)
         self.changes += 1
@@ -139,7 +141,6 @@ class Slots:
             job = slot.go_on()
             if job.outcome is None:
                 self.behind -= 1
-            self._has_first(slot, job, now)
             return job
         slot.finish()
         if slot.is_leaving:
@@ -147,6 +148,11 @@ class Slots:
         else:
             self.idle[slot.id] = None
         return None
+
+    def go_on(self, slot: Slot, job: Job, now: float) -> None:
+        """It is this job from now on that the slot's worker is at."""
+        slot.busy_until = now + self._run_times.expected_s(job.limits.index)
+        self._prefetch.look_at(slot)
 
     # Taking back
 
@@ -207,12 +213,6 @@ class Slots:
             return Counter()
         waiting = (job for slot in self.all.values() for job in slot.behind)
         return Counter(job.limits.index for job in waiting if not job.is_settled)
-
-    def _has_first(self, slot: Slot, job: Job, now: float) -> None:
-        """It is this job from now on that the slot's worker is at."""
-        self.changes += 1
-        slot.busy_until = now + self._run_times.expected_s(job.limits.index)
-        self._prefetch.look_at(slot)
 
     def _withdraws(self, slot_id: SlotId, job: Job) -> bool:
         return self._withdraw is not None and self._withdraw(slot_id, job)

@@ -15,7 +15,7 @@ from offload.core.commands import Command, Settled, Start, Stop
 from offload.core.death import Death
 from offload.core.estimate import Ask
 from offload.core.gates import Gates
-from offload.core.job import Job, Outcome
+from offload.core.job import Job, Outcome, SlotId
 from offload.core.outcomes import crashed, overdue, refused
 from offload.core.queue import JobQueue
 from offload.core.run_times import RunTimes
@@ -121,9 +121,20 @@ class Steps:
         self.slots.give_behind(job, slot)
         return Start(slot.id, job)
 
-    def finish(self, job: Job, outcome: Outcome, now: float) -> Settled:
-        """A running job has its worker's answer."""
-        settled = self.books.settle(job, outcome, now)
+    def go_on(self, slot: Slot, job: Job, now: float) -> list[Command]:
+        """The slot's worker has begun this job, which it had behind others."""
+        self.slots.go_on(slot, job, now)
+        if job.outcome is not None:  # ended while it waited, too late to be taken back
+            return self.stop(slot, job, now)
+        self.books.begin(job, slot.id, now)
+        return []
+
+    def finish(self, job: Job, outcome: Outcome, slot_id: SlotId, now: float) -> Settled:
+        """The job has its worker's answer.  One that waited in the slot until now has begun and ended unseen."""
+        if job.started_at is None:
+            settled = self.books.pass_by(job, slot_id, outcome, now)
+        else:
+            settled = self.books.settle(job, outcome, now)
         if outcome.has_printed:
             self.run_times.has_printed(job.limits.index)
         if outcome.run_s is not None:

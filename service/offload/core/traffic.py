@@ -10,29 +10,33 @@ from offload.core.queue import JobQueue
 
 
 class Traffic:
+    """`size_bytes` is what leaves and what arrives together."""
+
     def __init__(self, queue: JobQueue) -> None:
-        self.arriving_bytes = 0
+        self.size_bytes = 0
         self.leaving_bytes = 0
         self._queue = queue
 
     @property
-    def size_bytes(self) -> int:
-        return self.arriving_bytes + self.leaving_bytes
+    def arriving_bytes(self) -> int:
+        return self.size_bytes - self.leaving_bytes
 
     def body_grows(self, size_bytes: int, *, to_bytes: int) -> bool:
         """So many more bytes have come of one body, `to_bytes` by now.  False if there is no room for it.
 
         As in the queue, a body that is larger than the whole limit may be there alone.
         """
-        self.arriving_bytes += size_bytes
+        self.size_bytes += size_bytes
         return self._queue.has_room_for_bytes(to_bytes, besides_bytes=self.size_bytes - to_bytes)
 
     def body_has_arrived(self, size_bytes: int) -> None:
         """Or was given up: it waits with its job now, or is gone."""
-        self.arriving_bytes -= size_bytes
+        self.size_bytes -= size_bytes
 
     def result_leaves(self, size_bytes: int) -> None:
+        self.size_bytes += size_bytes
         self.leaving_bytes += size_bytes
 
     def result_has_left(self, size_bytes: int) -> None:
+        self.size_bytes -= size_bytes
         self.leaving_bytes -= size_bytes

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -73,10 +74,10 @@ class Histogram:
         """Counts a value; below 0 it is 0, above `MAX_US` it is that."""
         self.record_all((us,))
 
-    def record_all(self, values_us: Sequence[int]) -> list[int]:
+    def record_all(self, values_us: Sequence[int]) -> Mapping[int, int]:
         """Counts many values, at least one, at a third of what they cost singly.
 
-        Returns the words of their buckets, so that a `MergedHistogram` can count them without looking for them again.
+        Returns how many fell into which bucket's word, for a `MergedHistogram` to count them without looking again.
         """
         least_us, most_us = min(values_us), max(values_us)
         if least_us < 0 or most_us > MAX_US:
@@ -88,14 +89,16 @@ class Histogram:
             self._min_us = words[_MIN] = least_us
         words[_SUM] += sum(values_us)
         words[_COUNT] += len(values_us)
-        buckets = [
-            us + _HEADER_WORDS
-            if us < _EXACT
-            else (us >> (shift := us.bit_length() - _INDEX_BITS)) + (shift << _SUB_BITS) + _HEADER_WORDS
-            for us in values_us
-        ]  # as `_word_of` has it, whose calls would cost as much as all the rest
-        for word in buckets:
-            words[word] += 1
+        buckets = Counter(
+            [
+                us + _HEADER_WORDS
+                if us < _EXACT
+                else (us >> (shift := us.bit_length() - _INDEX_BITS)) + (shift << _SUB_BITS) + _HEADER_WORDS
+                for us in values_us
+            ]
+        )  # as `_word_of` has it, whose calls would cost as much as all the rest
+        for word, count in buckets.items():
+            words[word] += count
         return buckets
 
     def summary(self) -> Mapping[str, float]:
@@ -120,11 +123,11 @@ class MergedHistogram:
         self._parts = parts
         self._summary = _Summary(words)
 
-    def count(self, buckets: Sequence[int]) -> None:
+    def count(self, buckets: Mapping[int, int]) -> None:
         """Counts what a part has recorded; `buckets` is what its `record_all` returned."""
         words = self._words
-        for word in buckets:
-            words[word] += 1
+        for word, count in buckets.items():
+            words[word] += count
 
     def summary(self) -> Mapping[str, float]:
         """As `Histogram.summary`, over all parts."""

@@ -49,7 +49,10 @@ def outcome_reply(job: Job) -> Reply:
     run = f", run;dur={run_ms}" if run_ms else ""
     lines = f"{JOB_ID}: {job.id}\r\n{SERVER_TIMING}: queue;dur={queue_ms}{run}\r\n"
     if outcome.reason is _SUCCEEDED:
-        return Reply(_OK, _media_type(outcome), outcome.body, lines, timing)
+        media_type = outcome.media_type
+        if media_type != _JSON and not _MEDIA_TYPE.fullmatch(media_type):
+            media_type = _BYTES
+        return Reply(_OK, media_type, outcome.body, lines, timing)
     if outcome.reason is Reason.DISCONNECTED:
         return Reply(CLIENT_CLOSED, _BYTES, b"")
     retry_after_s = outcome.facts.get("retry_after_s")
@@ -61,11 +64,6 @@ def outcome_reply(job: Job) -> Reply:
 def outcome_problem(job: Job) -> dict[str, object]:
     """The problem of a job that the service itself ended, as a member of its job document."""
     return _described(job, _outcome_of(job))
-
-
-def _media_type(outcome: Outcome) -> str:
-    media_type = outcome.media_type
-    return media_type if media_type == _JSON or _MEDIA_TYPE.fullmatch(media_type) else _BYTES
 
 
 def _problem_body(job: Job, outcome: Outcome) -> bytes:

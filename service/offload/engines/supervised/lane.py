@@ -287,7 +287,7 @@ class Lane:
         reason = STATUSES[flag]
         if reason is _TASK_ERROR:
             output.log_raised(job, meta)
-        has_printed = output.end_of_job()
+        has_printed = output.has_news and output.end_of_job()
         if self.watched.limit_bytes is not None:
             self.watched.end()
         self.jobs_of_worker += 1

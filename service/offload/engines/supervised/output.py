@@ -30,7 +30,7 @@ _MAX_READS: Final = 16
 class OutputReader:
     """Reads one pipe, line by line, from `open` on.  Made on the loop's thread; owns the descriptor.
 
-    `lane`: whose worker prints, None for the driver of a cluster.
+    `lane`: whose worker prints, None for the driver of a cluster.  `has_news`: only then `end_of_job` has to be called.
     """
 
     def __init__(self, descriptor: int, *, lane: int | None, pid: int) -> None:
@@ -43,6 +43,7 @@ class OutputReader:
         self._dropped = 0
         self._tell_at = 0.0
         self._has_read = False
+        self.has_news = False
         os.set_blocking(descriptor, False)
         self._loop = asyncio.get_running_loop()
 
@@ -62,6 +63,7 @@ class OutputReader:
         for line in lines[:may_log]:
             logger.info("task raised", extra={"fields": {**self._whose(job), "line": _text(line)}})
         self._dropped += len(lines) - may_log
+        self.has_news = True
 
     def read_pending(self) -> None:
         """Reads what is in the pipe now."""
@@ -72,6 +74,7 @@ class OutputReader:
     def end_of_job(self) -> bool:
         """A line without its end is a line.  Returns whether anything was printed since the end of the last job."""
         has_read, self._has_read = self._has_read, False
+        self.has_news = False
         if self._rest:
             self._log(self._rest)
             self._rest = b""
@@ -102,7 +105,7 @@ class OutputReader:
         return True
 
     def _take(self, data: bytes) -> None:
-        self._has_read = True
+        self._has_read = self.has_news = True
         data = self._rest + data
         lines = data.count(b"\n")
         may_log = self._may_log(lines)
