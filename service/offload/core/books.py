@@ -52,16 +52,14 @@ class Books:
     # Steps in the life of a job
 
     def count_in(self, job: Job) -> None:
-        """A new job that is not taken.  Raises IllegalStep if it is not new."""
+        """A new job, taken or not.  Raises IllegalStep if it is not new."""
         if not job.is_new:
             raise IllegalStep(thing=f"job {job.id}", state=job.state, event="submit")
         self.submitted += 1
 
     def admit(self, job: Job) -> None:
         """A new job that is taken.  Raises IllegalStep if it is not new."""
-        if not job.is_new:
-            raise IllegalStep(thing=f"job {job.id}", state=job.state, event="submit")
-        self.submitted += 1
+        self.count_in(job)
         self._open[job.id] = job
 
     def wait(self, job: Job) -> None:

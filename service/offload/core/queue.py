@@ -87,10 +87,7 @@ class JobQueue:
 
         A single job larger than the whole limit may wait alone.
         """
-        if self.length >= self.limit:
-            return False
-        held_bytes = self.size_bytes + besides_bytes
-        return not held_bytes or held_bytes + size_bytes <= self.limit_bytes
+        return self.length < self.limit and self.has_room_for_bytes(size_bytes, besides_bytes=besides_bytes)
 
     def has_room_for_bytes(self, size_bytes: int, *, besides_bytes: int) -> bool:
         held_bytes = self.size_bytes + besides_bytes

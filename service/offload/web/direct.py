@@ -268,7 +268,8 @@ class DirectConnection(Connection):
         if transport is None or transport.is_closing():
             reply.status, reply.body = CLIENT_CLOSED, b""
             return
-        head = self._direct.writer.head(reply, request_id=_request_id(job), is_last=is_last)
+        request_id = job.labels.get("request_id", "") if job.labels else ""
+        head = self._direct.writer.head(reply, request_id=request_id, is_last=is_last)
         body = reply.body
         if isinstance(body, bytes) and len(body) <= COUNTED_BYTES:
             transport.write(head + body)
@@ -306,7 +307,3 @@ class DirectConnection(Connection):
             super()._process_keepalive()
         else:
             self._keepalive_handle = self._loop.call_later(self._keepalive_timeout, self._process_keepalive)
-
-
-def _request_id(job: Job) -> str:
-    return job.labels.get("request_id", "") if job.labels else ""
