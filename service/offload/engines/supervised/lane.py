@@ -18,8 +18,9 @@ from functools import partial
 from typing import Final, Protocol
 
 from offload.core.death import Death
-from offload.core.job import Ended, Job, Outcome, Reason
+from offload.core.job import Ended, Job, Outcome
 from offload.engines.letting_go import let_go
+from offload.engines.supervised.answer import outcome_of
 from offload.engines.supervised.channel import Frame
 from offload.engines.supervised.launcher import Launcher
 from offload.engines.supervised.life import STEPS, EndCause, WorkerEnd, WorkerState
@@ -28,7 +29,7 @@ from offload.engines.supervised.process import WorkerEnds, WorkerProcess
 from offload.engines.supervised.watch import Watched
 from offload.errors import FrameError, IllegalStep, StartError
 from offload.metrics.layout import WorkerRow
-from offload.worker.frames import PENDING_OUTPUT, STATUSES, Header, Kind
+from offload.worker.frames import Header, Kind
 from offload.worker.shared_bytes import SharedBytes
 from offload.worker.spec import WorkerSpec
 
@@ -48,8 +49,6 @@ _RETIRE_S: Final = 5.0
 _DONE: Final = Kind.DONE
 _BUSY: Final = WorkerState.BUSY
 _KILLING: Final = WorkerState.KILLING
-_SUCCEEDED: Final = Reason.SUCCEEDED
-_TASK_ERROR: Final = Reason.TASK_ERROR
 
 
 class LaneEvents(Protocol):
@@ -279,15 +278,7 @@ class Lane:
     def _end_first(self, header: Header, meta: bytes, body: bytes | bytearray | SharedBytes) -> Outcome:
         """The first job is over."""
         assert self._worker is not None and self.watched is not None
-        output, flag = self._worker.output, header.flag
-        job = self._jobs.popleft()
-        if flag & PENDING_OUTPUT:
-            output.read_pending()
-            flag &= ~PENDING_OUTPUT
-        reason = STATUSES[flag]
-        if reason is _TASK_ERROR:
-            output.log_raised(job, meta)
-        has_printed = output.has_news and output.end_of_job()
+        outcome = outcome_of(self._jobs.popleft(), header, meta, body, self._worker.output)
         if self.watched.limit_bytes is not None:
             self.watched.end()
         self.jobs_of_worker += 1
@@ -298,13 +289,7 @@ class Lane:
             self._expect_to_leave()
         else:
             self._step(WorkerState.IDLE)
-        return Outcome(
-            reason=reason,
-            body=body,
-            media_type=meta.decode("latin-1") if reason is _SUCCEEDED else "",
-            run_s=header.run_ns / 1e9,
-            has_printed=has_printed,
-        )
+        return outcome
 
     def _look_at_first(self) -> None:
         """The output and the memory that are seen from now on are the first job's.

@@ -1,0 +1,38 @@
+"""What a worker's answer says of the job that it was at.
+
+Lives here: from a frame to the job's outcome, with what it printed before it.  What becomes of the worker then is the
+lane's business, which is the only caller.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from offload.core.job import Job, Outcome, Reason
+from offload.engines.supervised.output import OutputReader
+from offload.worker.frames import PENDING_OUTPUT, STATUSES, Header
+from offload.worker.shared_bytes import SharedBytes
+
+# Looked up once, as in `core.job`.
+_SUCCEEDED: Final = Reason.SUCCEEDED
+_TASK_ERROR: Final = Reason.TASK_ERROR
+
+
+def outcome_of(
+    job: Job, header: Header, meta: bytes, body: bytes | bytearray | SharedBytes, output: OutputReader
+) -> Outcome:
+    """`header`, `meta` and `body` are those of a DONE frame; `output` is its worker's."""
+    flag = header.flag
+    if flag & PENDING_OUTPUT:
+        output.read_pending()
+        flag &= ~PENDING_OUTPUT
+    reason = STATUSES[flag]
+    if reason is _TASK_ERROR:
+        output.log_raised(job, meta)
+    return Outcome(
+        reason=reason,
+        body=body,
+        media_type=meta.decode("latin-1") if reason is _SUCCEEDED else "",
+        run_s=header.run_ns / 1e9,
+        has_printed=output.has_news and output.end_of_job(),
+    )
