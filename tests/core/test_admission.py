@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from offload.core.estimate import Inquiry
-from offload.core.job import JobState, Outcome, Reason, TaskLimits
+from offload.core.job import JobState, Outcome, Reason, SlotId, TaskLimits
 from offload.core.run_times import UNKNOWN_S
 from tests.core.stage import TASK, Stage, facts_of, reason_of, settled, started, stopped
 
@@ -332,6 +332,32 @@ def test_a_result_that_came_too_late_tells_nothing_twice() -> None:
     stage.wait(1.01)
     stage.finish(job, run_s=100.0)
     assert stage.scheduler.run_times.expected_s(0) == pytest.approx(1.01)
+
+
+def test_a_late_answer_is_nothing_to_those_who_wait_either() -> None:
+    """Not even to one that can no longer be done in its budget: that is for the next event."""
+    stage = Stage(slots=1)
+    known_to_take(stage, 1.0)
+    running = stage.submit()
+    stage.submit(budget_s=4.0)
+    stage.die(0)
+    stage.now += 3.5
+    ended = [(running.number, Outcome(reason=Reason.SUCCEEDED, run_s=1.0))]
+    assert stage.scheduler.finished(SlotId(0), 1, ended, now=stage.now) == []
+
+
+def test_several_answers_are_one_event() -> None:
+    """What the last of them makes possible comes after all of them."""
+    stage = Stage(slots=1, prefetch=True)
+    known_to_take(stage, 0.0001)
+    first, second, third = stage.submit(), stage.submit(), stage.submit()
+    ended = [(job.number, Outcome(reason=Reason.SUCCEEDED, run_s=0.0001)) for job in (first, second)]
+    stage.now += 0.001
+    commands = stage.scheduler.finished(SlotId(0), 1, ended, now=stage.now)
+    stage.scheduler.check_invariants()
+    assert settled(commands) == [first, second]
+    assert second.wait_s == pytest.approx(0.001)
+    assert third.is_running
 
 
 def test_a_fault_that_the_worker_found_counts_as_a_run_too() -> None:

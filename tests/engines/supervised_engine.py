@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Told:
     def ready(self, slot: SlotId, generation: int) -> None:
         self._note("ready", slot, generation)
 
-    def finished(self, slot: SlotId, generation: int, ended: Iterable[Ended], *, is_leaving: bool = False) -> None:
+    def finished(self, slot: SlotId, generation: int, ended: Sequence[Ended], *, is_leaving: bool = False) -> None:
         for number, _ in ended:
             self._note("finished", slot, number)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from offload.core.admission import Admission, AdmissionLimits, Load, Refusal
 from offload.core.books import Books
@@ -231,23 +231,24 @@ class Scheduler:
         return self._steps.fill(now)
 
     def finished(
-        self, slot_id: SlotId, generation: int, ended: Iterable[Ended], *, is_leaving: bool = False, now: float
+        self, slot_id: SlotId, generation: int, ended: Sequence[Ended], *, is_leaving: bool = False, now: float
     ) -> list[Command]:
-        """The work of some jobs is over, told in the order of the slot; of the wrong generation or number they are late
-        answers, and nothing.
+        """The work of some jobs is over, at least one, told in the order of the slot; of the wrong generation or number
+        they are late answers, and nothing.
 
         `is_leaving`: the worker retires when it is done with what it has; then the slot has none until the next is
         ready.
         """
         slot = self._slots.all.get(slot_id)
-        if slot is None or slot.generation != generation:
+        head = None if slot is None else slot.job
+        if slot is None or slot.generation != generation or head is None or head.number != ended[0][0]:
             return []
         commands: list[Command] = []
         following: Job | None = None
         for number, outcome in ended:
             job = slot.job
             if job is None or job.number != number:
-                continue
+                break
             if job.outcome is None:
                 commands.append(self._steps.finish(job, outcome, slot_id, now))
             following = self._slots.finish(slot, is_leaving=is_leaving)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -237,7 +237,7 @@ class Dispatcher:
     def ready(self, slot: SlotId, generation: int) -> None:
         self._carry_out(self._scheduler.ready(slot, generation, self._clock()))
 
-    def finished(self, slot: SlotId, generation: int, ended: Iterable[Ended], *, is_leaving: bool = False) -> None:
+    def finished(self, slot: SlotId, generation: int, ended: Sequence[Ended], *, is_leaving: bool = False) -> None:
         now = self._clock()
         self._carry_out(self._scheduler.finished(slot, generation, ended, is_leaving=is_leaving, now=now))
 
