@@ -136,7 +136,7 @@ class WorkerChannel(asyncio.BufferedProtocol):
         self._events.channel_closed(self._error)
 
     def _cut(self, frames: list[Frame]) -> None:
-        """Adds the frames that are whole to those.  Raises FrameError behind the last one that is none."""
+        """Appends the frames that are whole.  Raises FrameError for one that is none; those before it stay."""
         start, view = 0, self._view
         while self._end - start >= HEADER_BYTES:
             header = unpack(self._buffer, start)
