@@ -125,7 +125,7 @@ class Steps:
         """The slot's worker has begun this job, which it had behind others."""
         self.slots.go_on(slot, job, now)
         if job.outcome is not None:  # ended while it waited, too late to be taken back
-            return self.stop(slot, job, now)
+            return self._stop(slot, job, now)
         self.books.begin(job, slot.id, now)
         return []
 
@@ -161,7 +161,7 @@ class Steps:
         slot = self.slots.of(job)
         if job.is_running:
             assert slot is not None
-            commands: list[Command] = [self.books.settle(job, outcome, now), *self.stop(slot, job, now)]
+            commands: list[Command] = [self.books.settle(job, outcome, now), *self._stop(slot, job, now)]
             if job.started_at is not None:
                 self.run_times.record_at_least(job.limits.index, now - job.started_at)
             return commands
@@ -169,7 +169,7 @@ class Steps:
             self.queue.remove(job)
         return [self.books.settle(job, outcome, now)]
 
-    def stop(self, slot: Slot, job: Job, now: float) -> list[Command]:
+    def _stop(self, slot: Slot, job: Job, now: float) -> list[Command]:
         """The slot's job is settled and its work is to end, unless it has ended: then the worker is at the next."""
         if job.outcome is None or not self.slots.take_back(slot):
             return []
