@@ -11,11 +11,18 @@ from offload.core.slot import Slot, SlotState
 from offload.errors import IllegalStep
 from tests.core.stage import new_job
 
+
+def go_on(slot: Slot) -> None:
+    slot.put_behind(new_job())
+    slot.go_on()
+
+
 STEPS: dict[str, Callable[[Slot], object]] = {
     "ready": lambda slot: slot.take_worker(2),
     "start": lambda slot: slot.start(new_job()),
     "stop": lambda slot: slot.stop(),
     "finish": lambda slot: slot.finish(),
+    "go on": go_on,
     "die": lambda slot: slot.die(),
 }
 TABLE = {
@@ -23,6 +30,7 @@ TABLE = {
     (SlotState.IDLE, "start"): SlotState.BUSY,
     (SlotState.BUSY, "stop"): SlotState.STOPPING,
     (SlotState.BUSY, "finish"): SlotState.IDLE,
+    (SlotState.BUSY, "go on"): SlotState.BUSY,
     (SlotState.STOPPING, "finish"): SlotState.IDLE,
     **{(state, "die"): SlotState.ABSENT for state in SlotState},
 }
@@ -60,6 +68,14 @@ def test_the_end_of_the_work_forgets_the_job(state: SlotState, end: str) -> None
     assert slot.job is not None
     STEPS[end](slot)
     assert slot.job is None
+
+
+def test_a_slot_goes_on_with_the_first_of_those_behind() -> None:
+    slot, first, second = slot_in(SlotState.BUSY), new_job(), new_job()
+    slot.put_behind(first)
+    slot.put_behind(second)
+    assert slot.go_on() is first
+    assert (slot.job, list(slot.behind)) == (first, [second])
 
 
 def test_a_stopped_job_keeps_its_slot() -> None:
