@@ -7,10 +7,12 @@ import errno
 import hashlib
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+import orjson
 import pytest
 
 from offload.core.job import Job, JobId, Reason, SlotId, TaskLimits
@@ -297,3 +299,38 @@ async def test_a_result_that_nobody_takes_is_let_go(tmp_path: Path) -> None:
         body.close()
         await told.until(lambda: told.all("finished") == [(0, 1)])
         await seen(lambda: shared_memory() == [])
+
+
+WAITING = """
+import os, time
+from offload import task
+
+@task
+def make(size: int, path: str) -> bytes:
+    while not os.path.exists(path):
+        time.sleep(0.001)
+    return bytes(size)
+"""
+
+
+async def test_answers_that_come_together_are_told_in_the_order_of_the_jobs(tmp_path: Path) -> None:
+    """Of whatever size: a large result goes another way, and must not overtake the small ones before it."""
+    gate = tmp_path / "gate"
+    limits = TaskLimits(name="make", index=0, timeout_s=BOUND_S)
+    async with opened(tmp_path, tasks=WAITING) as (engine, told):
+        await told.until(lambda: bool(told.all("ready")))
+        for number, size in enumerate((10, 2 * LARGE_BYTES, 10, 10), 1):
+            job_id = JobId(f"{number:032}")
+            body = orjson.dumps({"size": size, "path": str(gate)})
+            meta = pack_meta(job_id, pack_head(NO_HEAD))
+            engine.start(
+                SlotId(0), Job(id=job_id, number=number, limits=limits, submitted_at=0.0, body=body, meta=meta)
+            )
+        await asyncio.sleep(0)  # what is given in one turn of the loop leaves at its end
+        await asyncio.sleep(0)
+        gate.touch()
+        give_up_at = time.monotonic() + BOUND_S
+        while engine._lanes[0].row.jobs < 4:  # meanwhile the loop hears nothing
+            assert time.monotonic() < give_up_at
+        await told.until(lambda: len(told.all("finished")) == 4)
+        assert told.all("finished") == [(0, 1), (0, 2), (0, 3), (0, 4)]

@@ -67,8 +67,6 @@ class Prefetch:
 
     def gave(self, slot: Slot) -> None:
         """The slot, in which `find_room` found room, was given one more job."""
-        if len(slot.behind) + 1 >= MAX_IN_SLOT:
-            del self._with_room[slot]
         if not slot.is_watched:
             self._watch(slot)
 
