@@ -18,7 +18,7 @@ import pytest
 from offload.core.job import Job, JobId, Reason, SlotId, TaskLimits
 from offload.dispatch.fingerprint import fingerprint_of
 from offload.engines.supervised import channel, process
-from offload.worker.frames import NO_HEAD, pack_head, pack_meta
+from offload.worker.frames import NO_HEAD, Kind, pack_answer, pack_head, pack_meta, unpack
 from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes
 from tests.engines.dispatched_engine import Dispatched, dispatched, result
 from tests.engines.supervised_engine import opened
@@ -313,19 +313,21 @@ def make(size: int, path: str) -> bytes:
 """
 
 
+def wanted(number: int, size: int, gate: Path) -> Job:
+    limits = TaskLimits(name="make", index=0, timeout_s=BOUND_S)
+    job_id = JobId(f"{number:032}")
+    body = orjson.dumps({"size": size, "path": str(gate)})
+    meta = pack_meta(job_id, pack_head(NO_HEAD))
+    return Job(id=job_id, number=number, limits=limits, submitted_at=0.0, body=body, meta=meta)
+
+
 async def test_answers_that_come_together_are_told_in_the_order_of_the_jobs(tmp_path: Path) -> None:
     """Of whatever size: a large result goes another way, and must not overtake the small ones before it."""
     gate = tmp_path / "gate"
-    limits = TaskLimits(name="make", index=0, timeout_s=BOUND_S)
     async with opened(tmp_path, tasks=WAITING) as (engine, told):
         await told.until(lambda: bool(told.all("ready")))
         for number, size in enumerate((10, 2 * LARGE_BYTES, 10, 10), 1):
-            job_id = JobId(f"{number:032}")
-            body = orjson.dumps({"size": size, "path": str(gate)})
-            meta = pack_meta(job_id, pack_head(NO_HEAD))
-            engine.start(
-                SlotId(0), Job(id=job_id, number=number, limits=limits, submitted_at=0.0, body=body, meta=meta)
-            )
+            engine.start(SlotId(0), wanted(number, size, gate))
         await asyncio.sleep(0)  # what is given in one turn of the loop leaves at its end
         await asyncio.sleep(0)
         gate.touch()
@@ -334,3 +336,14 @@ async def test_answers_that_come_together_are_told_in_the_order_of_the_jobs(tmp_
             assert time.monotonic() < give_up_at
         await told.until(lambda: len(told.all("finished")) == 4)
         assert told.all("finished") == [(0, 1), (0, 2), (0, 3), (0, 4)]
+
+
+async def test_an_answer_to_another_job_than_the_first_ends_its_worker(tmp_path: Path) -> None:
+    """No worker of ours gives one: a task has written it."""
+    async with opened(tmp_path, tasks=WAITING) as (engine, told):
+        await told.until(lambda: bool(told.all("ready")))
+        for number in (1, 2):
+            engine.start(SlotId(0), wanted(number, 10, tmp_path / "gate"))
+        engine._lanes[0].frames([(unpack(pack_answer(Kind.DONE, number=2)), b"", b"")])
+        await told.until(lambda: bool(told.all("died")))
+        assert told.all("finished") == []

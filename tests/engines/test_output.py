@@ -134,6 +134,23 @@ async def test_where_a_job_raised_is_logged_with_that_job_and_counts_as_printed(
     assert printing.records.dropped > 0
 
 
+async def test_there_is_news_from_the_first_byte_to_the_end_of_the_job(printing: Printing) -> None:
+    """Without news nobody asks at the end of a job: an unfinished line, or word of lost ones, would come too late."""
+    reader = printing.reader
+    news = [reader.has_news]
+    printing.print(b"half a line")
+    reader.read_pending()
+    news.append(reader.has_news)
+    has_printed = [reader.end_of_job()]
+    news.append(reader.has_news)
+    reader.log_raised(job("a"), b"Traceback")
+    news.append(reader.has_news)
+    has_printed.append(reader.end_of_job())
+    news.append(reader.has_news)
+    assert news == [False, True, False, True, False]
+    assert has_printed == [True, False]
+
+
 async def test_bytes_that_are_no_text_are_shown(printing: Printing) -> None:
     printing.print(b"caf\xe9 \xf0\x9f\x98\x80\n")
     printing.reader.read_pending()
