@@ -1,6 +1,6 @@
 # Needs make and Python 3.11 or newer; everything else goes into a virtual environment here, the first time.
 #   make serve HOST=0.0.0.0 PORT=9000
-#   make test PYTHON=python3.13 VENV=.venv-3.13 TESTS=tests/core
+#   make test PYTHON=python3.13 VENV=.venv-3.13 TESTS=tests/unit/core
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -44,7 +44,7 @@ $(eval $(SCENARIOS):;@:)
 endif
 
 bench: $(VENV)/.installed-serve ## Measure, and print tables; OPTIONS=--help says what else it can
-	$(BIN)/python -m offload.bench $(SCENARIOS) $(OPTIONS)
+	$(BIN)/python -m tests.benchmark $(SCENARIOS) $(OPTIONS)
 
 clean: ## Remove what was made here, the virtual environments included
 	rm -rf .venv* .bench build dist service/*.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from offload.errors import OffloadError as OffloadError
     from offload.service import create_app as create_app
-    from offload.settings import Settings as Settings
+    from offload.settings.table import Settings as Settings
     from offload.tasks.context import current_job as current_job
     from offload.tasks.context import current_lane as current_lane
     from offload.tasks.definition import on_worker_start as on_worker_start
@@ -25,7 +25,7 @@ __version__: Final = "0.1.0"
 _HOMES: Final = {
     "OffloadError": "offload.errors",
     "Response": "offload.tasks.response",
-    "Settings": "offload.settings",
+    "Settings": "offload.settings.table",
     "create_app": "offload.service",
     "current_job": "offload.tasks.context",
     "current_lane": "offload.tasks.context",

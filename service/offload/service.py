@@ -19,23 +19,23 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from offload import __version__
-from offload.core.admission import AdmissionLimits
+from offload.core.admission.admission import AdmissionLimits
 from offload.core.scheduler import Scheduler
 from offload.dispatch.dispatcher import Dispatcher
 from offload.dispatch.ticker import Ticker
 from offload.engines.choice import make_engine
-from offload.engines.supervised.cpus import usable_cpus
-from offload.engines.supervised.describe import describe
-from offload.engines.supervised.launcher import Launcher
 from offload.metrics.layout import MetricsMemory
 from offload.metrics.loop_lag import LoopLag
 from offload.metrics.rates import Rates
 from offload.metrics.recorder import Recorder
 from offload.metrics.snapshot import Facts, Instruments, QueueFacts, ServiceFacts, snapshot
-from offload.settings import MAX_WORKERS, Settings
+from offload.processes.cpus import usable_cpus
+from offload.processes.describe import describe
+from offload.processes.launcher import Launcher
+from offload.settings.table import MAX_WORKERS, Settings
 from offload.tasks.catalogue import Catalogue
 from offload.tasks.loading import Named, parse_target
-from offload.worker.spec import LoadSpec
+from offload.wire.spec import LoadSpec
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -239,8 +239,8 @@ async def _serve(service: Service) -> None:
     from aiohttp import web
 
     from offload.web.app import build_app
-    from offload.web.listening import bound_sockets, close_all, shown_address, unlink
-    from offload.web.serve import make_runner
+    from offload.web.server.listening import bound_sockets, close_all, shown_address, unlink
+    from offload.web.server.runner import make_runner
 
     settings = service.settings
     main = asyncio.current_task()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from offload.cli.sources import load_settings
-from offload.settings import Settings
+from offload.settings.sources import load_settings
+from offload.settings.table import Settings
 from tests.deploy.files import (
     CONTAINERFILE,
     README,

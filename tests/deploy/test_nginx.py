@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from offload.settings import Settings
+from offload.settings.table import Settings
 from tests.deploy.proxy import Proxy, nginx, nginx_program
 from tests.support.raw_http import raw_connection
 from tests.support.service import Answer, RunningService, eventually, serving

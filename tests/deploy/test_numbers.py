@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from offload.settings import Settings
-from offload.web import serve
-from offload.web.problems import members
+from offload.settings.table import Settings
+from offload.web.answers.problems import members
+from offload.web.server import runner as serve
 from tests.deploy.files import (
     README,
     container_environment,

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from offload.core import prefetch, queue
+from offload.core import prefetch
 from offload.core.job import Reason
+from offload.core.queue import job_queue as queue
 from offload.engines.base import Capabilities
 from offload.engines.choice import _PROMISES, promise_table
-from offload.settings import table
-from offload.web import request_heads
-from offload.web.outcomes import _FIELDS
-from offload.web.problems import PROBLEMS
-from offload.worker import shared_bytes
+from offload.settings.table import table
+from offload.web.answers.outcomes import _FIELDS
+from offload.web.answers.problems import PROBLEMS
+from offload.web.requests import known_heads as request_heads
+from offload.wire import shared_bytes
 from tests.project.readme_text import code_spans, fences, rows, section
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +118,7 @@ def test_every_variable_that_make_is_given_exists(readme: str) -> None:
 
 
 def test_every_scenario_of_the_benchmark_that_is_named_exists(readme: str) -> None:
-    from offload.bench.__main__ import SCENARIOS
+    from tests.benchmark.__main__ import SCENARIOS
 
     named = {name for names in re.findall(r'SCENARIOS="?([a-z ]+)', readme) for name in names.split()}
     assert named == set(SCENARIOS)

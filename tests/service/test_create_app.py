@@ -15,7 +15,7 @@ from aiohttp import web
 
 from offload import Settings, create_app
 from offload.errors import SettingsError, TargetError
-from offload.settings import StartMethod
+from offload.settings.table import StartMethod
 from offload.tasks.loading import Named
 from offload.worker.isolation import THREAD_VARIABLES
 from tests.faults import fault_tasks

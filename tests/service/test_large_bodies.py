@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 import pytest
 
-from offload.worker.shared_bytes import LARGE_BYTES
+from offload.wire.shared_bytes import LARGE_BYTES
 from tests.support.raw_http import RawConnection, raw_connection
 from tests.support.service import RunningService, eventually, serving
 from tests.support.shared_memory import shared_memory

@@ -13,7 +13,7 @@ from typing import cast
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason, SlotId
 from offload.engines.base import Capabilities, EngineEvents
-from offload.worker.shared_bytes import SharedBytes
+from offload.wire.shared_bytes import SharedBytes
 
 KILLED = Death(signal="SIGKILL")
 

@@ -1,4 +1,4 @@
-"""Memory that is passed from process to process (`offload.worker.shared_bytes`), in tests."""
+"""Memory that is passed from process to process (`offload.wire.shared_bytes`), in tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from offload.worker.shared_bytes import SharedBytes, shared
+from offload.wire.shared_bytes import SharedBytes, shared
 
 
 def shared_memory(pid: int | None = None) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from offload.core.admission import AdmissionLimits
+from offload.core.admission.admission import AdmissionLimits
 from offload.core.job import TaskLimits
 from offload.core.scheduler import Scheduler
 from offload.dispatch.dispatcher import Dispatcher
@@ -23,7 +23,7 @@ from offload.metrics.recorder import JobCounts, Recorder
 from offload.tasks.catalogue import Catalogue, TaskInfo
 from offload.web.app import build_app
 from offload.web.parts import WebParts
-from offload.web.serve import make_runner
+from offload.web.server.runner import make_runner
 from tests.support.fake_engine import FakeEngine
 from tests.support.raw_http import Answer, RawConnection, raw_connection
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from offload.cli.logs import log_output
-from offload.cli.sources import CONFIG_FLAG, CONFIG_VARIABLE, load_settings
 from offload.errors import SettingsError, UserError
-from offload.settings import Setting, table
+from offload.settings.sources import CONFIG_FLAG, CONFIG_VARIABLE, load_settings
+from offload.settings.table import Setting, table
 
 _EXIT_FAILED: Final = 1
 _EXIT_USAGE: Final = 2

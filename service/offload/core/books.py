@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from offload.core.admission import Load
+from offload.core.admission.admission import Load
 from offload.core.commands import Settled
 from offload.core.deadlines import Alarm, Deadlines
 from offload.core.invariants import check_deadlines

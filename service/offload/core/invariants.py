@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Container, Mapping
 from typing import Final
 
-from offload.core.admission import Load
+from offload.core.admission.admission import Load
 from offload.core.deadlines import Deadlines
 from offload.core.job import Job, SlotId
-from offload.core.queue import JobQueue
+from offload.core.queue.job_queue import JobQueue
 from offload.core.slot import Slot, SlotState
 
 # Looked up once, as in `slot`: a simulation asks a thousand slots a thousand times.

@@ -5,7 +5,7 @@ Lives here: words for the scheduler, no decisions.  `web` makes the problem docu
 
 from __future__ import annotations
 
-from offload.core.admission import Refusal
+from offload.core.admission.admission import Refusal
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason
 

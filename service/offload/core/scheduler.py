@@ -14,18 +14,18 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from offload.core.admission import Admission, AdmissionLimits, Load, Refusal
+from offload.core.admission.admission import Admission, AdmissionLimits, Load, Refusal
+from offload.core.admission.estimate import Ask, Estimate, Inquiry
 from offload.core.books import Books
 from offload.core.commands import Command
 from offload.core.deadlines import Alarm
 from offload.core.death import Death
-from offload.core.estimate import Ask, Estimate, Inquiry
-from offload.core.gates import Gates
 from offload.core.invariants import check_jobs
 from offload.core.job import Ended, Job, JobId, JobState, Reason, SlotId
 from offload.core.outcomes import cancelled, over_memory, overdue, sent_away
 from offload.core.prefetch import BusySince
-from offload.core.queue import JobQueue
+from offload.core.queue.gates import Gates
+from offload.core.queue.job_queue import JobQueue
 from offload.core.run_times import RunTimes
 from offload.core.slot import Slot, SlotState
 from offload.core.slots import Slots, Withdraw

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Final
 
 from offload.core.job import Job, SlotId
-from offload.core.work import Work
+from offload.core.queue.work import Work
 from offload.errors import IllegalStep
 
 

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
-from offload.core.admission import Load
+from offload.core.admission.admission import Load
 from offload.core.deadlines import Alarm
-from offload.core.gates import Gates
 from offload.core.invariants import check_slots
 from offload.core.job import Job, SlotId
 from offload.core.prefetch import BusySince, Prefetch
-from offload.core.queue import JobQueue
+from offload.core.queue.gates import Gates
+from offload.core.queue.job_queue import JobQueue
 from offload.core.run_times import RunTimes
 from offload.core.slot import Slot, SlotState
 from offload.errors import IllegalStep

@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from offload.core.admission import Admission, Load, Refusal
+from offload.core.admission.admission import Admission, Load, Refusal
+from offload.core.admission.estimate import Ask
 from offload.core.books import Books
 from offload.core.commands import Command, Settled, Start, Stop
 from offload.core.death import Death
-from offload.core.estimate import Ask
-from offload.core.gates import Gates
 from offload.core.job import Job, Outcome, SlotId
 from offload.core.outcomes import crashed, overdue, refused
-from offload.core.queue import JobQueue
+from offload.core.queue.gates import Gates
+from offload.core.queue.job_queue import JobQueue
 from offload.core.run_times import RunTimes
 from offload.core.slot import Slot
 from offload.core.slots import Slots

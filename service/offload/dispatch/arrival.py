@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from offload.core.traffic import Traffic
+from offload.core.admission.traffic import Traffic
 from offload.errors import OffloadError
 
 

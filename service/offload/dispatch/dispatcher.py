@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from offload.core.admission import Refusal
+from offload.core.admission.admission import Refusal
+from offload.core.admission.estimate import Inquiry
 from offload.core.commands import Command, Settled, Start
 from offload.core.death import Death
-from offload.core.estimate import Inquiry
 from offload.core.job import (
     DEFAULT_URGENCY,
     END_STATE,
@@ -37,7 +37,7 @@ from offload.dispatch.fingerprint import fingerprint_of
 from offload.dispatch.ids import JobIds
 from offload.engines.base import Engine
 from offload.metrics.recorder import Recorder
-from offload.worker.frames import NO_HEAD, pack_head, pack_meta
+from offload.wire.frames import NO_HEAD, pack_head, pack_meta
 
 logger: Final = logging.getLogger("offload.jobs")
 

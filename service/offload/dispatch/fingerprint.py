@@ -14,8 +14,8 @@ from typing import Final, cast
 import orjson
 
 from offload.core.job import Job
-from offload.worker.frames import unpack_meta
-from offload.worker.shared_bytes import SharedBytes
+from offload.wire.frames import unpack_meta
+from offload.wire.shared_bytes import SharedBytes
 
 # A quarter of a millisecond at a gigabyte a second.
 _STEP_BYTES: Final = 256 * 1024

@@ -12,8 +12,8 @@ from typing import Final, cast
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason
 from offload.core.outcomes import crashed
+from offload.wire.shared_bytes import SharedBytes
 from offload.worker.remote import Call, RemoteAnswer
-from offload.worker.shared_bytes import SharedBytes
 
 logger: Final = logging.getLogger("offload.output")
 

@@ -14,11 +14,11 @@ from offload.core.death import Death
 from offload.core.job import Ended, Job, Reason, SlotId
 from offload.metrics.layout import MetricsMemory
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
-from offload.settings import Settings
-from offload.worker.spec import LoadSpec
+from offload.settings.table import Settings
+from offload.wire.spec import LoadSpec
 
 if TYPE_CHECKING:
-    from offload.engines.supervised.launcher import Launcher
+    from offload.processes.launcher import Launcher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

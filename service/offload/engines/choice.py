@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Unpack
 
 from offload.engines.base import Capabilities, EngineParts, ServedEngine
 from offload.errors import SettingsError
-from offload.settings import EngineName, Settings
+from offload.settings.table import EngineName, Settings
 
 
 class _Row(NamedTuple):
@@ -28,8 +28,8 @@ _ENGINES: Final = {
     EngineName.SUPERVISED: _Row("offload.engines.supervised.engine", "SupervisedEngine"),
     EngineName.POOL: _Row("offload.engines.pool", "pool_engine"),
     EngineName.EXECUTOR: _Row("offload.engines.executor", "executor_engine"),
-    EngineName.DASK: _Row("offload.engines.dask", "dask_engine", needs="distributed"),
-    EngineName.RAY: _Row("offload.engines.ray", "ray_engine", needs="ray"),
+    EngineName.DASK: _Row("offload.engines.cluster.dask", "dask_engine", needs="distributed"),
+    EngineName.RAY: _Row("offload.engines.cluster.ray", "ray_engine", needs="ray"),
 }
 
 # Columns of the README's table: where each engine's capabilities stand.
@@ -38,9 +38,9 @@ _COLUMNS: Final = {
     "`pool`": ("offload.engines.pool", "CAPABILITIES"),
     "`executor`": ("offload.engines.executor", "CAPABILITIES"),
     "`executor` with `--executor`": ("offload.engines.executor", "FACTORY_CAPABILITIES"),
-    "`dask`": ("offload.engines.dask", "CAPABILITIES"),
-    "`dask` with `--engine-address`": ("offload.engines.dask", "ADDRESS_CAPABILITIES"),
-    "`ray`": ("offload.engines.ray", "CAPABILITIES"),
+    "`dask`": ("offload.engines.cluster.dask", "CAPABILITIES"),
+    "`dask` with `--engine-address`": ("offload.engines.cluster.dask", "ADDRESS_CAPABILITIES"),
+    "`ray`": ("offload.engines.cluster.ray", "CAPABILITIES"),
 }
 _PROMISES: Final = {
     "stops_running_jobs": "a timeout, a cancel and a caller who hangs up stop the work and free the CPU",

@@ -29,10 +29,10 @@ from offload.engines.base import Capabilities, EngineEvents, EngineParts
 from offload.engines.off_loop import off_loop
 from offload.engines.places import Places
 from offload.engines.running import running_s
-from offload.engines.supervised.brake import Brake
-from offload.engines.supervised.life import EndCause, WorkerState
 from offload.errors import EngineError, FrameError, OffloadError
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
+from offload.processes.brake import Brake
+from offload.processes.life import EndCause, WorkerState
 from offload.worker.remote import NOT_LOADED, Call, RemoteAnswer, pack_load, read_answer
 
 logger: Final = logging.getLogger("offload.engine")

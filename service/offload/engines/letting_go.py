@@ -11,7 +11,7 @@ import asyncio
 import os
 from collections.abc import Sized
 
-from offload.worker.shared_bytes import SharedBytes
+from offload.wire.shared_bytes import SharedBytes
 
 
 def let_go(body: Sized) -> None:

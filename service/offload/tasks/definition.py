@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar, overload
 
 from offload.core.job import DEFAULT_URGENCY, URGENCIES
 from offload.errors import TaskDefinitionError
-from offload.setting_kinds import parse_size, shown
+from offload.settings.kinds import parse_size, shown
 
 # Above it nobody waits for the last attempt; a worker is told the attempt's number in one byte.
 MAX_RETRIES: Final = 100

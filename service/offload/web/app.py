@@ -13,18 +13,18 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from offload.core.job import Reason
-from offload.web import links
-from offload.web.access_log import AccessLog
-from offload.web.body import leave_expectation
-from offload.web.disconnects import DisconnectWatch
-from offload.web.exchange import Exchange, Exchanges, Handler
-from offload.web.health import HealthHandlers
-from offload.web.index import IndexHandler
-from offload.web.jobs import JobHandlers
+from offload.web.answers.problems import Problem, printable
 from offload.web.parts import PARTS, PartsOf, WebParts
-from offload.web.problems import Problem, printable
-from offload.web.stats import stats_handler
-from offload.web.tasks import TaskHandlers
+from offload.web.requests.body import leave_expectation
+from offload.web.requests.disconnects import DisconnectWatch
+from offload.web.requests.exchange import Exchange, Exchanges, Handler
+from offload.web.routes import links
+from offload.web.routes.health import HealthHandlers
+from offload.web.routes.index import IndexHandler
+from offload.web.routes.jobs import JobHandlers
+from offload.web.routes.stats import stats_handler
+from offload.web.routes.tasks import TaskHandlers
+from offload.web.server.access_log import AccessLog
 
 ACCESS_LOG: Final = web.AppKey("ACCESS_LOG", AccessLog)
 

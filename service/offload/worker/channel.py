@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from typing import Final, NamedTuple
 
-from offload.worker.frames import HEADER_BYTES, Header, unpack
+from offload.wire.frames import HEADER_BYTES, Header, unpack
 from offload.worker.large import LargeBody
 
 _READ_BYTES: Final = 64 * 1024

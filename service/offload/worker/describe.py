@@ -13,11 +13,11 @@ import orjson
 
 from offload.errors import TargetError, UserError
 from offload.tasks.catalogue import describe
+from offload.wire.frames import Kind, pack_answer
+from offload.wire.spec import DescribeSpec
 from offload.worker.channel import Channel
-from offload.worker.frames import Kind, pack_answer
 from offload.worker.isolation import detach, limit_library_threads
 from offload.worker.preload import load_targets
-from offload.worker.spec import DescribeSpec
 
 
 def send_catalogue(spec: DescribeSpec) -> None:

@@ -5,7 +5,7 @@ They are named by the service, which must not import what they need, pydantic fo
 
 from __future__ import annotations
 
-from offload.worker.spec import DescribeSpec, WorkerSpec
+from offload.wire.spec import DescribeSpec, WorkerSpec
 
 
 def run_worker(spec: WorkerSpec) -> None:

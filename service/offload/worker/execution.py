@@ -15,8 +15,8 @@ from offload.tasks.context import set_current
 from offload.tasks.faults import Fault, task_error
 from offload.tasks.loading import LoadedTask, Registry
 from offload.tasks.results import Encoded
+from offload.wire.frames import JobHead, unpack_meta
 from offload.worker.channel import JobFrame
-from offload.worker.frames import JobHead, unpack_meta
 from offload.worker.large import LargeBody
 
 # Looked up once, as in `core.job`.

@@ -19,11 +19,11 @@ import orjson
 from offload.metrics.layout import WorkerRow
 from offload.tasks.context import share_process
 from offload.tasks.loading import targets_from_json
+from offload.wire.frames import STATUSES, Header, Kind
+from offload.wire.spec import LoadSpec
 from offload.worker.channel import JobFrame
 from offload.worker.execution import Executor
-from offload.worker.frames import STATUSES, Header, Kind
 from offload.worker.remote import NOT_LOADED, NOT_RUN, Call, PlainAnswer
-from offload.worker.spec import LoadSpec
 from offload.worker.start import StartFailed, end_if_copy, get_ready
 
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")

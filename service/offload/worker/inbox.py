@@ -18,8 +18,8 @@ import os
 from collections import deque
 from typing import Final
 
+from offload.wire.frames import Kind, pack_answer, unpack_place
 from offload.worker.channel import Channel, JobFrame
-from offload.worker.frames import Kind, pack_answer, unpack_place
 from offload.worker.large import LargeBody, receive_body
 
 # Looked up once, as in `core.job`.

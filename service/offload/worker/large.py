@@ -10,8 +10,8 @@ import mmap
 import socket
 from contextlib import suppress
 
-from offload.worker.passing import receive_descriptor, send_descriptor
-from offload.worker.shared_bytes import SharedBytes, shared
+from offload.wire.passing import receive_descriptor, send_descriptor
+from offload.wire.shared_bytes import SharedBytes, shared
 
 
 class LargeBody:

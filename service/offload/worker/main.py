@@ -19,15 +19,15 @@ from typing import Final
 from offload.core.job import Reason
 from offload.errors import FrameError
 from offload.metrics.layout import WorkerRow
+from offload.wire.frames import PENDING_OUTPUT, STATUSES, Kind, pack_answer, pack_place
+from offload.wire.memory import trim
+from offload.wire.shared_bytes import LARGE_BYTES
+from offload.wire.spec import WorkerSpec
 from offload.worker.channel import Channel, JobFrame
 from offload.worker.execution import Answer, Executor
-from offload.worker.frames import PENDING_OUTPUT, STATUSES, Kind, pack_answer, pack_place
 from offload.worker.inbox import Inbox
 from offload.worker.isolation import hand_over_to_guard, isolate
 from offload.worker.large import LargeBody, send_result
-from offload.worker.memory import trim
-from offload.worker.shared_bytes import LARGE_BYTES
-from offload.worker.spec import WorkerSpec
 from offload.worker.start import StartFailed, end_if_copy, get_ready
 
 # Looked up once, as in `core.job`.

@@ -14,9 +14,9 @@ from typing import Final
 
 from offload.errors import UserError
 from offload.tasks.loading import Registry, Target, load, targets_from_json
+from offload.wire.spec import PRELOAD_VARIABLE
 from offload.worker.isolation import limit_library_threads
 from offload.worker.prctl import die_with_parent_thread
-from offload.worker.spec import PRELOAD_VARIABLE
 
 
 class Preloaded:

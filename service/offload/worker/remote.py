@@ -20,8 +20,8 @@ import orjson
 from offload.core.job import Reason
 from offload.errors import FrameError
 from offload.tasks.loading import targets_to_json
-from offload.worker.frames import STATUSES
-from offload.worker.spec import LoadSpec
+from offload.wire.frames import STATUSES
+from offload.wire.spec import LoadSpec
 
 NOT_LOADED: Final = -1  # the tasks cannot be loaded, or a hook failed: nothing of the job has begun
 NOT_RUN: Final = -2  # a fault of ours

@@ -13,10 +13,10 @@ from offload.errors import OffloadError
 from offload.tasks.context import set_lane
 from offload.tasks.faults import exception_message, exception_name
 from offload.tasks.loading import Registry
+from offload.wire.spec import LoadSpec
 from offload.worker.execution import Executor
 from offload.worker.isolation import limit_library_threads, seed_anew
 from offload.worker.preload import load_targets
-from offload.worker.spec import LoadSpec
 
 
 class StartFailed(OffloadError):

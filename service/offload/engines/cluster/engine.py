@@ -26,13 +26,13 @@ from offload.engines.cluster.link import Link
 from offload.engines.cluster.messages import Message
 from offload.engines.places import Places
 from offload.engines.running import running_s
-from offload.engines.supervised.brake import Brake
-from offload.engines.supervised.life import STOP_CAUSES, EndCause, WorkerState
 from offload.errors import TargetError
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
+from offload.processes.brake import Brake
+from offload.processes.life import STOP_CAUSES, EndCause, WorkerState
 from offload.tasks.loading import Target
+from offload.wire.spec import LoadSpec
 from offload.worker.remote import RemoteAnswer, pack_load
-from offload.worker.spec import LoadSpec
 
 logger: Final = logging.getLogger("offload.engine")
 

@@ -21,10 +21,10 @@ from typing import Final, Self
 
 from offload.engines.cluster.messages import Message, read, write
 from offload.engines.off_loop import off_loop
-from offload.engines.supervised.killing import kill_all
-from offload.engines.supervised.naming import name_death
-from offload.engines.supervised.output import OutputReader
-from offload.engines.supervised.proctree import ProcessInfo, all_processes, has_mark, is_tracker
+from offload.processes.killing import kill_all
+from offload.processes.naming import name_death
+from offload.processes.output import OutputReader
+from offload.processes.proctree import ProcessInfo, all_processes, has_mark, is_tracker
 
 _ROOT: Final = str(Path(__file__).parents[3])
 _COMMAND: Final = f"import sys; sys.path.insert(0, {_ROOT!r}); from offload.engines.cluster.driver import main; main()"

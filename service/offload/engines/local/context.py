@@ -13,7 +13,7 @@ from multiprocessing.context import BaseContext, ForkContext, ForkServerContext,
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
-from offload.settings import StartMethod
+from offload.settings.table import StartMethod
 
 _CONTEXTS: Final[dict[StartMethod, type[BaseContext]]] = {
     StartMethod.FORK: ForkContext,

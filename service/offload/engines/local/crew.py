@@ -21,13 +21,13 @@ from typing import Any, Final, Protocol
 
 from offload.engines.local.context import HiredProcess, Hiring, make_context
 from offload.engines.local.worker import HiredEnd, HiredWorker
-from offload.engines.supervised.brake import Brake
-from offload.engines.supervised.launcher import Launcher
-from offload.engines.supervised.life import EndCause, WorkerState
-from offload.engines.supervised.reaper import Reaper
-from offload.engines.supervised.watch import Watch, Watched
 from offload.errors import StartError
 from offload.metrics.layout import MetricsMemory
+from offload.processes.brake import Brake
+from offload.processes.launcher import Launcher
+from offload.processes.life import EndCause, WorkerState
+from offload.processes.reaper import Reaper
+from offload.processes.watch import Watch, Watched
 from offload.worker.hired import HiredSpec, work
 
 logger: Final = logging.getLogger("offload.engine")

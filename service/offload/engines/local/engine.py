@@ -18,13 +18,13 @@ from offload.engines.local.hosting import Hosting, HostKind
 from offload.engines.local.worker import HiredEnd, HiredWorker
 from offload.engines.places import Places
 from offload.engines.running import running_s
-from offload.engines.supervised.launcher import Launcher
-from offload.engines.supervised.life import STOP_CAUSES, EndCause, WorkerState
 from offload.metrics.layout import MetricsMemory
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
-from offload.settings import Settings
+from offload.processes.launcher import Launcher
+from offload.processes.life import STOP_CAUSES, EndCause, WorkerState
+from offload.settings.table import Settings
+from offload.wire.spec import LoadSpec
 from offload.worker.remote import pack_load
-from offload.worker.spec import LoadSpec
 
 
 class LocalEngine:

@@ -32,8 +32,8 @@ from offload.engines.local.crew import Crew
 from offload.engines.local.worker import DUMP_S, HiredEnd, HiredWorker
 from offload.engines.off_loop import Done, off_loop
 from offload.engines.places import Places
-from offload.engines.supervised.life import EndCause, WorkerState
 from offload.errors import FrameError
+from offload.processes.life import EndCause, WorkerState
 from offload.worker.remote import Call, read_answer
 
 logger: Final = logging.getLogger("offload.engine")

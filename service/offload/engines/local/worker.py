@@ -20,13 +20,13 @@ from typing import Final, Protocol
 
 from offload.core.death import Death
 from offload.engines.local.context import Hiring
-from offload.engines.supervised.forkserver import UNKNOWN_EXIT_CODE
-from offload.engines.supervised.life import EndCause, WorkerState
-from offload.engines.supervised.naming import name_death
-from offload.engines.supervised.output import OutputReader
-from offload.engines.supervised.proctree import read
-from offload.engines.supervised.watch import Watched
 from offload.metrics.layout import WorkerRow
+from offload.processes.forkserver import UNKNOWN_EXIT_CODE
+from offload.processes.life import EndCause, WorkerState
+from offload.processes.naming import name_death
+from offload.processes.output import OutputReader
+from offload.processes.proctree import read
+from offload.processes.watch import Watched
 from offload.worker.hired import MAX_TOLD_BYTES, READY
 from offload.worker.isolation import DUMP_SIGNAL
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from offload.core.job import Job, Outcome, Reason
-from offload.engines.supervised.output import OutputReader
-from offload.worker.frames import PENDING_OUTPUT, STATUSES, Header
-from offload.worker.shared_bytes import SharedBytes
+from offload.processes.output import OutputReader
+from offload.wire.frames import PENDING_OUTPUT, STATUSES, Header
+from offload.wire.shared_bytes import SharedBytes
 
 # Looked up once, as in `core.job`.
 _SUCCEEDED: Final = Reason.SUCCEEDED

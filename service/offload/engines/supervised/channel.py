@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, cast
 
 from offload.core.job import Job
 from offload.errors import FrameError
-from offload.worker.frames import (
+from offload.wire.frames import (
     HEADER_BYTES,
     Header,
     check_from_worker,
@@ -24,8 +24,8 @@ from offload.worker.frames import (
     pack_place,
     unpack,
 )
-from offload.worker.passing import send_descriptor
-from offload.worker.shared_bytes import SharedBytes
+from offload.wire.passing import send_descriptor
+from offload.wire.shared_bytes import SharedBytes
 
 _BUFFER_BYTES: Final = 64 * 1024
 _EMPTY: Final = memoryview(b"")

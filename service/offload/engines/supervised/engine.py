@@ -18,17 +18,17 @@ from offload.core.death import Death
 from offload.core.job import Ended, Job, Reason, SlotId
 from offload.engines.base import Capabilities, EngineEvents
 from offload.engines.running import running_s
-from offload.engines.supervised.brake import Brake
 from offload.engines.supervised.lane import Lane, LaneParts
-from offload.engines.supervised.launcher import Launcher
-from offload.engines.supervised.life import STOP_CAUSES, EndCause, WorkerEnd, WorkerState
 from offload.engines.supervised.process import WorkerEnds
-from offload.engines.supervised.reaper import Reaper
-from offload.engines.supervised.watch import Watch, Watched
 from offload.metrics.layout import MetricsMemory
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
-from offload.settings import Settings
-from offload.worker.spec import LoadSpec, WorkerSpec
+from offload.processes.brake import Brake
+from offload.processes.launcher import Launcher
+from offload.processes.life import STOP_CAUSES, EndCause, WorkerEnd, WorkerState
+from offload.processes.reaper import Reaper
+from offload.processes.watch import Watch, Watched
+from offload.settings.table import Settings
+from offload.wire.spec import LoadSpec, WorkerSpec
 
 logger: Final = logging.getLogger("offload.engine")
 

@@ -22,16 +22,16 @@ from offload.core.job import Ended, Job, Outcome
 from offload.engines.letting_go import let_go
 from offload.engines.supervised.answer import outcome_of
 from offload.engines.supervised.channel import Frame
-from offload.engines.supervised.launcher import Launcher
-from offload.engines.supervised.life import STEPS, EndCause, WorkerEnd, WorkerState
-from offload.engines.supervised.naming import name_death
 from offload.engines.supervised.process import WorkerEnds, WorkerProcess
-from offload.engines.supervised.watch import Watched
 from offload.errors import FrameError, IllegalStep, StartError
 from offload.metrics.layout import WorkerRow
-from offload.worker.frames import Header, Kind
-from offload.worker.shared_bytes import SharedBytes
-from offload.worker.spec import WorkerSpec
+from offload.processes.launcher import Launcher
+from offload.processes.life import STEPS, EndCause, WorkerEnd, WorkerState
+from offload.processes.naming import name_death
+from offload.processes.watch import Watched
+from offload.wire.frames import Header, Kind
+from offload.wire.shared_bytes import SharedBytes
+from offload.wire.spec import WorkerSpec
 
 logger: Final = logging.getLogger("offload.engine")
 

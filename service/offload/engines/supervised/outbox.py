@@ -12,7 +12,7 @@ from multiprocessing import connection
 
 from offload.core.job import Job
 from offload.engines.supervised.channel import WorkerChannel
-from offload.worker.frames import pack_retire, pack_skip
+from offload.wire.frames import pack_retire, pack_skip
 
 
 class Outbox:

@@ -18,18 +18,18 @@ from multiprocessing.process import BaseProcess
 from typing import Final, Protocol
 
 from offload.engines.supervised.channel import Frame, WorkerChannel
-from offload.engines.supervised.forkserver import UNKNOWN_EXIT_CODE
-from offload.engines.supervised.launcher import Launcher
 from offload.engines.supervised.outbox import Outbox
-from offload.engines.supervised.output import OutputReader
-from offload.engines.supervised.proctree import read
 from offload.errors import FrameError, StartError
+from offload.processes.forkserver import UNKNOWN_EXIT_CODE
+from offload.processes.launcher import Launcher
+from offload.processes.output import OutputReader
+from offload.processes.proctree import read
+from offload.wire.frames import MAX_BODY_BYTES, unpack_place
+from offload.wire.passing import make_pair, receive_descriptor
+from offload.wire.shared_bytes import LARGE_BYTES, SharedBytes
+from offload.wire.spec import WorkerSpec
 from offload.worker.entry import run_worker
-from offload.worker.frames import MAX_BODY_BYTES, unpack_place
 from offload.worker.isolation import DUMP_SIGNAL
-from offload.worker.passing import make_pair, receive_descriptor
-from offload.worker.shared_bytes import LARGE_BYTES, SharedBytes
-from offload.worker.spec import WorkerSpec
 
 # How long the exit code may lag behind the end: the forkserver has to be woken, to wait for it and to write.
 _EXIT_CODE_WAIT_S: Final = 1.0

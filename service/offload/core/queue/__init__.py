@@ -1,0 +1,1 @@
+"""The bounded queue of waiting jobs, fair between callers and tasks."""

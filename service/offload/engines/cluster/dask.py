@@ -1,0 +1,300 @@
+"""The dask engine: jobs as tasks of a Dask cluster, one for each thread of its workers.
+
+Lives here: what Dask can promise, and how it is asked.  Each slot belongs to one worker process, and a job goes to that
+process alone: Dask runs a task again elsewhere when its worker dies, which a job that kills its worker must not be, so
+each job carries the token of the process that it is for, and another refuses it.  What Dask cannot do is to stop a task
+that runs; one that has not begun can be taken back, which its process itself decides (`worker.cluster.withdraw`).
+
+The class runs in the driver, see `cluster.driver`.
+
+Source: distributed 2024.8 to 2026.8, the documentation of `Client.submit`, `Client.run`, and `Scheduler.identity`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import secrets
+import time
+from collections.abc import Coroutine
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import replace
+from importlib import import_module
+from typing import Any, Final, Unpack
+
+from offload.engines.base import Capabilities, EngineParts
+from offload.engines.cluster.driver import Task, sentence
+from offload.engines.cluster.engine import ClusterEngine, ClusterKind
+from offload.engines.cluster.seats import Order
+from offload.processes.brake import Brake
+
+# Of a cluster at an address.
+ADDRESS_CAPABILITIES: Final = Capabilities(
+    stops_running_jobs=False,
+    names_deaths=False,
+    limits_memory=False,
+    knows_what_had_begun=False,
+    isolates_deaths=False,
+    starts_before_jobs=True,
+    ends_with_service=False,
+    knows_who_printed=False,
+    prefetches=False,
+    keeps_spares=False,
+    retires_workers=False,
+    unpickles_results=True,
+)
+
+# Workers of a cluster of our own have one thread each, and end with the driver.
+CAPABILITIES: Final = replace(ADDRESS_CAPABILITIES, isolates_deaths=True, ends_with_service=True)
+
+# How often the scheduler is asked for its workers; it also tells when they come and go, so this is for what it forgets.
+_LOOK_S: Final = 2.0
+# What the scheduler may take to answer that.
+_PATIENCE_S: Final = 10.0
+# A worker that died has a successor by then, if there is to be one.
+_EMPTY_S: Final = 10.0
+_TOPIC: Final = "all"
+_COMINGS: Final = frozenset({"add-worker", "remove-worker", "worker-status-change"})
+
+
+def dask_engine(**parts: Unpack[EngineParts]) -> ClusterEngine:
+    capabilities = ADDRESS_CAPABILITIES if parts["settings"].engine_address else CAPABILITIES
+    kind = ClusterKind(name="dask", capabilities=capabilities, driver=f"{__name__}:DaskCluster")
+    return ClusterEngine(kind, parts)
+
+
+class _Worker:
+    """One of Dask's worker processes.  `token` is empty until it has loaded the tasks."""
+
+    def __init__(self, address: str, slots: list[int]) -> None:
+        self.address = address
+        self.slots = slots
+        self.token = ""
+        self.greeting: asyncio.Task[None] | None = None
+
+
+class DaskCluster:
+    """Implements `driver.Cluster`."""
+
+    def __init__(self, task: Task) -> None:
+        from offload.worker import cluster as there  # not in the service: it is the inside of a worker
+
+        self._there = there
+        self._task = task
+        self._seats = task.seats
+        self._name = secrets.token_hex(8)  # of these tasks and jobs, among those of other services
+        self._workers: dict[str, _Worker] = {}
+        self._worker_of: dict[int, _Worker] = {}
+        self._futures: dict[int, Any] = {}
+        self._errands: set[asyncio.Task[None]] = set()
+        self._brake = Brake()
+        self._has_changed = asyncio.Event()
+        self._empty_since: float | None = None
+        self._local: Any = None
+        self._client: Any = None
+
+    # Cluster
+
+    async def open(self) -> None:
+        _configure()
+        distributed = import_module("distributed")
+        target: Any = self._task.address
+        if not target:
+            target = self._local = await distributed.LocalCluster(
+                n_workers=self._task.most,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=0,
+                dashboard_address=None,
+                worker_dashboard_address=None,
+                local_directory=os.environ.get("TMPDIR"),
+                asynchronous=True,
+            )
+        self._client = await distributed.Client(
+            target,
+            asynchronous=True,
+            timeout=self._task.start_timeout_s,
+            direct_to_workers=self._local is not None or None,  # elsewhere they may be reached by the scheduler alone
+        )
+        self._client.subscribe_topic(_TOPIC, self._on_event)
+
+    async def attend(self) -> str:
+        while True:
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    identity = await self._client.scheduler.identity(n_workers=-1)
+            except Exception as error:  # whatever its connection raises
+                return f"the scheduler does not answer: {sentence(error)}"
+            self._look(identity["workers"])
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self._has_changed.wait()
+            self._has_changed.clear()
+            if self._client.status != "running":
+                return "the connection to the scheduler was lost"
+
+    def start(self, order: Order) -> None:
+        worker = self._worker_of[order.slot]
+        name = f"{self._name}-{order.number}-{order.attempt}-{secrets.token_hex(4)}"
+        future = self._submit(worker, name, self._there.run_here, worker.token, self._name, name, *order.call)
+        self._futures[order.number] = future
+        self._run(self._await(order, worker, future))
+
+    def stop(self, slot: int, number: int) -> None:
+        self._run(self._withdraw(self._worker_of[slot], slot, number))
+
+    async def close(self) -> None:
+        for errand in list(self._errands):
+            errand.cancel()
+        if self._client is not None:
+            self._client.unsubscribe_topic(_TOPIC)
+            await self._client.close()
+        if self._local is not None:
+            await self._local.close()
+
+    # Workers
+
+    def _on_event(self, event: tuple[float, Any]) -> None:
+        message = event[1]
+        if isinstance(message, dict) and message.get("action") in _COMINGS:
+            self._has_changed.set()
+
+    def _look(self, found: dict[str, Any]) -> None:
+        able = {address: about["nthreads"] for address, about in found.items() if about.get("status") == "running"}
+        for address in [address for address in self._workers if address not in found]:
+            self._forget(self._workers[address], "its worker left the cluster")
+        for address in [address for address in self._workers if address not in able]:
+            self._rest(self._workers[address])
+        for address, threads in able.items():
+            if address not in self._workers:
+                self._meet(address, threads)
+        self._note_empty(not found)
+
+    def _note_empty(self, is_empty: bool) -> None:
+        if not is_empty:
+            self._empty_since = None
+        elif self._empty_since is None:
+            self._empty_since = time.monotonic()
+        elif time.monotonic() - self._empty_since > _EMPTY_S:
+            self._empty_since = math.inf  # it is told once
+            self._task.trouble("the cluster has no workers")
+
+    def _meet(self, address: str, threads: int) -> None:
+        slots = [slot for _ in range(threads) if (slot := self._seats.add()) is not None]
+        if slots:
+            worker = self._workers[address] = _Worker(address, slots)
+            self._worker_of.update(dict.fromkeys(slots, worker))
+            worker.greeting = self._run(self._greet(worker))
+
+    def _rest(self, worker: _Worker) -> None:
+        """It takes no tasks for now, or is about to leave; what it is at goes on."""
+        for slot in [slot for slot in worker.slots if self._seats.is_idle(slot)]:
+            worker.slots.remove(slot)
+            self._drop(slot, "its worker takes no more")
+        if not worker.slots:
+            self._forget(worker, "")
+
+    def _forget(self, worker: _Worker, why: str) -> None:
+        """Whether its jobs had begun nobody can tell any more."""
+        self._workers.pop(worker.address, None)
+        if worker.greeting is not None:
+            worker.greeting.cancel()
+        for slot in worker.slots:
+            self._drop(slot, why)
+
+    def _drop(self, slot: int, why: str) -> None:
+        del self._worker_of[slot]
+        self._seats.remove(slot, why)
+
+    async def _greet(self, worker: _Worker) -> None:
+        """Has the tasks loaded there, again and again until that succeeds; then its slots are ready."""
+        while True:
+            error = await self._load(worker)
+            if not error:
+                self._brake.succeeded()
+                for slot in worker.slots:
+                    self._seats.ready(slot)
+                return
+            self._brake.failed(worker.slots[0], error)
+            if self._brake.is_on:
+                self._task.trouble(error)
+            await asyncio.sleep(self._brake.pause_s())
+
+    async def _load(self, worker: _Worker) -> str:
+        """Returns why it could not."""
+        name = f"{self._name}-load-{secrets.token_hex(4)}"
+        future = self._submit(worker, name, self._there.greet, self._name, self._task.load, worker.slots[0])
+        try:
+            async with asyncio.timeout(self._task.start_timeout_s):
+                worker.token, _, why = await future
+                return str(why)
+        except TimeoutError:
+            return f"the tasks were not loaded within {self._task.start_timeout_s:g} s"
+        except CancelledError:
+            return "its greeting was cancelled"
+        except Exception as error:  # whatever was raised there, or on the way
+            return f"{sentence(error)} (is offload installed there?)"
+        finally:
+            future.release()
+
+    # Jobs
+
+    def _submit(self, worker: _Worker, name: str, function: Any, *arguments: object) -> Any:
+        return self._client.submit(
+            function, *arguments, key=name, workers=[worker.address], allow_other_workers=False, pure=False, retries=0
+        )
+
+    async def _await(self, order: Order, worker: _Worker, future: Any) -> None:
+        slot, number = order.slot, order.number
+        try:
+            values = await future
+        except CancelledError as error:  # by ourselves, then it is told there; or the connection was lost
+            if self._futures.get(number) is future:
+                self._seats.lose(slot, "its task was cancelled", detail=sentence(error))
+                self._has_changed.set()
+            return
+        except Exception as error:  # above all KilledWorker, which is told only where the scheduler allows no failures
+            self._seats.lose(slot, f"Dask says {type(error).__name__}", detail=sentence(error))
+            self._has_changed.set()
+            return
+        finally:
+            self._futures.pop(number, None)
+        if values is None:
+            self._seats.lose(slot, "another process came in its place", begun=False)
+            self._forget(worker, "another process came in its place")
+            self._has_changed.set()
+        else:
+            self._seats.answer(slot, number, values)
+
+    async def _withdraw(self, worker: _Worker, slot: int, number: int) -> None:
+        future = self._futures.get(number)
+        if future is None:
+            return
+        with suppress(Exception):  # it is gone, then that will be seen
+            told = await self._client.run(self._there.withdraw, worker.token, future.key, workers=[worker.address])
+            if told.get(worker.address) is True and self._futures.pop(number, None) is not None:
+                await future.cancel()
+                if self._seats.has(slot, number):
+                    self._seats.lose(slot, "it was taken back", begun=False)
+                    self._seats.ready(slot)
+
+    def _run(self, errand: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
+        return task
+
+
+def _configure() -> None:
+    dask: Any = import_module("dask")
+    dask.config.set(
+        {
+            # A body may be large, and its caller knows.
+            "distributed.admin.large-graph-warning-threshold": "1TB",
+            # So long after a death a local cluster looks whether there is a successor, and takes one that has just
+            # died, too, for the lack of one: then there never is another.
+            "distributed.deploy.lost-worker-timeout": "1000 days",
+        }
+    )

@@ -1,0 +1,226 @@
+"""The ray engine: jobs as tasks of a Ray cluster, one for each of its CPUs.
+
+Lives here: what Ray can promise, and how it is asked.  A job is one task that takes one CPU and is never tried again by
+Ray; where it runs is Ray's choice, so a slot is a CPU of the cluster and no certain worker.  `ray.cancel` with force
+ends the process that runs it.  Whether a job had begun when its worker was lost Ray does not tell, so it counts as
+begun.  A slot that has lost its worker is ready again when a small task has loaded the tasks: so a job seldom waits for
+a process to start.
+
+The class runs in the driver, see `cluster.driver`: a process that loses its Ray cluster is ended by Ray's library.
+
+Source: ray 2.9 to 2.60, the documentation of `ray.init`, `ray.cancel` and `ray.exceptions`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Coroutine
+from importlib import import_module
+from typing import Any, Final, Unpack
+
+from offload.engines.base import Capabilities, EngineParts
+from offload.engines.cluster.driver import Task, sentence
+from offload.engines.cluster.engine import ClusterEngine, ClusterKind
+from offload.engines.cluster.seats import Order
+from offload.processes.brake import Brake
+
+CAPABILITIES: Final = Capabilities(
+    stops_running_jobs=True,
+    names_deaths=False,
+    limits_memory=False,
+    knows_what_had_begun=False,
+    isolates_deaths=True,
+    starts_before_jobs=False,
+    ends_with_service=True,
+    knows_who_printed=False,
+    prefetches=False,
+    keeps_spares=False,
+    retires_workers=False,
+    unpickles_results=True,
+)
+
+# Read when Ray is imported: nothing is reported to its makers, what is printed is for a log.  A local cluster gets a
+# token, too: Ray would write one into the home directory, for all clusters.
+_ENVIRONMENT: Final = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_COLOR_PREFIX": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+# How often the cluster is asked for its size.
+_LOOK_S: Final = 1.0
+# What it may take to answer that.
+_PATIENCE_S: Final = 5.0
+# A cancel that comes while Ray hands the task over may be lost; it is said again until the work is over.
+_CANCEL_AGAIN_S: Final = 0.5
+_CAUSES: Final = {
+    "LocalRayletDiedError": "Ray's own process on this machine died",
+    "NodeDiedError": "its machine was lost",
+    "OutOfMemoryError": "its machine was short of memory, and Ray killed it",
+    "TaskCancelledError": "its task was cancelled",
+    "WorkerCrashedError": "its process died",
+}
+# Before they had begun.
+_UNBEGUN: Final = ("RuntimeEnvSetupError", "TaskUnschedulableError")
+
+
+def ray_engine(**parts: Unpack[EngineParts]) -> ClusterEngine:
+    kind = ClusterKind(name="ray", capabilities=CAPABILITIES, driver=f"{__name__}:RayCluster")
+    return ClusterEngine(kind, parts)
+
+
+class RayCluster:
+    """Implements `driver.Cluster`."""
+
+    def __init__(self, task: Task) -> None:
+        from offload.worker import cluster as there  # not in the service: it is the inside of a worker
+
+        self._there = there
+        self._task = task
+        self._seats = task.seats
+        self._refs: dict[int, Any] = {}
+        self._errands: set[asyncio.Task[None]] = set()
+        self._brake = Brake()
+        self._slots: list[int] = []
+        self._size = 0
+        self._is_down = asyncio.Event()
+        self._why_down = ""
+        self._is_empty = False
+        self._ray: Any = None
+
+    # Cluster
+
+    async def open(self) -> None:
+        own = {} if self._task.address else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        for name, value in {**_ENVIRONMENT, **own}.items():
+            os.environ.setdefault(name, value)
+        ray = self._ray = import_module("ray")
+        if self._task.address:
+            ray.init(address=self._task.address, logging_level="warning")
+        else:
+            ray.init(
+                address="local",
+                num_cpus=self._task.most,
+                include_dashboard=False,
+                logging_level="warning",
+                _temp_dir=os.environ.get("TMPDIR"),
+            )
+        options = ray.remote(num_cpus=1, max_retries=0, retry_exceptions=False)
+        self._run_anywhere, self._get_warm = options(self._there.run_anywhere), options(self._there.get_warm)
+        self._load = ray.put(self._task.load)
+
+    async def attend(self) -> str:
+        while not self._is_down.is_set():
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    resources = await asyncio.to_thread(self._ray.cluster_resources)
+            except Exception as error:  # whatever its connection raises
+                return f"the cluster does not answer: {sentence(error)}"
+            self._resize(min(int(resources.get("CPU", 0)), self._task.most))
+            try:
+                async with asyncio.timeout(_LOOK_S):
+                    await self._is_down.wait()
+            except TimeoutError:
+                continue
+        return self._why_down
+
+    def start(self, order: Order) -> None:
+        ref = self._run_anywhere.remote(self._load, *order.call)
+        self._refs[order.number] = ref
+        self._run(self._await(order, ref))
+
+    def stop(self, slot: int, number: int) -> None:
+        self._run(self._cancel(number))
+
+    async def close(self) -> None:
+        for errand in list(self._errands):
+            errand.cancel()
+        if self._ray is not None:
+            await asyncio.to_thread(self._ray.shutdown)
+
+    # Slots
+
+    def _resize(self, size: int) -> None:
+        self._size = size
+        while len(self._slots) < size and (slot := self._seats.add()) is not None:
+            self._slots.append(slot)
+            self._run(self._warm_up(slot))
+        for slot in self._slots[size:]:
+            if self._seats.is_idle(slot):
+                self._leave(slot)
+        if not size and not self._is_empty:
+            self._task.trouble("the cluster has no CPUs")
+        self._is_empty = not size
+
+    def _is_surplus(self, slot: int) -> bool:
+        return slot in self._slots[self._size :]
+
+    def _leave(self, slot: int) -> None:
+        self._slots.remove(slot)
+        self._seats.remove(slot, "the cluster has become smaller")
+
+    async def _warm_up(self, slot: int) -> None:
+        """Until a process has loaded the tasks; then the slot is ready."""
+        while slot in self._slots:
+            error = await self._load_somewhere(slot)
+            if slot not in self._slots:
+                return
+            if not error:
+                self._brake.succeeded()
+                self._seats.ready(slot)
+                return
+            self._brake.failed(slot, error)
+            if self._brake.is_on:
+                self._task.trouble(error)
+            await asyncio.sleep(self._brake.pause_s())
+
+    async def _load_somewhere(self, slot: int) -> str:
+        """Returns why that failed."""
+        ref = self._get_warm.remote(self._load, slot)
+        try:
+            async with asyncio.timeout(self._task.start_timeout_s):
+                _, _, why = await asyncio.wrap_future(ref.future())
+                return str(why)
+        except TimeoutError:
+            self._ray.cancel(ref, force=True)
+            return f"the tasks were not loaded within {self._task.start_timeout_s:g} s"
+        except Exception as error:  # whatever was raised there, or on the way
+            self._note_loss(error)
+            return f"{sentence(error)} (is offload installed there?)"
+
+    # Jobs
+
+    async def _await(self, order: Order, ref: Any) -> None:
+        slot, number = order.slot, order.number
+        why = ""
+        try:
+            values = await asyncio.wrap_future(ref.future())
+        except Exception as error:  # Ray's, which say what happened to the worker
+            kind = type(error).__name__
+            why = _CAUSES.get(kind, f"Ray says {kind}")
+            self._note_loss(error)
+            self._seats.lose(slot, why, begun=kind not in _UNBEGUN, detail=sentence(error))
+        else:
+            why = self._seats.answer(slot, number, values)
+        self._refs.pop(number, None)
+        if self._is_surplus(slot):
+            self._leave(slot)
+        elif why:
+            self._run(self._warm_up(slot))
+
+    async def _cancel(self, number: int) -> None:
+        while (ref := self._refs.get(number)) is not None:
+            self._ray.cancel(ref, force=True)
+            await asyncio.sleep(_CANCEL_AGAIN_S)
+
+    def _note_loss(self, error: Exception) -> None:
+        if isinstance(error, self._ray.exceptions.LocalRayletDiedError):
+            self._why_down = sentence(error)
+            self._is_down.set()
+
+    def _run(self, errand: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)

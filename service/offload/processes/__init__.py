@@ -1,0 +1,1 @@
+"""Starting, watching and killing worker processes, and naming their deaths, for every local engine."""

@@ -1,0 +1,180 @@
+"""A forkserver of our own, with the user's modules loaded.
+
+The standard library has one forkserver for a whole process, whose preload list is fixed when it starts, and which lives
+as long as that process.  An engine needs one that is its own: other tasks, another engine or the application around it
+must not get in its way, and it must end with the engine.  Lives here: that forkserver, and the `multiprocessing`
+process that is forked from it; all that we use of the library's inner side stands in this file.
+
+Source: `multiprocessing/forkserver.py` and `popen_forkserver.py` of CPython 3.11 to 3.14.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from multiprocessing import forkserver, popen_forkserver, process, resource_tracker, spawn, util
+from multiprocessing.context import reduction, set_spawning_popen  # type: ignore[attr-defined]  # not in the stubs
+from typing import Any, Final
+
+from offload.processes.proctree import read
+
+# The user's modules; and what every worker would have to import before it is ready, for itself or to read its
+# `WorkerSpec` and the process object that it is made as.
+PRELOADED: Final = (
+    "offload.worker.preload",
+    "offload.worker.main",
+    "offload.worker.entry",
+    "offload.settings.table",
+    __name__,
+)
+
+# The forkserver died before it could tell how its child ended.  No process has such an exit code.
+UNKNOWN_EXIT_CODE: Final = 1 << 16
+
+
+Environment = Callable[[], AbstractContextManager[None]]
+
+
+class OwnForkServer:
+    """One forkserver process.  Its methods block for milliseconds, and are called from one thread; `end` from any.
+
+    `environment` is entered when the process is started, and only then, and sets what it is to find in its
+    environment: whatever else starts a process meanwhile gives it that, too.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self._server: Any = _Server(environment)  # the stubs know nothing of its inside
+        self._server.set_forkserver_preload(list(PRELOADED))
+
+    @property
+    def pid(self) -> int | None:
+        pid: int | None = self._server._forkserver_pid
+        return pid
+
+    def ensure_running(self) -> None:
+        """Starts it if it does not run, or runs no more."""
+        self._server.ensure_running()
+
+    def fork(self, descriptors: list[int]) -> tuple[int, int]:
+        """Asks for a new process; returns (status to read, data to write) as `ForkServer.connect_to_new_process`."""
+        status, data = self._server.connect_to_new_process(descriptors)
+        return status, data
+
+    def kill(self) -> None:
+        """Ends the process at once, whatever state it is in; a later `fork` starts another."""
+        if self.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Ends it for good, and with it a `fork` that waits for it in another thread; that one gets no other."""
+        self._server.forbid_start()
+        self.kill()
+
+    def close(self) -> None:
+        """Ends it and waits for its end."""
+        self.end()
+        self._server._stop()  # the only way to end a forkserver before the process ends that started it
+
+
+class _Server(forkserver.ForkServer):
+    """The library's, which starts itself again when it is needed and was killed."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__()
+        self._environment = environment
+        self._start_lock = threading.Lock()  # held for milliseconds
+        self._may_start = True
+
+    def ensure_running(self) -> None:
+        resource_tracker.ensure_running()  # the library would start it in that environment, too
+        with self._start_lock:
+            if not self._may_start:
+                raise EOFError("the forkserver was ended")
+            if not self._runs():
+                with self._environment():
+                    super().ensure_running()
+
+    def forbid_start(self) -> None:
+        """From here on `ensure_running` raises; none is being started any more."""
+        with self._start_lock:
+            self._may_start = False
+
+    def _runs(self) -> bool:
+        """Without waiting for it, which is the library's."""
+        pid: int | None = self._forkserver_pid  # type: ignore[attr-defined]  # not in the stubs
+        info = None if pid is None else read(pid)
+        return info is not None and not info.is_dead
+
+
+class ForkserverProcess(process.BaseProcess):
+    """A `multiprocessing` process forked from a given forkserver."""
+
+    _start_method = "forkserver"
+
+    def __init__(self, server: OwnForkServer, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._server = server
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to the child: everything but the way back to the forkserver."""
+        state = self.__dict__.copy()
+        del state["_server"]
+        return state
+
+    @staticmethod
+    def _Popen(process_obj: ForkserverProcess) -> _Popen:  # noqa: N802  # the name is the library's
+        return _Popen(process_obj)
+
+
+class _Popen(popen_forkserver.Popen):
+    """As the library's, with our forkserver instead of the one of the process, and an exit code that two threads may
+    ask for: the library polls all children whenever it starts one."""
+
+    def __init__(self, process_obj: ForkserverProcess) -> None:
+        self._lock = threading.Lock()
+        super().__init__(process_obj)
+
+    def _launch(self, process_obj: ForkserverProcess) -> None:
+        preparation = spawn.get_preparation_data(process_obj.name)
+        # A worker needs nothing of our main module, and would run it once more for each start.
+        preparation.pop("init_main_from_name", None)
+        preparation.pop("init_main_from_path", None)
+        data = io.BytesIO()
+        set_spawning_popen(self)
+        try:
+            reduction.dump(preparation, data)
+            reduction.dump(process_obj, data)
+        finally:
+            set_spawning_popen(None)
+        self.sentinel, data_writer = process_obj._server.fork(self._fds)  # type: ignore[attr-defined]  # not in the stubs
+        parent_alive = os.dup(data_writer)  # the child sees our end by it (`multiprocessing.parent_process`)
+        self.finalizer = util.Finalize(
+            self,
+            util.close_fds,  # type: ignore[attr-defined]  # not in the stubs
+            (parent_alive, self.sentinel),
+        )
+        with open(data_writer, "wb") as file:
+            file.write(data.getbuffer())
+        self.pid = forkserver.read_signed(self.sentinel)
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """The exit code, None while there is none."""
+        with self._lock:
+            if self.returncode is None:
+                self.returncode = self._read_status(flag)
+            return self.returncode
+
+    def _read_status(self, flag: int) -> int | None:
+        os.set_blocking(self.sentinel, flag != os.WNOHANG)
+        try:
+            status: int = forkserver.read_signed(self.sentinel)
+        except BlockingIOError:
+            return None
+        except EOFError:
+            return UNKNOWN_EXIT_CODE
+        return status

@@ -1,0 +1,1 @@
+"""The settings: their table, what each may be, and where they are read from."""

@@ -1,0 +1,1 @@
+"""What is sent back: problems, outcomes of jobs, headers, timing."""

@@ -1,0 +1,177 @@
+"""From a job's outcome to the reply.
+
+Lives here: for every way in which a job can end, what the caller is told and which facts go with it.  The status codes
+stand in `problems`.  `jobs` calls it once for each job; what a worker wrote is passed on as bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Final, cast
+
+import orjson
+
+from offload.core.job import Job, Outcome, Reason
+from offload.web.answers.problems import CLIENT_CLOSED, members, problem_reply, spliced
+from offload.web.answers.reply import Reply
+from offload.web.answers.timing import timing_of
+from offload.web.requests.headers import JOB_ID, RETRY_AFTER, SERVER_TIMING
+
+# Looked up once, as in `core.job`.
+_SUCCEEDED: Final = Reason.SUCCEEDED
+_OK: Final = HTTPStatus.OK.value
+
+_JSON: Final = "application/json"
+_BYTES: Final = "application/octet-stream"
+# A media type comes from the user's task by way of the worker: nothing else may get into the head of a response.
+_MEDIA_TYPE: Final = re.compile(r"[\x21-\x7e]+/[\x20-\x7e]+")
+
+# Which facts of an outcome are members of its problem.
+_FIELDS: Final[Mapping[Reason, tuple[str, ...]]] = {
+    Reason.JOB_TIMEOUT: ("limit_s", "stage"),
+    Reason.DEADLINE_EXCEEDED: ("stage",),
+    Reason.WORKER_CRASHED: ("signal", "exit_code"),
+    Reason.MEMORY_LIMIT: ("limit_bytes", "peak_bytes"),
+    Reason.OVERLOADED: ("queued", "expected_wait_s"),
+    Reason.CLIENT_QUEUE_FULL: ("limit",),
+    Reason.QUARANTINED: ("crashes",),
+}
+# Where the problem has another name than the reason.
+_SLUGS: Final[Mapping[Reason, str]] = {Reason.STOPPED: "draining"}
+
+
+def outcome_reply(job: Job) -> Reply:
+    """What the caller of a job that has ended is told."""
+    outcome = _outcome_of(job)
+    timing = queue_ms, run_ms = timing_of(job)
+    run = f", run;dur={run_ms}" if run_ms else ""
+    lines = f"{JOB_ID}: {job.id}\r\n{SERVER_TIMING}: queue;dur={queue_ms}{run}\r\n"
+    if outcome.reason is _SUCCEEDED:
+        media_type = outcome.media_type
+        if media_type != _JSON and not _MEDIA_TYPE.fullmatch(media_type):
+            media_type = _BYTES
+        return Reply(_OK, media_type, outcome.body, lines, timing)
+    if outcome.reason is Reason.DISCONNECTED:
+        return Reply(CLIENT_CLOSED, _BYTES, b"")
+    retry_after_s = outcome.facts.get("retry_after_s")
+    if retry_after_s is not None:
+        lines += f"{RETRY_AFTER}: {retry_after_s}\r\n"
+    return problem_reply(_slug(outcome.reason), _problem_body(job, outcome), lines)
+
+
+def outcome_problem(job: Job) -> dict[str, object]:
+    """The problem of a job that the service itself ended, as a member of its job document."""
+    return _described(job, _outcome_of(job))
+
+
+def _problem_body(job: Job, outcome: Outcome) -> bytes:
+    if len(outcome.body):
+        head = {**members(_slug(outcome.reason)), "job": job.id, "task": job.limits.name}
+        return spliced(head, cast(bytes, outcome.body))  # only results lie elsewhere
+    return orjson.dumps(_described(job, outcome), default=str)
+
+
+def _described(job: Job, outcome: Outcome) -> dict[str, object]:
+    document = members(_slug(outcome.reason))
+    describe = _DETAILS.get(outcome.reason)
+    if describe is not None:
+        document["detail"] = describe(job, outcome.facts)
+    document |= {"job": job.id, "task": job.limits.name}
+    for name in _FIELDS.get(outcome.reason, ()):
+        if name in outcome.facts:
+            document[name] = outcome.facts[name]
+    return document
+
+
+def _slug(reason: Reason) -> str:
+    return _SLUGS.get(reason, reason.value)
+
+
+def _outcome_of(job: Job) -> Outcome:
+    if job.outcome is None:
+        raise RuntimeError(f"{job!r} has not ended")
+    return job.outcome
+
+
+def _job_timeout(job: Job, facts: Mapping[str, object]) -> str:
+    return (
+        f"The job ran for {job.limits.timeout_s:g} s, the limit of its task, and its work has been stopped. "
+        "Ask for less work in one job, or have the task's timeout raised."
+    )
+
+
+def _deadline_exceeded(job: Job, facts: Mapping[str, object]) -> str:
+    budget = "" if job.deadline is None else f" of {job.deadline - job.submitted_at:g} s"
+    if facts.get("stage") == "queued":
+        return f"The budget{budget} given by Request-Timeout ran out while the job waited for a worker; it was not run."
+    return f"The budget{budget} given by Request-Timeout ran out while the job ran; its work has been stopped."
+
+
+def _worker_crashed(job: Job, facts: Mapping[str, object]) -> str:
+    attempts = f" {job.attempt} attempts were made." if job.attempt > 1 else ""
+    return (
+        f"The worker process {facts.get('death', 'ended')} while it ran this job.{attempts} "
+        "Other jobs are not harmed. If it happens again with the same arguments, the task is at fault."
+    )
+
+
+def _memory_limit(job: Job, facts: Mapping[str, object]) -> str:
+    return (
+        f"The job's processes used {facts.get('peak_bytes')} bytes of memory, more than the {facts.get('limit_bytes')} "
+        "that its task may have, and were stopped. Ask for less work in one job, or have the task's memory raised."
+    )
+
+
+def _cancelled(job: Job, facts: Mapping[str, object]) -> str:
+    return "Somebody cancelled the job by DELETE; what had begun of its work has been stopped."
+
+
+def _stopped(job: Job, facts: Mapping[str, object]) -> str:
+    return "The service stopped before the job was done. The job may be sent again, to this address or another."
+
+
+def _overloaded(job: Job, facts: Mapping[str, object]) -> str:
+    return (
+        f"{facts.get('queued')} jobs wait, and this one would have waited {facts.get('expected_wait_s')} s: either "
+        "there is no room for it, or for its task, or it would not have been done within its Request-Timeout. "
+        "Come back after Retry-After seconds."
+    )
+
+
+def _client_queue_full(job: Job, facts: Mapping[str, object]) -> str:
+    return (
+        f"This caller has {facts.get('limit')} jobs waiting, as many as one caller may. "
+        "Wait for some of them, or come back after Retry-After seconds."
+    )
+
+
+def _quarantined(job: Job, facts: Mapping[str, object]) -> str:
+    return (
+        f"The last {facts.get('crashes')} attempts at this task with these very arguments each killed their worker, so "
+        "it is not given another for a while. Other arguments are taken; mend the task, or leave this job out."
+    )
+
+
+def _draining(job: Job, facts: Mapping[str, object]) -> str:
+    return "The service is stopping and takes no new jobs. Come back after Retry-After seconds."
+
+
+def _starting(job: Job, facts: Mapping[str, object]) -> str:
+    return "No worker is ready to take a job: they are starting, or cannot start (see /stats). Come back soon."
+
+
+_DETAILS: Final[Mapping[Reason, Callable[[Job, Mapping[str, object]], str]]] = {
+    Reason.JOB_TIMEOUT: _job_timeout,
+    Reason.DEADLINE_EXCEEDED: _deadline_exceeded,
+    Reason.WORKER_CRASHED: _worker_crashed,
+    Reason.MEMORY_LIMIT: _memory_limit,
+    Reason.CANCELLED: _cancelled,
+    Reason.STOPPED: _stopped,
+    Reason.OVERLOADED: _overloaded,
+    Reason.CLIENT_QUEUE_FULL: _client_queue_full,
+    Reason.QUARANTINED: _quarantined,
+    Reason.DRAINING: _draining,
+    Reason.STARTING: _starting,
+}

@@ -1,0 +1,112 @@
+"""The one table of status codes, and the problem documents that are made from it (RFC 9457).
+
+Lives here: slug → status and title, the document's shape, and the exception that carries a problem out of the depth of
+a handler.  What a problem says in detail is written where it is found; `outcomes` does so for the ends of jobs.
+Nothing outside of this file names the status of an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import orjson
+from aiohttp import web
+
+from offload.errors import OffloadError
+from offload.web.answers.reply import Reply, header_lines
+
+PROBLEM_TYPE: Final = "application/problem+json"
+
+# Nothing that a caller sent is echoed at greater length.
+_MAX_ECHO_CHARS: Final = 100
+
+
+class Kind(NamedTuple):
+    status: int
+    title: str
+
+
+PROBLEMS: Final[Mapping[str, Kind]] = {
+    "bad-request": Kind(400, "The request is no HTTP that can be read"),
+    "invalid-json": Kind(400, "The body is not a JSON object"),
+    "invalid-header": Kind(400, "A header cannot be read"),
+    "unknown-task": Kind(404, "There is no such task"),
+    "unknown-job": Kind(404, "There is no such job"),
+    "not-found": Kind(404, "There is nothing at this path"),
+    "method-not-allowed": Kind(405, "The path does not take this method"),
+    "body-timeout": Kind(408, "The body did not arrive in time"),
+    "cancelled": Kind(409, "The job was cancelled"),
+    "body-too-large": Kind(413, "The body is too large"),
+    "unsupported-media-type": Kind(415, "The task does not take this kind of body"),
+    "invalid-arguments": Kind(422, "The arguments do not fit the task"),
+    "quarantined": Kind(422, "The job has killed too many workers"),
+    "client-queue-full": Kind(429, "This caller has too many jobs waiting"),
+    "internal-error": Kind(500, "The service has failed"),
+    "task-error": Kind(500, "The task raised an exception"),
+    "worker-crashed": Kind(500, "The worker died under the job"),
+    "memory-limit": Kind(500, "The job went over its memory limit"),
+    "result-not-serialisable": Kind(500, "The result cannot be sent"),
+    "overloaded": Kind(503, "The service is overloaded"),
+    "draining": Kind(503, "The service is stopping"),
+    "starting": Kind(503, "No worker is ready"),
+    "job-timeout": Kind(504, "The job ran too long"),
+    "deadline-exceeded": Kind(504, "The time that the caller gave is over"),
+}
+
+# The caller hung up (as nginx has it): only in logs, nobody is there to read it.
+CLIENT_CLOSED: Final = 499
+
+
+class Problem(OffloadError):
+    """Ends the handling of a request with a problem document.
+
+    `fields` are the members beside the standard ones, `headers` what the response carries beside its content type.
+    """
+
+    def __init__(self, slug: str, detail: str, *, headers: Mapping[str, str] | None = None, **fields: object) -> None:
+        super().__init__(slug, detail)
+        self.slug = slug
+        self.detail = detail
+        self.headers = headers or {}
+        self.fields = fields
+
+    def __str__(self) -> str:
+        return f"{self.slug}: {self.detail}"
+
+    def document(self) -> dict[str, object]:
+        return {**members(self.slug), "detail": self.detail, **self.fields}
+
+    def reply(self) -> Reply:
+        return problem_reply(self.slug, orjson.dumps(self.document(), default=str), header_lines(self.headers))
+
+    def response(self) -> web.Response:
+        return self.reply().response()
+
+
+class CallerGone(OffloadError):
+    """The caller hung up before its request was whole: there is nobody to answer."""
+
+
+def members(slug: str) -> dict[str, object]:
+    """The members that every document of this kind starts with."""
+    kind = PROBLEMS[slug]
+    return {"type": f"/problems/{slug}", "title": kind.title, "status": kind.status}
+
+
+def spliced(head: Mapping[str, object], encoded: bytes | bytearray | memoryview) -> bytes:
+    """`head` and the members of an encoded JSON object as one object, without parsing the latter."""
+    rest = bytes(encoded)
+    if rest[:1] != b"{" or rest == b"{}":
+        return orjson.dumps(head)
+    return b"%b,%b" % (orjson.dumps(head)[:-1], rest[1:])
+
+
+def problem_reply(slug: str, body: bytes, lines: str) -> Reply:
+    return Reply(PROBLEMS[slug].status, PROBLEM_TYPE, body, lines)
+
+
+def printable(text: str) -> str:
+    """What a caller sent, fit to be echoed: short, and nothing that JSON could not carry."""
+    short = text if len(text) <= _MAX_ECHO_CHARS else text[:_MAX_ECHO_CHARS] + "…"
+    return short.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,1 @@
+"""What arrives: heads, bodies, disconnects, and the wrapper around every handler."""

@@ -1,0 +1,96 @@
+"""From the head of a request to the job that it asks for.
+
+Lives here: everything that a job can be refused for before its body is looked at, and what of the head goes with it.
+`jobs` asks for each request that aiohttp hands over, `direct` for those that it takes itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import hdrs
+from multidict import CIMultiDictProxy
+
+from offload.core.job import NO_LABELS
+from offload.dispatch.dispatcher import JobRequest
+from offload.tasks.catalogue import TaskInfo
+from offload.web.answers.problems import Problem, printable
+from offload.web.parts import WebParts
+from offload.web.requests import headers as head
+from offload.web.requests.body import check_size
+from offload.web.routes.tasks import find_task
+from offload.wire.frames import JobHead, pack_head
+
+_JSON: Final = "application/json"
+_NPY: Final = "application/x-npy"
+_NDJSON: Final = "application/x-ndjson"
+
+
+def judge(
+    parts: WebParts,
+    task_name: str,
+    headers: CIMultiDictProxy[str],
+    *,
+    query: str,
+    address: str | None,
+    announced_bytes: int,
+) -> JobRequest:
+    """What this request wants run.  `address` is the caller's, `announced_bytes` its Content-Length, 0 without one.
+
+    Raises Problem.
+    """
+    task = find_task(parts.catalogue, task_name)
+    content_type = headers.get(hdrs.CONTENT_TYPE, "")
+    _judge_content(task, content_type, head.all_of(headers, hdrs.CONTENT_ENCODING))
+    check_size(announced_bytes, parts.max_body_bytes)
+    has_budget = head.REQUEST_TIMEOUT in headers
+    priority = head.all_of(headers, head.PRIORITY)
+    request_id = head.request_id(headers.get(head.REQUEST_ID))
+    traceparent = head.traceparent(headers.get(head.TRACEPARENT))
+    return JobRequest(
+        limits=task.limits,
+        client=head.client(headers, parts.client_header, address),
+        budget_s=head.request_timeout_s(headers.getall(head.REQUEST_TIMEOUT)) if has_budget else None,
+        urgency=head.urgency(priority, task.limits.urgency) if priority else task.limits.urgency,
+        head=pack_head(
+            JobHead(
+                query=head.transportable(query),
+                content_type=head.transportable(content_type),
+                accept=head.transportable(head.all_of(headers, hdrs.ACCEPT)),
+                request_id=request_id,
+                traceparent=traceparent,
+            )
+        ),
+        labels=_labels(request_id, traceparent),
+    )
+
+
+def _labels(request_id: str, traceparent: str) -> Mapping[str, str]:
+    """What the caller will look for in the log."""
+    if not request_id and not traceparent:
+        return NO_LABELS
+    labels = {"request_id": request_id, "traceparent": traceparent}
+    return {name: value for name, value in labels.items() if value}
+
+
+def _judge_content(task: TaskInfo, content_type: str, content_encoding: str) -> None:
+    """Refuses bodies that cannot be this task's arguments.  A raw body may be anything, and JSON may be called anything
+    (`curl -d` calls it a form)."""
+    if content_encoding and content_encoding.strip().lower() != "identity":
+        raise Problem(
+            "unsupported-media-type",
+            f"The body is encoded as {printable(content_encoding)!r}. Send it as it is, without Content-Encoding.",
+            headers={hdrs.ACCEPT_ENCODING: "identity"},
+            supported=["identity"],
+        )
+    if not content_type or content_type == _JSON or task.body == "bytes":
+        return
+    media_type = head.media_type(content_type)
+    supported = [_JSON, _NPY] if task.body == "npy-or-json" else [_JSON]
+    if media_type == _NDJSON or (media_type == _NPY and _NPY not in supported):
+        raise Problem(
+            "unsupported-media-type",
+            f"Task {task.limits.name!r} takes no {media_type}. Send {' or '.join(supported)}.",
+            supported=supported,
+        )

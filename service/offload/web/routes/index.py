@@ -1,0 +1,35 @@
+"""`GET /`: what the service is, and where everything stands.
+
+Lives here: one small document of links, encoded once.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import orjson
+from aiohttp import web
+
+from offload.web.parts import PartsOf
+from offload.web.requests.exchange import Exchange
+from offload.web.routes.links import LIVE, READY, STATS, TASKS, Links
+
+
+class IndexHandler:
+    def __init__(self, parts: PartsOf, *, links: Links) -> None:
+        self._parts = parts
+        self._links = links
+
+    async def index(self, exchange: Exchange) -> web.Response:
+        return web.Response(body=self._document, content_type="application/json")
+
+    @cached_property
+    def _document(self) -> bytes:
+        resources = {"tasks": TASKS, "stats": STATS, "live": LIVE, "ready": READY}
+        return orjson.dumps(
+            {
+                "name": "offload",
+                "version": self._parts.now.version,
+                "links": {name: self._links.path(resource) for name, resource in resources.items()},
+            }
+        )

@@ -1,0 +1,129 @@
+"""`POST /jobs/{task}` and `DELETE /jobs/{task}/{id}`.
+
+Lives here: the order in which a request is judged on its way to becoming a job, and the job document.  The body is
+bytes here and stays so: it goes to the dispatcher as it came, and what comes back is sent as it is.  `app` adds the
+handlers to the routes.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from offload.core.job import Job, JobId
+from offload.dispatch.arrival import NoRoom
+from offload.engines.letting_go import let_go
+from offload.web.answers.outcomes import outcome_problem, outcome_reply
+from offload.web.answers.problems import Problem, printable
+from offload.web.parts import PartsOf
+from offload.web.requests.body import body_at_hand, read_body
+from offload.web.requests.disconnects import DisconnectWatch
+from offload.web.requests.exchange import Exchange
+from offload.web.requests.judge import judge
+from offload.web.routes.links import JOB, Links
+from offload.wire.shared_bytes import LARGE_BYTES, SharedBytes
+
+_MS_PER_S: Final = 1e3
+_JSON: Final = "application/json"
+
+
+class JobHandlers:
+    def __init__(self, parts: PartsOf, *, watch: DisconnectWatch, links: Links) -> None:
+        self._parts = parts
+        self._watch = watch
+        self._links = links
+
+    async def run(self, exchange: Exchange) -> web.Response:
+        """Runs one job and answers with its result.
+
+        Everything that the head can be refused for is looked at before the body is read, overload included; where the
+        body is there already, it is the scheduler that says so.
+        """
+        parts, request = self._parts.now, exchange.request
+        dispatcher = parts.dispatcher
+        announced_bytes = request.content_length or 0
+        job_request = judge(
+            parts,
+            request.match_info["task"],
+            request.headers,
+            query=request.rel_url.raw_query_string,
+            address=request.remote,
+            announced_bytes=announced_bytes,
+        )
+        body: bytes | SharedBytes | None = body_at_hand(request, parts.max_body_bytes)
+        if body is None:
+            refusal = dispatcher.refusal(job_request, size_bytes=announced_bytes)
+            if refusal is not None:
+                exchange.job = job = dispatcher.refuse(job_request, refusal)
+                return outcome_reply(job).response()
+            try:
+                body = await self._read_body(request)
+            except NoRoom:
+                exchange.job = job = dispatcher.crowded(job_request)
+                return outcome_reply(job).response()
+        exchange.job = job = dispatcher.new_job(job_request, body)
+        self._watch.watch(job, request)
+        try:
+            await dispatcher.run(job)
+        except BaseException:
+            if job.outcome is not None:  # nobody will be sent it
+                let_go(job.outcome.body)
+            raise
+        finally:
+            self._watch.forget(job)
+            if len(body) > LARGE_BYTES:
+                let_go(body)
+        return outcome_reply(job).response()
+
+    async def _read_body(self, request: web.Request) -> bytes | SharedBytes:
+        parts = self._parts.now
+        with parts.dispatcher.arrival() as arrival:
+            return await read_body(
+                request, limit_bytes=parts.max_body_bytes, timeout_s=parts.body_timeout_s, on_bytes=arrival.add
+            )
+
+    async def cancel(self, exchange: Exchange) -> web.Response:
+        """Ends a job that waits or runs, and answers with its document."""
+        match, dispatcher = exchange.request.match_info, self._parts.now.dispatcher
+        job = dispatcher.find(JobId(match["id"]))
+        if job is None or job.limits.name != match["task"]:
+            raise Problem(
+                "unknown-job",
+                f"There is no job {printable(match['id'])!r} of task {printable(match['task'])!r} that waits or runs. "
+                "It may have ended: a job whose caller waits for it cannot be found after its end.",
+            )
+        exchange.job = job
+        dispatcher.cancel(job)
+        return web.Response(body=orjson.dumps(job_document(job, self._links)), content_type=_JSON)
+
+
+def job_document(job: Job, links: Links) -> dict[str, object]:
+    """The job as the interface shows it.  Its instants are monotonic; the wall clock is taken from the present."""
+    monotonic_to_wall_s = time.time() - time.monotonic()
+    run_s = job.run_s
+    return {
+        "id": job.id,
+        "task": job.limits.name,
+        "state": job.state.value,
+        "attempt": job.attempt,
+        "created_at": _timestamp(job.submitted_at, monotonic_to_wall_s),
+        "started_at": _timestamp(job.started_at, monotonic_to_wall_s),
+        "finished_at": _timestamp(job.finished_at, monotonic_to_wall_s),
+        "progress": None,
+        "timing_ms": {
+            "queue": round((job.wait_s or 0.0) * _MS_PER_S, 3),
+            "run": None if run_s is None else round(run_s * _MS_PER_S, 3),
+        },
+        "error": outcome_problem(job) if job.is_settled else None,
+        "links": {"self": links.path(JOB, task=job.limits.name, id=job.id)},
+    }
+
+
+def _timestamp(instant: float | None, to_wall_s: float) -> str | None:
+    if instant is None:
+        return None
+    return datetime.fromtimestamp(instant + to_wall_s, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

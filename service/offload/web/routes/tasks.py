@@ -1,0 +1,76 @@
+"""`GET /tasks` and `GET /tasks/{task}`: what can be run.
+
+Lives here: the documents of the tasks, and the look-up of a task by name, which `jobs` needs as well.  The documents
+change no more once the application is complete, so they are encoded once, when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from offload.tasks.catalogue import Catalogue, TaskInfo
+from offload.web.answers.problems import Problem, printable
+from offload.web.parts import PartsOf
+from offload.web.requests.exchange import Exchange
+from offload.web.routes.links import JOBS, TASK, TASKS, Links
+
+_JSON: Final = "application/json"
+
+
+def find_task(catalogue: Catalogue, name: str) -> TaskInfo:
+    """The task of that name.  Raises Problem, with the names that are near, if there is none."""
+    try:
+        return catalogue[name]
+    except KeyError:
+        known = catalogue.near(printable(name))
+    hint = f"Did you mean {known[0]!r}?" if known else "GET /tasks lists those that there are."
+    raise Problem("unknown-task", f"There is no task {printable(name)!r}. {hint}", known=known)
+
+
+class TaskHandlers:
+    def __init__(self, parts: PartsOf, *, links: Links) -> None:
+        self._parts = parts
+        self._links = links
+
+    async def every(self, exchange: Exchange) -> web.Response:
+        return web.Response(body=self._list, content_type=_JSON)
+
+    async def one(self, exchange: Exchange) -> web.Response:
+        task = find_task(self._parts.now.catalogue, exchange.request.match_info["task"])
+        return web.Response(body=self._encoded[task.limits.name], content_type=_JSON)
+
+    @cached_property
+    def _encoded(self) -> Mapping[str, bytes]:
+        return {task.limits.name: orjson.dumps(self._document(task)) for task in self._parts.now.catalogue.values()}
+
+    @cached_property
+    def _list(self) -> bytes:
+        documents = [orjson.Fragment(document) for document in self._encoded.values()]
+        return orjson.dumps({"tasks": documents, "links": {"self": self._links.path(TASKS)}})
+
+    def _document(self, task: TaskInfo) -> dict[str, object]:
+        limits = task.limits
+        return {
+            "name": limits.name,
+            "description": task.description,
+            "body": task.body,
+            "arguments": task.arguments_schema,
+            "result": task.result_schema,
+            "limits": {
+                "timeout_s": limits.timeout_s,
+                "memory_bytes": limits.memory_bytes,
+                "retries": limits.retries,
+                "max_running": limits.max_running or None,
+                "max_queued": limits.max_queued or None,
+                "urgency": limits.urgency,
+            },
+            "links": {
+                "self": self._links.path(TASK, task=limits.name),
+                "run": self._links.path(JOBS, task=limits.name),
+            },
+        }

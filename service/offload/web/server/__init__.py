@@ -1,0 +1,1 @@
+"""Connections, listening sockets and the access log."""

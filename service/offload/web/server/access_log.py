@@ -1,0 +1,120 @@
+"""The access log: one line for each request, at little cost for the event loop.
+
+Lives here: what a line says, and the batching.  A line is made at once, which costs less than to keep what it is made
+of; ten times a second the lines go to the logger "offload.access" as one record, and from there the log's own thread
+writes them.  More lines than `_MAX_BATCH_LINES` at a time are counted, not kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from offload.core.job import Job
+from offload.web.answers.timing import Timing, timing_of
+
+logger: Final = logging.getLogger("offload.access")
+
+_FLUSH_EVERY_S: Final = 0.1
+# 20,000 lines a second: about what a machine answers at its best, and 4 MB a second of log.
+_MAX_BATCH_LINES: Final = 2_000
+_MS_PER_S: Final = 1e3
+# Most requests have one of a few paths.
+_KNOWN_TEXTS: Final = 256
+# Stands in a field as it is; anything else is quoted, so that nothing sent by a caller forges fields or lines.
+_BARE: Final = re.compile(r"[\x21\x23-\x3c\x3e-\x5b\x5d-\x7e]+")
+
+
+class LogLine(NamedTuple):
+    """The line of a request, of which its answer is not known yet: how it begins and how it ends."""
+
+    begins: str
+    ends: str
+
+    @classmethod
+    def of(cls, method: str, path: str, *, request_id: str = "", remote: str | None = None) -> LogLine:
+        ends = f" request_id={_quoted(request_id)}" if request_id else ""
+        if remote:
+            ends += f" remote={_quoted(remote)}"
+        return cls(f"request method={method} path={_quoted(path)} status=", ends)
+
+    def answered(
+        self,
+        *,
+        status: int,
+        body_bytes: int,
+        duration_s: float,
+        job: Job | None = None,
+        timing: Timing | None = None,
+    ) -> str:
+        """The whole line.  `job` has ended; `timing` is its, if it is known already."""
+        answer = f"{self.begins}{status} bytes={body_bytes} duration_ms={duration_s * _MS_PER_S:.3f}"
+        if job is None or job.outcome is None:
+            return answer + self.ends
+        queue_ms, run_ms = timing or timing_of(job)
+        run = f" run_ms={run_ms}" if run_ms else ""
+        traceparent = job.labels and job.labels.get("traceparent")
+        trace = f" traceparent={traceparent}" if traceparent else ""
+        return (
+            f"{answer} job_id={job.id} task={job.limits.name} reason={job.outcome.reason} queue_ms={queue_ms}"
+            f"{run}{trace}{self.ends}"
+        )
+
+
+class Batch:
+    """The message of a log record that stands for many lines."""
+
+    def __init__(self, lines: list[str], dropped: int) -> None:
+        self._lines = lines
+        self._dropped = dropped
+
+    def __len__(self) -> int:
+        """How many lines, for whoever bounds the log."""
+        return len(self._lines) + bool(self._dropped)
+
+    def lines(self) -> Iterator[str]:
+        yield from self._lines
+        if self._dropped:
+            yield f"access log lines dropped dropped={self._dropped}"
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+class AccessLog:
+    """Collects the lines of one event loop and hands them to the log."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._dropped = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, line: str) -> None:
+        if len(self._lines) < _MAX_BATCH_LINES:
+            self._lines.append(line)
+        else:
+            self._dropped += 1
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_FLUSH_EVERY_S, self.flush)
+
+    def flush(self) -> None:
+        """Hands over what there is; may be called at any time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._lines and logger.isEnabledFor(logging.INFO):
+            logger.info(Batch(self._lines, self._dropped))
+        self._lines = []
+        self._dropped = 0
+
+
+@lru_cache(maxsize=_KNOWN_TEXTS)
+def _quoted(text: str) -> str:
+    if _BARE.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped) + '"'

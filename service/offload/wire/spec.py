@@ -1,0 +1,56 @@
+"""What a new worker process is told: one picklable record, passed as the argument of its `multiprocessing.Process`.
+
+Made by the service, read by `worker.main` and `worker.describe`.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from offload.metrics.layout import MetricsMemory
+    from offload.tasks.loading import Target
+
+# How the forkserver learns what to preload: nothing but names and an environment reach it.
+PRELOAD_VARIABLE: Final = "OFFLOAD_PRELOAD"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadSpec:
+    """What to load: `library_threads` is for `limit_library_threads`."""
+
+    targets: tuple[Target, ...]
+    library_threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSpec:
+    """`channel` is the worker's end of the socket pair, `output` the writing end of the pipe for what is printed.
+
+    `tokens` holds the eventfd of `worker.inbox`, None where the system has none; `descriptors` is the worker's end of
+    the pair of `worker.passing`, None where nothing is passed.
+
+    `is_debug` puts tracebacks of the user's code into problems.
+    """
+
+    load: LoadSpec
+    lane: int
+    start_method: str
+    channel: socket.socket
+    output: Connection
+    tokens: Connection | None
+    descriptors: socket.socket | None
+    metrics: MetricsMemory
+    is_debug: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribeSpec:
+    """`channel` takes one CATALOGUE or START_FAILED frame."""
+
+    load: LoadSpec
+    start_method: str
+    channel: socket.socket

@@ -1,0 +1,111 @@
+"""On a Dask cluster of somebody else's: its workers come and go, they and its scheduler die, and all of it heals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.cluster.clustered import at_strength, begun, killed_in_the_end, status, written
+from tests.service.processes.process_trees import are_gone
+from tests.support.dask_cluster import dask_cluster
+from tests.support.packages import needed_package
+from tests.support.service import assert_books_balance, serving
+
+needed_package("distributed", "the engine dask is NOT tested (pip install '.[dask]')")
+
+
+async def test_slots_follow_the_workers_and_a_job_that_killed_its_worker_is_not_begun_again(tmp_path: Path) -> None:
+    file, trace = written(tmp_path), tmp_path / "trace"
+    with dask_cluster(tmp_path / "cluster") as cluster:
+        cluster.start_scheduler()
+        cluster.start_worker(threads=2)
+        async with serving(file, "--engine", "dask", "--engine-address", cluster.address) as service:
+            await at_strength(service, 2)
+            file.unlink()  # from here on nobody has it but by its text
+            second = cluster.start_worker(threads=1)
+            await at_strength(service, 3)
+            pids = {(await service.job("pid")).json() for _ in range(3)}
+
+            spinning = asyncio.create_task(service.job("spin", {"path": str(trace)}))
+            (victim,) = await begun(trace)
+            os.kill(victim, signal.SIGKILL)
+            answer = await spinning
+            assert (answer.status, answer.slug) == (500, "worker-crashed")
+            await at_strength(service, 3)
+            assert await begun(trace) == [victim]
+            assert (await service.job("pid")).status == 200
+            assert pids
+
+            second.terminate()
+            await at_strength(service, 2)
+            assert (await service.job("pid")).status == 200
+
+
+async def test_a_scheduler_that_was_lost_is_told_and_found_again(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    with dask_cluster(tmp_path / "cluster") as cluster:
+        scheduler, worker = cluster.start_scheduler(), cluster.start_worker(threads=1)
+        async with serving(
+            written(tmp_path), "--engine", "dask", "--engine-address", cluster.address, "--start-timeout", "5"
+        ) as service:
+            await at_strength(service, 1)
+            spinning = asyncio.create_task(service.job("spin", {"path": str(trace)}))
+            await begun(trace)
+            waiting = asyncio.create_task(service.job("pid"))
+            cluster.kill(scheduler)
+            cluster.kill(worker)
+            answers = [await spinning, await waiting]
+            assert [(answer.status, answer.slug) for answer in answers] == [(500, "worker-crashed"), (503, "starting")]
+            assert await status(service) == 503
+            assert (await service.job("pid")).slug == "starting"
+            stats = await service.stats()
+            assert stats["pool"]["error"]
+            assert stats["workers"] == []
+            assert_books_balance(stats)
+
+            cluster.start_scheduler()
+            cluster.start_worker(threads=1)
+            await at_strength(service, 1)
+            assert await status(service) == 200
+            assert (await service.job("pid")).status == 200
+            assert (await service.stats())["pool"]["error"] is None
+
+
+async def test_a_job_that_waits_in_the_cluster_is_taken_back_and_never_begins(tmp_path: Path) -> None:
+    """Where the only thread is at somebody else's work."""
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    with dask_cluster(tmp_path / "cluster") as cluster:
+        cluster.start_scheduler()
+        cluster.start_worker(threads=1)
+        options: list[Any] = [written(tmp_path), "--engine", "dask", "--engine-address", cluster.address]
+        async with serving(*options) as other, serving(*options) as service:
+            for each in (other, service):
+                await at_strength(each, 1)
+            spinning = asyncio.create_task(other.job("spin", {"path": str(theirs)}))
+            await begun(theirs)
+            answer = await service.job("spin", {"path": str(ours)}, **{"Request-Timeout": "0.3"})
+            assert (answer.status, answer.slug) == (504, "deadline-exceeded")
+            await at_strength(service, 1)
+            assert not spinning.done()
+            theirs.unlink()
+            assert (await spinning).json() == "done"
+            assert (await service.job("pid")).status == 200
+            assert not ours.exists()
+
+
+async def test_a_cluster_of_our_own_ends_with_the_service_however_that_ends(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    options: list[str | Path] = [written(tmp_path), "--engine", "dask", "--workers", "2"]
+    async with killed_in_the_end(*options, TMPDIR=str(tmp_path)) as service:
+        await at_strength(service, 2)
+        spinning = asyncio.create_task(service.job("spin", {"path": str(trace)}))
+        (pid,) = await begun(trace)
+    assert are_gone([pid])
+    with pytest.raises(aiohttp.ClientError):
+        await spinning

@@ -1,0 +1,23 @@
+"""One open engine of each row for a module."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.contract.engines import ROWS, Running, opened
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> None:
+    """Judged when the module's engine has ended: what it makes anew in a test lives as long as it does."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=ROWS)
+async def running(request: pytest.FixtureRequest) -> AsyncIterator[Running]:
+    async with opened(request.param) as engine:
+        await engine.full_strength()
+        yield engine
+        await engine.full_strength()

@@ -1,0 +1,163 @@
+"""The engines that are held to the contract, one row each, and a service's inside on each of them.
+
+What an engine promises is what its capabilities say.  A test asserts that it is kept where it is promised, and that it
+is not where it is not: nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from offload.core.job import Job, Outcome
+from offload.dispatch.dispatcher import JobRequest
+from offload.engines.base import Capabilities
+from offload.service import Service
+from offload.settings.table import Settings
+from offload.wire.frames import JobHead, pack_head
+from offload.wire.shared_bytes import SharedBytes
+from tests.contract.factories import end_loky
+from tests.support.packages import needed_package
+
+TASKS: Final = Path(__file__).with_name("contract_tasks.py")
+BOUND_S: Final = 30.0
+WORKERS: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """`settings` make the engine, which needs the package `needs`; `end` ends what that keeps as long as a process."""
+
+    settings: dict[str, Any]
+    needs: str = ""
+    end: Callable[[], None] = lambda: None
+
+
+_LOKY: Final = "tests.contract.factories:loky_executor"
+
+ROWS: Final[dict[str, Row]] = {
+    "supervised": Row(settings={"engine": "supervised"}),
+    "pool": Row(settings={"engine": "pool"}),
+    "executor": Row(settings={"engine": "executor"}),
+    "dask": Row(settings={"engine": "dask"}, needs="distributed"),
+    "ray": Row(settings={"engine": "ray"}, needs="ray"),
+    "executor of loky": Row(settings={"engine": "executor", "executor": _LOKY}, needs="loky", end=end_loky),
+}
+# A job takes some milliseconds there and a death some seconds: fewer of them show the same.
+CLUSTERS: Final = ("dask", "ray")
+
+
+class Running:
+    """A service without its HTTP interface."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.engine = service._engine
+
+    @property
+    def is_on_cluster(self) -> bool:
+        return self.engine.name in CLUSTERS
+
+    @property
+    def can(self) -> Capabilities:
+        return self.engine.capabilities
+
+    def begin(
+        self, name: str, arguments: dict[str, Any] | None = None, **request: Any
+    ) -> tuple[Job, asyncio.Task[None]]:
+        """A job, and the caller who waits for it."""
+        limits = self.service.catalogue[name].limits
+        body = request.pop("body", json.dumps(arguments or {}).encode())
+        head = JobHead(*(request.pop(name, "") for name in JobHead._fields))
+        job = self.service.dispatcher.new_job(JobRequest(limits=limits, head=pack_head(head), **request), body)
+        return job, asyncio.create_task(self.service.dispatcher.run(job))
+
+    async def outcome(self, name: str, arguments: dict[str, Any] | None = None, **request: Any) -> Outcome:
+        job, caller = self.begin(name, arguments, **request)
+        return await ended(job, caller)
+
+    async def result(self, name: str, arguments: dict[str, Any] | None = None, **request: Any) -> Any:
+        outcome = await self.outcome(name, arguments, **request)
+        assert outcome.reason == "succeeded", (outcome.reason, outcome.facts, body_of(outcome))
+        return json.loads(body_of(outcome))
+
+    async def full_strength(self, workers: int = WORKERS) -> dict[str, Any]:
+        """Every worker idle, nothing queued, the books balanced."""
+
+        async def is_there() -> dict[str, Any] | None:
+            stats = self.service.stats()
+            jobs = stats["jobs"]
+            assert jobs["submitted"] == sum(count for state, count in jobs.items() if state != "submitted"), jobs
+            states = [worker["state"] for worker in stats["workers"]]
+            return stats if states == ["idle"] * workers and not jobs["running"] + jobs["queued"] else None
+
+        stats: dict[str, Any] = await eventually("full strength", is_there)
+        self.service._scheduler.check_invariants()
+        return stats
+
+
+def body_of(outcome: Outcome) -> bytes:
+    """Wherever it lies; nobody needs it afterwards."""
+    body = cast(bytes | SharedBytes, outcome.body)
+    if not isinstance(body, SharedBytes):
+        return bytes(body)
+    with closing(body):
+        return body.read(0, len(body))
+
+
+async def ended(job: Job, caller: asyncio.Task[None]) -> Outcome:
+    async with asyncio.timeout(BOUND_S):
+        await caller
+    assert job.outcome is not None
+    return job.outcome
+
+
+async def eventually(what: str, condition: Callable[[], Awaitable[Any]]) -> Any:
+    end = time.monotonic() + BOUND_S
+    while not (value := await condition()):
+        assert time.monotonic() < end, f"not within {BOUND_S} s: {what}"
+        await asyncio.sleep(0.005)
+    return value
+
+
+@asynccontextmanager
+async def opened(row: str, tasks: Path = TASKS, **settings: Any) -> AsyncIterator[Running]:
+    """On one of ROWS; its workers are starting."""
+    made = ROWS[row]
+    if made.needs:
+        needed_package(made.needs, f"the engine {row} is NOT tested (pip install '.[dev,dask,ray]')")
+    service = Service([tasks], Settings(**{"workers": WORKERS, "quarantine_after": 0, **made.settings, **settings}))
+    try:
+        await service.open()
+        yield Running(service)
+    finally:
+        await service.close()
+        made.end()
+
+
+class Spinning:
+    """A job that burns its core until `let_go`."""
+
+    def __init__(self, running: Running, path: Path, task: str = "spin", **request: Any) -> None:
+        self._path = path
+        self.job, self.caller = running.begin(task, {"path": str(path)}, **request)
+
+    async def pid(self) -> int:
+        """Of its process, as soon as it runs."""
+
+        async def find() -> str:
+            return self._path.read_text() if self._path.exists() else ""
+
+        return int(await eventually("it runs", find))
+
+    def let_go(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+    async def outcome(self) -> Outcome:
+        return await ended(self.job, self.caller)

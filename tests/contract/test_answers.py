@@ -1,0 +1,174 @@
+"""What goes in and what comes out is the same on every engine, and nothing of a job is left when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import multiprocessing.connection as connections
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from tests.contract.engines import WORKERS, Running, body_of, eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_arguments_are_read_and_results_written(running: Running) -> None:
+    assert await running.result("add", {"a": 1, "b": 2}) == 3
+    assert await running.result("add", {"a": 10**30}) == 10**30
+    assert await running.result("swap", {"point": {"x": 1, "y": 2}}) == {"x": 2, "y": 1}
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "reason", "fields"),
+    [
+        ("add", {"b": 1}, "invalid-arguments", {"errors": [{"pointer": "/a", "detail": "This argument is required"}]}),
+        ("fail", {"message": "no"}, "task-error", {"exception": "OwnError", "message": "no"}),
+        ("leave_by_exit", {}, "task-error", {"exception": "SystemExit"}),
+        ("unserialisable", {}, "result-not-serialisable", {"result_type": "builtins.object"}),
+    ],
+)
+async def test_what_is_wrong_with_a_job_is_told_as_plain_fields(
+    running: Running, task: str, arguments: dict[str, Any], reason: str, fields: dict[str, Any]
+) -> None:
+    outcome = await running.outcome(task, arguments)
+    assert outcome.reason == reason
+    told = orjson.loads(body_of(outcome))
+    assert {name: told[name] for name in fields} == fields
+
+
+async def test_a_body_that_is_no_json_is_told_with_its_position(running: Running) -> None:
+    outcome = await running.outcome("add", body=b'{"a": 1,}')
+    assert (outcome.reason, orjson.loads(body_of(outcome))["position"]) == ("invalid-json", 7)
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 10_000_000])
+async def test_bytes_arrive_as_they_are(running: Running, size: int) -> None:
+    data = bytes(range(256)) * (size // 256 + 1)
+    for body in (data[:size], bytearray(data[:size]), memoryview(data)[:size]):
+        assert await running.result("length", body=body, query="times=2") == 2 * size
+    outcome = await running.outcome("mirror", body=data[:size])
+    assert (outcome.media_type, body_of(outcome)) == ("image/x-mirror", data[:size])
+
+
+async def test_arrays_arrive_as_files(running: Running) -> None:
+    file = io.BytesIO()
+    np.save(file, np.arange(6.0).reshape(2, 3))
+    npy = "application/x-npy"
+    outcome = await running.outcome("double", body=file.getvalue(), content_type=npy, accept=npy)
+    assert outcome.media_type == npy
+    assert np.load(io.BytesIO(body_of(outcome))).tolist() == [[0.0, 2.0, 4.0], [6.0, 8.0, 10.0]]
+
+
+async def test_a_job_knows_what_it_is(running: Running) -> None:
+    job, caller = running.begin("about_job", request_id="order-17", traceparent="00-a-b-01")
+    await caller
+    assert job.outcome is not None
+    told = orjson.loads(body_of(job.outcome))
+    assert (told["id"], told["task"], told["attempt"]) == (job.id, "about_job", 1)
+    assert (told["request_id"], told["traceparent"]) == ("order-17", "00-a-b-01")
+    assert told["lane"] in range(WORKERS)
+
+
+async def test_numeric_libraries_get_one_thread(running: Running) -> None:
+    assert (await running.result("about_job"))["outside"] == "1"
+
+
+async def test_hooks_are_called_once_in_each_process_with_its_lane(running: Running) -> None:
+    told = await asyncio.gather(*(running.result("starts") for _ in range(20)))
+    assert {tuple(lanes) for lanes in told} <= {(lane,) for lane in range(WORKERS)}
+
+
+async def test_many_jobs_are_all_answered_with_their_own_results(running: Running) -> None:
+    count = 100 if running.is_on_cluster else 600
+    numbers = iter(range(count))
+    results: dict[int, int] = {}
+
+    async def caller() -> None:
+        for number in numbers:
+            results[number] = await running.result("add", {"a": number, "b": 1})
+
+    before = running.service.stats()
+    await asyncio.gather(*(caller() for _ in range(32)))
+    assert results == {number: number + 1 for number in range(count)}
+    stats = await running.full_strength()
+    assert stats["jobs"]["succeeded"] - before["jobs"]["succeeded"] == count
+    done_before = sum(row["jobs"] for row in before["workers"])
+
+    async def are_counted() -> bool:  # a worker counts a job when it has sent the answer
+        return bool(sum(row["jobs"] for row in running.service.stats()["workers"]) >= done_before + count)
+
+    await eventually("the workers have counted them", are_counted)
+
+
+async def test_a_fork_that_returns_from_the_task_does_not_answer(running: Running) -> None:
+    assert await running.result("fork_and_return") == 0
+    await running.full_strength()
+
+
+async def test_what_an_engine_is_stands_in_the_statistics(running: Running) -> None:
+    await asyncio.gather(*(running.result("add", {"a": 1}) for _ in range(8)))
+
+    async def is_seen() -> dict[str, Any] | None:
+        stats = running.service.stats()
+        return stats if all(row["rss_bytes"] for row in stats["workers"]) else None
+
+    stats = await eventually("all workers were looked at", is_seen)
+    assert stats["pool"]["engine"] == running.service.settings.engine
+    assert stats["pool"]["size"] == WORKERS
+    assert stats["pool"]["capabilities"] == running.can.as_dict()
+    assert stats["pool"]["error"] is None
+    for row in stats["workers"]:
+        assert row["pid"] > 1
+        assert row["busy_s"] > 0
+        assert 1 << 20 < row["rss_bytes"] < 1 << 30
+
+
+async def test_where_a_job_raised_is_logged_with_its_id(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "offload.output")
+    job, caller = running.begin("fail", {"message": "here"})
+    await caller
+    told = [vars(record)["fields"] for record in caplog.records if record.message == "task raised"]
+    assert {fields["job_id"] for fields in told} == {job.id}
+    assert any("in fail" in fields["line"] for fields in told)
+
+
+async def test_what_a_job_prints_is_logged_with_its_id_where_that_is_known(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "offload.output")
+    job, caller = running.begin("tell", {"text": "hello"})
+    await caller
+
+    async def told() -> list[dict[str, Any]]:
+        records = [record for record in caplog.records if record.message == "task printed"]
+        return [vars(record)["fields"] for record in records]
+
+    if running.can.starts_before_jobs:  # else nothing of the worker's but answers is known
+        (fields,) = await eventually("it is logged", told)
+        assert fields["line"] == "hello"
+    assert [fields.get("job_id") == job.id for fields in await told()] == [True] * running.can.knows_who_printed or (
+        not running.can.knows_who_printed and all("job_id" not in fields for fields in await told())
+    )
+
+
+async def test_answers_are_unpickled_only_where_that_is_said(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpickled = []
+    real = connections._ForkingPickler.loads  # type: ignore[attr-defined]  # the library's inside
+
+    def loads(data: Any, **more: Any) -> Any:
+        unpickled.append(data)
+        return real(data, **more)
+
+    monkeypatch.setattr(connections._ForkingPickler, "loads", loads)  # type: ignore[attr-defined]
+    assert await running.result("add", {"a": 1}) == 1
+    # On a cluster by the driver, which is a process of its own.
+    assert bool(unpickled) == (running.can.unpickles_results and not running.is_on_cluster)
+
+
+async def test_short_jobs_wait_in_a_worker_only_where_that_is_said(running: Running) -> None:
+    assert (running.engine.ahead is not None) == running.can.prefetches

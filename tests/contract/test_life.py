@@ -1,0 +1,153 @@
+"""From start to end: what keeps an engine from starting is told, what it cannot do is refused, and it drains."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import process
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offload.engines import choice
+from offload.errors import SettingsError, TargetError
+from offload.settings.table import EngineName, Settings
+from tests.contract.engines import ROWS, Running, Spinning, ended, eventually, opened
+
+FACTORIES = "tests.contract.factories"
+
+
+@pytest.mark.parametrize("row", ROWS)
+async def test_a_drain_lets_what_is_there_finish_and_takes_nothing_new(row: str, tmp_path: Path) -> None:
+    async with opened(row, workers=1) as running:
+        await running.full_strength(workers=1)
+        spinning = Spinning(running, tmp_path / "spin")
+        await spinning.pid()
+        waiting = running.begin("add", {"a": 1})
+        draining = asyncio.create_task(running.service.drain())
+        await asyncio.sleep(0)
+        assert (await running.outcome("add", {"a": 1})).reason == "draining"
+        spinning.let_go()
+        assert (await spinning.outcome()).reason == "succeeded"
+        assert (await ended(*waiting)).reason == "succeeded"
+        await draining
+        await running.service.close()
+        assert [worker["state"] for worker in running.service.stats()["workers"]] != ["busy"]
+
+
+@pytest.mark.parametrize("row", ROWS)
+async def test_what_does_not_finish_in_time_is_stopped_with_an_answer(row: str, tmp_path: Path) -> None:
+    async with opened(row, workers=1) as running:
+        await running.full_strength(workers=1)
+        spinning = Spinning(running, tmp_path / "spin")
+        await spinning.pid()
+        running.service.hurry()
+        await running.service.drain()
+        assert (await spinning.outcome()).reason == "stopped"
+        if not running.can.stops_running_jobs:
+            spinning.let_go()
+            await running.full_strength(workers=1)
+
+
+@pytest.mark.parametrize("row", ROWS)
+async def test_a_hook_that_fails_is_told(row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first job, or with it; when the cause is gone jobs are done."""
+    broken = tmp_path / "broken"
+    broken.touch()
+    monkeypatch.setenv("CONTRACT_BROKEN", str(broken))
+    async with opened(row) as running:
+        if not running.can.starts_before_jobs:
+            assert (await running.outcome("add", {"a": 1})).reason in ("worker-crashed", "starting")
+        error: str = await eventually("the cause is told", lambda: error_of(running))
+        assert "@on_worker_start begin raised ValueError: the model is missing" in error
+        if running.can.starts_before_jobs:
+            assert running.service.stats()["service"]["state"] == "starting"
+            assert (await running.outcome("add", {"a": 1})).reason == "starting"
+        broken.unlink()
+        if not running.can.starts_before_jobs:
+
+            async def is_done() -> bool:
+                return (await running.outcome("add", {"a": 1})).reason == "succeeded"
+
+            await eventually("a job is done", is_done)
+        await running.full_strength()
+        assert await running.result("add", {"a": 1}) == 1
+        assert running.service.stats()["pool"]["error"] is None
+
+
+async def error_of(running: Running) -> str | None:
+    error: str | None = running.service.stats()["pool"]["error"]
+    return error
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize(
+    ("capability", "settings"),
+    [
+        ("keeps_spares", {"spares": 1}),
+        ("retires_workers", {"max_jobs_per_worker": 1}),
+        ("retires_workers", {"max_rss_per_worker": "1GiB"}),
+    ],
+)
+async def test_a_setting_that_an_engine_cannot_honour_is_refused(
+    row: str, capability: str, settings: dict[str, Any]
+) -> None:
+    faults: tuple[str, ...] = ()
+    can: dict[str, bool] = {capability: False}
+    try:
+        async with opened(row, **settings) as running:
+            can = running.can.as_dict()
+    except SettingsError as error:
+        faults = error.faults
+    flag = "--" + next(iter(settings)).replace("_", "-")
+    engine = ROWS[row].settings["engine"]
+    assert list(faults) == ([] if can[capability] else [f"{flag} cannot be used with --engine {engine}"])
+
+
+async def test_a_factory_needs_the_engine_that_calls_it() -> None:
+    with pytest.raises(SettingsError, match="--executor cannot be used with --engine pool"):
+        async with opened("pool", executor=f"{FACTORIES}:no_executor"):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("factory", "problem"),
+    [
+        ("no.such.module:make", "there is no module of this name"),
+        (f"{FACTORIES}:nothing", "there is no such function in the module"),
+        (f"{FACTORIES}:no_executor", "no executor could be made: OSError: there is no cluster"),
+    ],
+)
+async def test_a_factory_that_makes_no_executor_is_told_in_a_sentence(factory: str, problem: str) -> None:
+    with pytest.raises(TargetError) as raised:
+        async with opened("executor", executor=factory):
+            pass
+    assert problem in raised.value.problem
+
+
+async def test_an_engine_whose_package_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = choice._Row("offload.engines.none", "none_engine", "no_such_package")
+    monkeypatch.setitem(choice._ENGINES, EngineName.POOL, row)
+    with pytest.raises(SettingsError, match=r"--engine pool needs a package: pip install 'offload\[pool\]'"):
+        async with opened("pool"):
+            pass
+
+
+@pytest.mark.parametrize("row", ["pool", "executor"])
+async def test_nothing_of_the_library_is_waited_for_when_the_service_exits(row: str) -> None:
+    """It would wait for a lock that a dead worker may hold, or for a thread that waits for one."""
+    async with opened(row) as running:
+        await running.full_strength()
+        engine: Any = running.engine
+        for hosting in engine._hostings:
+            if row == "pool":
+                assert not hosting._host._pool._terminate.still_active()
+            else:
+                assert hosting._host._manager not in process._threads_wakeups
+                assert hosting._host._manager.daemon
+
+
+def test_the_default_keeps_all_promises() -> None:
+    table = choice.promise_table()
+    assert [line.split(" | ")[1].strip() for line in table[2:]] == ["yes"] * (len(table) - 2)
+    assert Settings().engine is EngineName.SUPERVISED

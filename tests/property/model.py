@@ -1,0 +1,344 @@
+"""A model of the deciding core: what it must do, in the simplest form.  Lists, no clockwork, no constant time.
+
+Lives here: where each job is, what its worker has done of what it was given, and which commands an event must lead to.
+The state machine plays events against the core and this beside each other.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from offload.core.commands import Command, Settled, Start, Stop
+from offload.core.deadlines import TICK_S
+from offload.core.job import Job, Outcome, Reason, SlotId
+from offload.core.prefetch import MAX_AHEAD_S, MAX_IN_SLOT, PATIENCE_S
+from offload.core.queue.job_queue import AGED_S
+from offload.core.run_times import RunTimes
+from offload.core.slot import SlotState
+from offload.core.steps import MAX_UNBEGUN_DEATHS
+
+QUEUE_LIMIT = 4
+QUEUE_LIMIT_BYTES = 10
+
+
+@dataclass(slots=True)
+class ModelSlot:
+    """`jobs` are all that its worker has and has not been heard of; `done` of them are over."""
+
+    id: SlotId
+    generation: int = 0
+    has_worker: bool = False
+    jobs: list[Job] = field(default_factory=list)
+    done: int = 0
+    is_stopping: bool = False
+    is_leaving: bool = False
+
+    @property
+    def is_idle(self) -> bool:
+        return self.has_worker and not self.jobs
+
+    @property
+    def begun(self) -> int:
+        """How many have begun: a worker begins the next when one is over, whatever the scheduler knows."""
+        return min(self.done + 1, len(self.jobs))
+
+    @property
+    def state(self) -> SlotState:
+        if not self.has_worker:
+            return SlotState.ABSENT
+        if self.is_stopping:
+            return SlotState.STOPPING
+        return SlotState.BUSY if self.jobs else SlotState.IDLE
+
+    def empty(self) -> list[Job]:
+        jobs, self.jobs = self.jobs, []
+        self.has_worker = self.is_stopping = self.is_leaving = False
+        self.done = 0
+        return jobs
+
+
+@dataclass(slots=True, order=True)
+class Waiting:
+    """Sorts as jobs are served: those that had their turn before, then by urgency, then by arrival."""
+
+    is_later: bool
+    urgency: int
+    turn: int
+    job: Job = field(compare=False)
+
+
+class Model:
+    """`hands` is what each worker really has: changed by what the core does, as `slots` by what it must do."""
+
+    def __init__(self, *, prefetch: bool, run_times: RunTimes) -> None:
+        self.now = 100.0
+        self.slots: dict[SlotId, ModelSlot] = {}
+        self.hands: dict[SlotId, list[Job]] = {}
+        self.asked: list[SlotId] = []
+        self.waiting: list[Waiting] = []
+        self.told: dict[Job, Reason] = {}
+        self.printing: set[int] = set()
+        self.was_ready = False
+        self.is_failing = False
+        self.drain_ends_at: float | None = None
+        self._prefetch = prefetch
+        self._run_times = run_times
+        self._begun_deaths: Counter[Job] = Counter()
+        self._unbegun_deaths: Counter[Job] = Counter()
+        self._turns = 0
+
+    # Where jobs are
+
+    def running(self) -> dict[Job, ModelSlot]:
+        return {slot.jobs[0]: slot for slot in self.slots.values() if slot.jobs and slot.jobs[0] not in self.told}
+
+    def behind(self) -> dict[Job, ModelSlot]:
+        """The open jobs that wait in a slot."""
+        return {job: slot for slot in self.slots.values() for job in slot.jobs[1:] if job not in self.told}
+
+    def open_jobs(self) -> set[Job]:
+        return {entry.job for entry in self.waiting} | self.running().keys() | self.behind().keys()
+
+    def idle(self) -> list[ModelSlot]:
+        return [slot for slot in self.slots.values() if slot.is_idle]
+
+    def wait_for_slot(self, job: Job, *, is_first: bool = False) -> None:
+        self._turns += 1
+        insort(self.waiting, Waiting(not is_first, 0 if is_first else job.urgency, self._turns, job))
+
+    def due(self, job: Job) -> tuple[float, Reason] | None:
+        """When the job's time is over, and what it is told then."""
+        budget = None if job.deadline is None else (job.deadline, Reason.DEADLINE_EXCEEDED)
+        if job not in self.running():
+            return budget
+        assert job.started_at is not None
+        limit = (job.started_at + job.limits.timeout_s, Reason.JOB_TIMEOUT)
+        return limit if budget is None or limit[0] <= budget[0] else budget
+
+    def refusal(self, job: Job, *, is_late: bool) -> Reason | None:
+        """Why a job that comes now is not taken; whether it would be done in time is not judged here."""
+        if self.drain_ends_at is not None:
+            return Reason.DRAINING
+        if self.would_start(job):
+            return None
+        if not any(slot.has_worker for slot in self.slots.values()) and (self.is_failing or not self.was_ready):
+            return Reason.STARTING
+        is_full = not self._has_room(job) and self.to_push_out(job) is None
+        return Reason.OVERLOADED if is_full or is_late else None
+
+    def would_start(self, job: Job) -> bool:
+        is_in_time = job.deadline is None or job.deadline > self.now
+        return bool(self.idle()) and is_in_time and self.passes(job)
+
+    def passes(self, job: Job) -> bool:
+        """Whether its task may have one more job in a slot."""
+        held = sum(one.limits is job.limits for slot in self.slots.values() for one in slot.jobs)
+        return not job.limits.max_running or held < job.limits.max_running
+
+    def make_room(self, job: Job) -> list[Command]:
+        """What has to happen before a job that was taken may wait."""
+        victim = None if self.would_start(job) or self._has_room(job) else self.to_push_out(job)
+        return [] if victim is None else self.end(victim, Reason.OVERLOADED)
+
+    def to_push_out(self, job: Job) -> Job | None:
+        """The newest of the least urgent; or of the caller with two more than this one in the same line."""
+        later = [entry for entry in self.waiting if entry.is_later]
+        lesser = [entry for entry in later if entry.urgency > job.urgency]
+        lengths = Counter(entry.job.client for entry in later if entry.urgency == job.urgency)
+        most = max(lengths.values(), default=0)
+        if lesser:
+            victim = max(lesser, key=lambda entry: (entry.urgency, entry.turn)).job
+        elif most > lengths[job.client] + 1:
+            alike = [entry for entry in later if entry.urgency == job.urgency and lengths[entry.job.client] == most]
+            victim = max(alike, key=lambda entry: entry.turn).job
+        else:
+            return None
+        left = [entry.job.size_bytes for entry in self.waiting if entry.job is not victim]
+        return victim if len(left) < QUEUE_LIMIT and _fit(left, job) else None
+
+    def _has_room(self, job: Job) -> bool:
+        return len(self.waiting) < QUEUE_LIMIT and _fit([entry.job.size_bytes for entry in self.waiting], job)
+
+    def next_ones(self) -> list[Job]:
+        """The jobs that may be served next; whose turn it is of one urgency's callers and tasks is not judged here."""
+        passing = [entry for entry in self.waiting if self.passes(entry.job)]
+        returned = [entry.job for entry in passing if not entry.is_later]
+        if returned:
+            return returned[:1]
+        most = min((entry.urgency for entry in passing), default=None)
+        oldest: dict[int, float] = {}
+        for entry in self.waiting:
+            if entry.is_later:
+                oldest.setdefault(entry.urgency, entry.job.submitted_at)
+        firsts: dict[tuple[int, str, int], Job] = {}
+        for entry in passing:
+            if entry.urgency == most or self.now - oldest[entry.urgency] > AGED_S:
+                firsts.setdefault((entry.urgency, entry.job.client, entry.job.limits.index), entry.job)
+        return list(firsts.values())
+
+    # The engine's side
+
+    def withdraw(self, slot_id: SlotId, job: Job) -> bool:
+        hand = self.hands[slot_id]
+        assert len(hand) > 1, "the first job of a slot cannot be taken back"
+        assert hand[-1] is job, "only the newest can be taken back"
+        self.asked.append(slot_id)
+        if len(hand) <= self.slots[slot_id].done + 1:
+            return False
+        hand.pop()
+        return True
+
+    # What must happen
+
+    def is_short(self, job: Job) -> bool:
+        index = job.limits.index
+        is_short = self._run_times.is_quiet_and_below(index, MAX_AHEAD_S)
+        return is_short and job.limits.memory_bytes is None and index not in self.printing
+
+    def has_room(self, slot: ModelSlot) -> bool:
+        """Whether a short job may wait in it."""
+        if not self._prefetch or slot.state is not SlotState.BUSY or slot.is_leaving:
+            return False
+        head = slot.jobs[0]
+        if any(job in self.told for job in slot.jobs) or len(slot.jobs) >= MAX_IN_SLOT or not self.is_short(head):
+            return False
+        assert head.started_at is not None
+        ahead_s = sum(self._run_times.expected_s(job.limits.index) for job in slot.jobs)
+        return head.started_at + PATIENCE_S > self.now and ahead_s <= MAX_AHEAD_S
+
+    def end(self, job: Job, reason: Reason) -> list[Command]:
+        """The commands that an end of this job leads to, wherever the job is."""
+        slot = self.running().get(job) or self.behind().get(job)
+        self.told[job] = reason
+        self.waiting = [entry for entry in self.waiting if entry.job is not job]
+        if slot is None:
+            return [Settled(job)]
+        if job is slot.jobs[0]:
+            return [Settled(job), *self.stop(slot)]
+        self.take_back(slot, slot.jobs.index(job))
+        return [Settled(job)]
+
+    def stop(self, slot: ModelSlot) -> list[Command]:
+        """The first job was told its end: it is stopped, unless its worker has gone on to the next."""
+        self.take_back(slot)
+        if len(slot.jobs) > 1:
+            return []
+        slot.is_stopping = True
+        job = slot.jobs[0]
+        return [Stop(slot.id, job, self.told[job])]
+
+    def take_back(self, slot: ModelSlot, place: int = 1) -> None:
+        """All from this place on that have not begun wait in the queue again, in their order."""
+        first = max(place, slot.begun)
+        taken, slot.jobs = slot.jobs[first:], slot.jobs[:first]
+        for job in taken:
+            if job not in self.told:
+                self.wait_for_slot(job, is_first=True)
+
+    def take_back_held_up(self) -> None:
+        """Behind a job that takes long: within a tick after that has become true, never before."""
+        for slot in sorted(self.slots.values(), key=self._last_asked):
+            head = next(iter(slot.jobs), None)
+            if head is None or head in self.told or len(slot.jobs) <= slot.begun:
+                continue
+            assert head.started_at is not None
+            long_since = head.started_at + PATIENCE_S
+            is_taken_back = len(self.hands[slot.id]) < len(slot.jobs)
+            assert not is_taken_back or long_since <= self.now, "a job was taken back early"
+            assert is_taken_back or long_since + 1.01 * TICK_S > self.now, "a job waits behind one that takes long"
+            if is_taken_back:
+                self.take_back(slot)
+
+    def _last_asked(self, slot: ModelSlot) -> int:
+        return max((place for place, asked in enumerate(self.asked) if asked == slot.id), default=-1)
+
+    def patience_ends(self) -> list[float]:
+        """When those that wait behind others are to be taken back, if nothing happens before."""
+        return [
+            head.started_at + PATIENCE_S
+            for head, slot in self.running().items()
+            if head.started_at is not None and len(slot.jobs) > slot.begun
+        ]
+
+    def answer(self, slot: ModelSlot, outcome: Outcome, *, is_leaving: bool, is_last: bool = True) -> list[Command]:
+        """Its first job is over; the next that it has goes on, or is stopped if it was told its end, unless it is over
+        as well."""
+        commands: list[Command] = []
+        job = slot.jobs.pop(0)
+        self.hands[slot.id].remove(job)
+        slot.done = max(slot.done - 1, 0)
+        slot.is_stopping = False
+        slot.is_leaving = slot.is_leaving or is_leaving
+        if job not in self.told:
+            self.told[job] = outcome.reason
+            commands.append(Settled(job))
+            if outcome.has_printed:
+                self.printing.add(job.limits.index)
+        if slot.jobs and slot.jobs[0] in self.told:
+            commands += self.stop(slot) if is_last else []
+        elif slot.is_leaving and not slot.jobs:
+            slot.empty()
+        return commands
+
+    def lose(self, slot: ModelSlot, begun: int) -> list[Command]:
+        """Its worker is gone, which may have begun so many of its jobs."""
+        commands: list[Command] = []
+        for place, job in enumerate(slot.empty()):
+            if job in self.told:
+                continue
+            if (place and place >= begun) or self._may_try_again(job, begun=place < begun):
+                self.wait_for_slot(job, is_first=True)
+            else:
+                commands += self.end(job, Reason.WORKER_CRASHED)
+        self.hands[slot.id] = []
+        return commands
+
+    def _may_try_again(self, job: Job, *, begun: bool) -> bool:
+        deaths = self._begun_deaths if begun else self._unbegun_deaths
+        deaths[job] += 1
+        is_over = self.drain_ends_at is not None and self.now >= self.drain_ends_at
+        return not is_over and deaths[job] <= (job.limits.retries if begun else MAX_UNBEGUN_DEATHS)
+
+    def expect(self, commands: list[Command], expected: Iterable[Command], *, at_once: Job | None = None) -> None:
+        """The event leads to `expected`, and then to starts, as long as there are idle slots and waiting jobs.
+
+        When there are none, short jobs may be given to slots with room, and those whose time is over told so.
+        `at_once`: a job that an idle slot takes however long it is expected to take.
+        """
+        for command in expected:
+            assert commands, f"expected {command}"
+            assert commands.pop(0) == command
+        while self.waiting and (commands or (self.idle() and self.next_ones())):
+            assert commands, f"expected one of {self.next_ones()!r} to get its turn"
+            command = commands.pop(0)
+            job = command.job
+            assert job in self.next_ones(), f"{job!r} got its turn before {self.next_ones()!r}"
+            self.waiting = [entry for entry in self.waiting if entry.job is not job]
+            if job is not at_once and not self._is_in_time(job):
+                is_over = job.deadline is not None and job.deadline <= self.now
+                self.told[job] = Reason.DEADLINE_EXCEEDED if is_over else Reason.OVERLOADED
+                assert command == Settled(job)
+                continue
+            assert isinstance(command, Start)
+            slot = self.slots[command.slot]
+            if self.idle():
+                assert slot.is_idle, f"{slot} was used twice"
+            else:
+                assert self.is_short(job), f"{job!r} is given ahead"
+                assert self.has_room(slot), f"{job!r} is given to {slot}"
+            slot.jobs.append(job)
+            self.hands[slot.id].append(job)
+        assert commands == []
+        assert self.hands == {slot.id: slot.jobs for slot in self.slots.values()}
+        self.asked.clear()
+
+    def _is_in_time(self, job: Job) -> bool:
+        """Whether it can be done in its caller's time, by what is known of its task."""
+        return job.deadline is None or self.now + self._run_times.typical_s(job.limits.index) < job.deadline
+
+
+def _fit(waiting_bytes: list[int], job: Job) -> bool:
+    return not sum(waiting_bytes) or sum(waiting_bytes) + job.size_bytes <= QUEUE_LIMIT_BYTES

@@ -1,0 +1,59 @@
+"""An engine on the fake cluster, with a real driver."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from offload.core.job import Job, JobId, TaskLimits
+from offload.engines.cluster.dask import CAPABILITIES
+from offload.engines.cluster.engine import ClusterEngine, ClusterKind
+from offload.metrics.layout import MetricsMemory
+from offload.processes.launcher import Launcher
+from offload.settings.table import Settings, StartMethod
+from offload.wire.spec import LoadSpec
+from tests.service.engines.supervised_engine import Told
+
+KIND = ClusterKind(
+    name="fake",
+    capabilities=replace(CAPABILITIES, stops_running_jobs=True),
+    driver="tests.service.engines.cluster.fake_cluster:FakeCluster",
+)
+SLOTS = 2
+
+_numbers: Iterator[int] = itertools.count(1)
+
+
+def job(what: str = "", *, body: bytes | None = None) -> Job:
+    """A job that has the fake cluster do `what`."""
+    number = next(_numbers)
+    limits = TaskLimits(name="work", index=0, timeout_s=10)
+    given = json.dumps([what]).encode() if body is None else body
+    return Job(id=JobId(f"job-{number}"), number=number, limits=limits, submitted_at=0, body=given, meta=b"[]")
+
+
+@asynccontextmanager
+async def opened(address: str = "", **settings: Any) -> AsyncIterator[tuple[ClusterEngine, Told]]:
+    launcher = Launcher(StartMethod.SPAWN, LoadSpec(targets=(), library_threads=1))
+    engine = ClusterEngine(
+        KIND,
+        {
+            "settings": Settings(engine_address=address, **settings),
+            "workers": SLOTS,
+            "launcher": launcher,
+            "load": LoadSpec(targets=(), library_threads=1),
+            "metrics": MetricsMemory(tasks=1, lanes=SLOTS),
+        },
+    )
+    told = Told()
+    try:
+        await engine.open(told)
+        yield engine, told
+    finally:
+        await engine.close(2.0)
+        await engine.close(2.0)
+        await launcher.close()

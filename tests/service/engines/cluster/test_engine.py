@@ -1,0 +1,144 @@
+"""An engine on a cluster: slots come and go, and whatever ends, everything is answered and found again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offload.core.job import Outcome, Reason, SlotId
+from tests.service.engines.cluster.cluster_engine import SLOTS, job, opened
+from tests.service.engines.supervised_engine import Told
+from tests.service.processes.process_trees import are_gone
+from tests.support.service import descendants
+
+ALL = [SlotId(slot) for slot in range(SLOTS)]
+
+
+async def ready(told: Told, times: int = 1) -> None:
+    """All slots have had a worker for so many times."""
+    await told.until(lambda: len(told.all("ready")) == SLOTS * times)
+
+
+def driver() -> int:
+    (pid,) = (pid for pid, command in descendants(os.getpid()).items() if "cluster.driver" in command)
+    return pid
+
+
+async def test_a_job_goes_to_the_cluster_and_its_answer_comes_back() -> None:
+    async with opened() as (engine, told):
+        await ready(told)
+        assert (told.all("added"), told.all("failing to start")) == ([(slot,) for slot in ALL], [])
+        engine.start(ALL[1], given := job(body=bytes(10_000_000)))
+        await told.until(lambda: bool(told.all("finished")))
+        assert told.all("finished") == [(1, given.number)]
+        idle, worked = engine.worker_facts()
+        assert (idle.pid, idle.state) == (None, "idle")
+        assert (worked.pid, worked.rss_bytes, worked.state) == (driver(), 4096, "idle")
+        assert engine._metrics.worker_row(1).busy_ns() == 10**9
+        assert (engine.pool_facts().size, engine.pool_facts().error) == (SLOTS, None)
+
+
+async def test_what_is_no_answer_costs_the_job_and_not_the_slot() -> None:
+    async with opened() as (engine, told):
+        await ready(told)
+        for what in ("garbage", "answer"):
+            engine.start(ALL[0], job(what))
+            await told.until(lambda: bool(told.all("finished")))
+            told.events.clear()
+
+
+async def test_a_job_is_stopped_and_its_slot_has_a_worker_again() -> None:
+    async with opened() as (engine, told):
+        await ready(told)
+        engine.start(ALL[0], given := job("hold"))
+        given.start(ALL[0], 0.0)
+        given.settle(Outcome(reason=Reason.JOB_TIMEOUT), 1.0)
+        assert engine.worker_facts()[0].state == "killing"
+        engine.stop(ALL[0], given, Reason.JOB_TIMEOUT)
+        await told.until(lambda: (("ready", 0, 2)) in told.events)
+        assert told.all("died") == [(0, 1)]
+        assert engine.pool_facts().restarts["timeout"] == 1
+
+
+async def test_a_job_that_crosses_the_loss_of_its_slot_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened() as (engine, told):
+        await ready(told)
+        begun: list[int] = []
+        monkeypatch.setattr(told, "died", lambda *_, **more: begun.append(more["begun"]))
+        engine.start(ALL[0], job("lose another"))
+        engine.start(ALL[1], job("answer"))
+        await told.until(lambda: bool(told.all("removed")))
+        assert (begun, told.all("removed"), told.all("finished")) == ([0], [(1,)], [])
+        assert engine.pool_facts().size == SLOTS - 1
+
+
+async def test_a_job_that_finds_no_tasks_has_not_begun() -> None:
+    async with opened() as (engine, told):
+        await ready(told)
+        engine.start(ALL[0], job("cannot load"))
+        await told.until(lambda: bool(told.all("died")))
+        assert told.all("finished") == []
+
+
+@pytest.mark.parametrize("what", ["down", "die"])
+async def test_a_cluster_that_was_lost_is_told_and_found_again(what: str) -> None:
+    async with opened() as (engine, told):
+        await ready(told)
+        engine.start(ALL[0], job("hold"))
+        engine.start(ALL[1], job(what))
+        await told.until(lambda: bool(told.all("failing to start")))
+        assert told.all("died") == [(0, 1), (1, 1)]
+        assert told.all("removed") == [(0,), (1,)]
+        assert engine.pool_facts().error == ("it went away" if what == "down" else "its driver ended")
+        await ready(told, 2)
+        assert engine.pool_facts().error is None
+        engine.start(ALL[0], job("answer"))
+        await told.until(lambda: bool(told.all("finished")))
+
+
+async def test_a_driver_that_is_killed_from_outside_is_replaced() -> None:
+    async with opened() as (_, told):
+        await ready(told)
+        os.kill(driver(), signal.SIGKILL)
+        await ready(told, 2)
+
+
+async def test_a_cluster_that_cannot_be_reached_is_tried_again_and_again() -> None:
+    async with opened("refuses") as (engine, told):
+        await told.until(lambda: len(told.all("failing to start")) == 4)
+        assert engine.pool_facts().error == "OSError: nobody answers"
+        assert engine._brake.pause_s() > 0.25
+        assert told.all("added") == []
+
+
+async def test_a_cluster_without_workers_is_told_of() -> None:
+    async with opened("empty") as (engine, told):
+        await told.until(lambda: bool(told.all("failing to start")))
+        assert engine.pool_facts().error == "there are no workers"
+
+
+async def test_a_driver_that_does_not_listen_is_ended_with_all_that_it_has(caplog: pytest.LogCaptureFixture) -> None:
+    before = {path.name for path in Path(tempfile.gettempdir()).glob("offload-*")}
+    async with opened() as (engine, told):
+        await ready(told)
+        pid = driver()
+        engine.start(ALL[0], job("hang"))
+        await engine.close(0.1)
+    assert are_gone([pid])
+    assert {path.name for path in Path(tempfile.gettempdir()).glob("offload-*")} <= before
+
+
+async def test_what_the_driver_prints_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "offload.output")
+    async with opened() as (_, told):
+        await ready(told)
+    lines: list[dict[str, Any]] = [
+        vars(record)["fields"] for record in caplog.records if record.name == "offload.output"
+    ]
+    assert [fields["line"].split()[0] for fields in lines] == ["load"]
+    assert "lane" not in lines[0]

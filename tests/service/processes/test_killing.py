@@ -1,0 +1,194 @@
+"""A worker is ended with all that it started, however that tried to get away; nobody else is touched."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+
+import pytest
+
+from offload.processes import killing
+from offload.processes.killing import kill_group, kill_strays, kill_trees, send_signal
+from offload.processes.proctree import (
+    ProcessInfo,
+    all_processes,
+    descendants,
+    has_mark,
+    last_pid,
+    read,
+    rss_bytes,
+)
+from tests.service.processes.process_trees import are_gone, eventually, state, tree
+
+TREES = {
+    "one process": ("sleep()", 1),
+    "children": ("child('a'); child('b'); sleep()", 3),
+    "grandchildren": ("child('a', lambda: (child('b', lambda: (child('c'), sleep())), sleep())); sleep()", 4),
+    "a session of its own": ("child('a', session=True); sleep()", 2),
+    "a double fork into a session of its own": (
+        "adopt_orphaned_descendants(); child('a', lambda: child('b', session=True)); os.wait(); sleep()",
+        3,
+    ),
+    "everybody ignores what can be ignored": (
+        "[signal.signal(n, signal.SIG_IGN) for n in signal.valid_signals() - {9, 19, 32, 33}]; child('a'); sleep()",
+        2,
+    ),
+    "everybody is stopped": (
+        "child('a', lambda: os.kill(os.getpid(), 19)); os.kill(os.getpid(), 19)",
+        2,
+    ),
+}
+
+
+def start_ticks(pid: int) -> int:
+    info = read(pid)
+    assert info is not None
+    return info.start_ticks
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_whole_tree_is_ended(name: str) -> None:
+    body, count = TREES[name]
+    with tree(body, count=count) as victim, tree("child('a'); sleep()", count=2) as bystander:
+        kill_trees({victim.root: start_ticks(victim.root)})
+        eventually("all of it is gone", lambda: are_gone(list(victim.pids.values())))
+        assert not any(are_gone([pid]) for pid in bystander.pids.values())
+        assert victim.process.wait() == -signal.SIGKILL
+
+
+def test_a_tree_that_grows_while_it_is_killed_is_ended() -> None:
+    """A slow fork bomb: a stopped process cannot fork, so the scan catches up with it."""
+    body = """
+def grow(depth=0):
+    for _ in range(2):
+        if depth < 7 and os.fork() == 0:
+            grow(depth + 1)
+    sleep()
+grow()
+"""
+    with tree(body, count=1) as victim:
+        eventually("it has grown", lambda: len(descendants({victim.root}, all_processes())) > 5)
+        kill_trees({victim.root: start_ticks(victim.root)})
+        eventually("nobody is left in its group", lambda: not members(victim.root))
+
+
+def test_many_trees_are_ended_with_no_more_looks_at_all_processes_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def look() -> dict[int, ProcessInfo]:
+        looks.append(all_processes())
+        return looks[-1]
+
+    monkeypatch.setattr(killing, "all_processes", look)
+    with ExitStack() as stack:
+        victims = [stack.enter_context(tree("child('a', session=True); sleep()", count=2)) for _ in range(4)]
+        kill_trees({victim.root: start_ticks(victim.root) for victim in victims})
+        eventually("all are gone", lambda: are_gone([pid for victim in victims for pid in victim.pids.values()]))
+    assert len(looks) == 2  # one that finds all, one that finds nobody new
+
+
+def test_another_process_that_has_got_the_id_since_is_spared_with_its_group() -> None:
+    with tree("child('a'); sleep()", count=2) as other:
+        kill_trees({other.root: start_ticks(other.root) - 1})
+        kill_group(other.root, start_ticks(other.root) - 1)
+        assert not any(are_gone([pid]) for pid in other.pids.values())
+
+
+def members(group: int) -> list[int]:
+    return [pid for pid, info in all_processes().items() if not info.is_dead and _group_of(pid) == group]
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def test_what_is_left_of_a_group_is_ended_after_its_leader() -> None:
+    with tree("child('a'); sleep()", count=2) as victim:
+        ticks = start_ticks(victim.root)
+        victim.process.kill()
+        victim.process.wait()
+        assert not are_gone([victim.pids["a"]])
+        kill_group(victim.root, ticks)
+        eventually("it is gone", lambda: are_gone([victim.pids["a"]]))
+        kill_group(victim.root, ticks)
+
+
+def test_strays_are_known_by_their_mark_and_those_of_living_workers_are_spared() -> None:
+    """What a dead worker left in a session of its own has nothing else by which it could be found."""
+    mark = f"OFFLOAD_TEST_MARK={secrets.token_hex(8)}"
+    env = dict([mark.split("=")])
+    with (
+        tree("child('stray', session=True); os._exit(0)", count=2, env=env) as dead,
+        tree("child('helper', session=True); sleep()", count=2, env=env) as worker,
+        tree("child('a'); sleep()", count=2, env=env) as forkserver,
+        tree("sleep()", count=1) as somebody_else,
+    ):
+        dead.process.wait()
+        kill_strays(mark.encode(), known={worker.root}, keep={forkserver.root})
+        eventually("the strays are gone", lambda: are_gone([dead.pids["stray"], forkserver.pids["a"]]))
+        spared = [*worker.pids.values(), forkserver.root, somebody_else.root]
+        assert not any(are_gone([pid]) for pid in spared)
+
+
+def test_a_signal_to_nobody_is_no_error() -> None:
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", ""]) as process:
+        process.wait()
+    send_signal(process.pid, signal.SIGTERM)
+
+
+# What /proc says
+
+
+def test_a_process_is_read_with_its_parent_and_its_state() -> None:
+    with tree("child('a'); sleep()", count=2) as one:
+        info = read(one.pids["a"])
+        assert info is not None
+        assert (info.parent, info.is_stopped, info.is_dead) == (one.root, False, False)
+        os.kill(one.pids["a"], signal.SIGSTOP)
+        eventually("it is stopped", lambda: (now := read(one.pids["a"])) is not None and now.is_stopped)
+        os.kill(one.pids["a"], signal.SIGKILL)
+        eventually("it is dead", lambda: (now := read(one.pids["a"])) is not None and now.is_dead)
+        assert state(one.pids["a"]) == "Z"
+
+
+def test_a_name_with_parentheses_and_spaces_confuses_nobody() -> None:
+    with tree("open('/proc/self/comm', 'w').write(') R 1 (x'); child('a'); sleep()", count=2) as one:
+        info = read(one.root)
+        assert info is not None
+        assert info.parent == os.getpid()
+        assert info.start_ticks > 0
+        assert descendants({one.root}, all_processes()) == {one.pids["a"]}
+
+
+def test_who_is_gone_is_nobody() -> None:
+    with tree("sleep()", count=1) as one:
+        pass
+    assert read(one.root) is None
+    assert rss_bytes(one.root) == 0
+    assert not has_mark(one.root, b"PATH=x")
+
+
+def test_descendants_do_not_include_the_roots() -> None:
+    with tree("child('a', lambda: (child('b'), sleep())); sleep()", count=3) as one:
+        processes = all_processes()
+        assert descendants({one.root}, processes) == {one.pids["a"], one.pids["b"]}
+        assert descendants({one.root, one.pids["a"]}, processes) == {one.pids["b"]}
+        assert descendants({one.pids["b"]}, processes) == set()
+
+
+def test_memory_is_what_is_resident() -> None:
+    with tree("data = b'x' * 50_000_000; child('a'); sleep()", count=2) as one:
+        assert rss_bytes(one.root) > 50_000_000
+
+
+def test_a_new_process_anywhere_is_noticed() -> None:
+    before = last_pid()
+    with tree("sleep()", count=1):
+        assert last_pid() != before

@@ -1,0 +1,218 @@
+"""What a worker prints: line by line, with its job, and never more than a log can take."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import weakref
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest_asyncio
+
+from offload.core.job import Job, JobId, TaskLimits
+from offload.processes.output import OutputReader
+
+BOUND_S = 30.0
+
+
+class Records(logging.Handler):
+    """Collects what is logged, and can be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fields: list[dict[str, Any]] = []
+        self._happened = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.fields.append({"message": record.getMessage(), **vars(record)["fields"]})
+        self._happened.set()
+
+    @property
+    def lines(self) -> list[str]:
+        return [fields["line"] for fields in self.fields if "line" in fields]
+
+    @property
+    def dropped(self) -> int:
+        return sum(fields.get("lines", 0) for fields in self.fields)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(BOUND_S):
+            while not condition():
+                self._happened.clear()
+                await self._happened.wait()
+
+
+@dataclass
+class Printing:
+    reader: OutputReader
+    writer: int
+    records: Records
+
+    def print(self, data: bytes) -> None:
+        os.write(self.writer, data)
+
+
+@pytest_asyncio.fixture
+async def printing() -> AsyncIterator[Printing]:
+    logger, records = logging.getLogger("offload.output"), Records()
+    level = logger.level
+    logger.addHandler(records)
+    logger.setLevel(logging.INFO)
+    descriptor, writer = os.pipe()
+    reader = OutputReader(descriptor, lane=3, pid=77)
+    reader.open()
+    try:
+        yield Printing(reader, writer, records)
+    finally:
+        os.close(writer)
+        reader.close()
+        logger.setLevel(level)
+        logger.removeHandler(records)
+
+
+def job(name: str) -> Job:
+    return Job(id=JobId(name), number=1, limits=TaskLimits(name="primes", index=0, timeout_s=1), submitted_at=0)
+
+
+async def test_lines_are_logged_as_they_come(printing: Printing) -> None:
+    printing.print(b"one\ntwo\n\nthr")
+    await printing.records.until(lambda: len(printing.records.lines) == 2)
+    printing.print(b"ee\n")
+    await printing.records.until(lambda: len(printing.records.lines) == 3)
+    assert printing.records.lines == ["one", "two", "three"]
+    assert printing.records.fields[0] == {"message": "task printed", "lane": 3, "pid": 77, "line": "one"}
+
+
+async def test_lines_belong_to_the_job_that_printed_them(printing: Printing) -> None:
+    for name in ("first", "second"):
+        printing.reader.belongs_to(job(name))
+        printing.print(f"by {name}".encode())
+        printing.reader.read_pending()
+        printing.reader.end_of_job()
+    assert [(fields["job_id"], fields["task"], fields["line"]) for fields in printing.records.fields] == [
+        ("first", "primes", "by first"),
+        ("second", "primes", "by second"),
+    ]
+
+
+class Body(bytearray):
+    """One that can be watched."""
+
+
+async def test_a_job_whose_output_is_read_is_not_kept(printing: Printing) -> None:
+    """Until the next job comes its body and its result would take up memory for nothing."""
+    body = Body(b"{}")
+    watched = weakref.ref(body)
+    printing.reader.belongs_to(
+        Job(
+            id=JobId("first"),
+            number=1,
+            limits=TaskLimits(name="primes", index=0, timeout_s=1),
+            submitted_at=0,
+            body=body,
+            labels={"request_id": "order-17"},
+        )
+    )
+    del body
+    assert watched() is None
+    printing.print(b"still its own\n")
+    printing.reader.read_pending()
+    fields = {"job_id": "first", "task": "primes", "lane": 3, "pid": 77, "request_id": "order-17"}
+    assert printing.records.fields == [{"message": "task printed", **fields, "line": "still its own"}]
+
+
+async def test_where_a_job_raised_is_logged_with_that_job_and_counts_as_printed(printing: Printing) -> None:
+    printing.reader.log_raised(job("other"), b"Traceback:\n  here\n")
+    fields = {"message": "task raised", "job_id": "other", "task": "primes", "lane": 3, "pid": 77}
+    assert printing.records.fields == [{**fields, "line": "Traceback:"}, {**fields, "line": "  here"}]
+    printing.reader.log_raised(job("other"), b"x\n" * 1000)
+    printing.reader.end_of_job()
+    assert len(printing.records.lines) + printing.records.dropped == 1002
+    assert printing.records.dropped > 0
+
+
+async def test_there_is_news_from_the_first_byte_to_the_end_of_the_job(printing: Printing) -> None:
+    """Without news nobody asks at the end of a job: an unfinished line, or word of lost ones, would come too late."""
+    reader = printing.reader
+    news = [reader.has_news]
+    printing.print(b"half a line")
+    reader.read_pending()
+    news.append(reader.has_news)
+    has_printed = [reader.end_of_job()]
+    news.append(reader.has_news)
+    reader.log_raised(job("a"), b"Traceback")
+    news.append(reader.has_news)
+    has_printed.append(reader.end_of_job())
+    news.append(reader.has_news)
+    assert news == [False, True, False, True, False]
+    assert has_printed == [True, False]
+
+
+async def test_bytes_that_are_no_text_are_shown(printing: Printing) -> None:
+    printing.print(b"caf\xe9 \xf0\x9f\x98\x80\n")
+    printing.reader.read_pending()
+    assert printing.records.lines == ["caf\\xe9 \U0001f600"]
+
+
+async def test_an_endless_line_is_cut(printing: Printing) -> None:
+    for _ in range(50):
+        printing.print(b"x" * 10_000)
+        printing.reader.read_pending()
+    printing.reader.end_of_job()
+    assert printing.records.lines == ["x" * 4096]
+
+
+async def test_of_a_burst_the_first_thousand_lines_are_logged_and_the_others_counted(printing: Printing) -> None:
+    printing.print(b"".join(b"%d\n" % number for number in range(1100)) + b"the begin")
+    printing.reader.read_pending()
+    assert printing.records.lines == [str(number) for number in range(1000)]
+    printing.reader.end_of_job()
+    assert printing.records.lines[1000:] == ["the begin"]
+    assert printing.records.dropped == 100
+
+
+async def test_a_flood_is_always_read_and_counted(printing: Printing) -> None:
+    """Nobody who prints is held up, and each line is logged or counted."""
+    total = 0
+    for _ in range(60):
+        printing.print(b"x\n" * 2000)
+        total += 2000
+        printing.reader.read_pending()
+    printing.reader.end_of_job()
+    assert 1000 <= len(printing.records.lines) <= 10_000
+    assert len(printing.records.lines) + printing.records.dropped == total
+
+
+async def test_after_the_flood_lines_are_logged_again(printing: Printing) -> None:
+    printing.print(b"x\n" * 20_000)
+    printing.reader.read_pending()
+    printing.reader.end_of_job()
+    count = 0
+    async with asyncio.timeout(BOUND_S):
+        while "after" not in printing.records.lines:
+            printing.print(b"after\n")
+            printing.reader.read_pending()
+            await asyncio.sleep(0)
+            count += 1
+    assert count >= 1
+
+
+async def test_what_is_left_in_the_pipe_is_read_at_the_end(printing: Printing) -> None:
+    printing.print(b"last words")
+    printing.reader.close()
+    printing.reader.close()
+    assert printing.records.lines == ["last words"]
+
+
+async def test_a_writer_that_has_gone_is_no_end_of_the_reader() -> None:
+    descriptor, writer = os.pipe()
+    reader = OutputReader(descriptor, lane=0, pid=1)
+    reader.open()
+    os.close(writer)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    reader.read_pending()
+    reader.close()

@@ -1,0 +1,182 @@
+"""The look at workers from outside: memory while a job runs, and workers that somebody stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import pytest
+
+from offload.processes.watch import Rhythm, Watch, Watched
+from tests.service.processes.process_trees import tree
+
+BOUND_S = 30.0
+MB = 1_000_000
+
+
+def looks_of(took_s: float, *, is_close: bool) -> tuple[list[float], list[float]]:
+    """When looks that take so long begin, and which of them are glances, in ten seconds of nobody's clock."""
+    rhythm, now = Rhythm(), 1000.0
+    looks, glances = [], []
+    while now < 1010.0:
+        looks.append(now)
+        if rhythm.begin(now):
+            glances.append(now)
+        now += took_s
+        now += rhythm.pause_s(now, is_close=is_close)
+    return looks, glances
+
+
+def longest_gap(instants: list[float]) -> float:
+    return max(later - earlier for earlier, later in pairwise(instants))
+
+
+@pytest.mark.parametrize("took_s", [0.0, 0.001, 0.008, 0.016])
+def test_memory_is_looked_at_every_20_ms_whatever_of_it_a_look_takes(took_s: float) -> None:
+    looks, glances = looks_of(took_s, is_close=True)
+    assert longest_gap(looks) <= 0.020
+    assert longest_gap(glances) <= 0.250 + 0.020
+
+
+@pytest.mark.parametrize("is_close", [True, False])
+def test_looks_that_take_long_leave_the_machine_a_pause(is_close: bool) -> None:
+    looks, glances = looks_of(0.5, is_close=is_close)
+    assert looks == glances
+    assert 0.5 < longest_gap(looks) < 0.51
+
+
+def test_without_a_memory_limit_all_looks_are_glances_four_a_second() -> None:
+    looks, glances = looks_of(0.001, is_close=False)
+    assert looks == glances
+    assert len(looks) == 40
+
+
+class Sightings:
+    def __init__(self) -> None:
+        self.stopped_ones: list[Watched] = []
+        self.over: list[tuple[Watched, int]] = []
+        self.threads: set[int] = set()
+        self._happened = asyncio.Event()
+
+    def stopped(self, watched: Watched) -> None:
+        self._note()
+        self.stopped_ones.append(watched)
+
+    def over_memory(self, watched: Watched, number: int) -> None:
+        self._note()
+        self.over.append((watched, number))
+
+    def _note(self) -> None:
+        self.threads.add(threading.get_ident())
+        self._happened.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(BOUND_S):
+            while not condition():
+                self._happened.clear()
+                await self._happened.wait()
+
+
+@asynccontextmanager
+async def watching(*records: Watched) -> AsyncIterator[tuple[Watch, Sightings]]:
+    sightings = Sightings()
+    watch = Watch(lambda: records, sightings)
+    try:
+        yield watch, sightings
+    finally:
+        await watch.close()
+        await watch.close()
+
+
+async def looks(record: Watched, count: int = 3) -> None:
+    """Waits until the watch has looked at the record so many times."""
+    for _ in range(count):
+        record.rss_bytes = -1
+        async with asyncio.timeout(BOUND_S):
+            while record.rss_bytes < 0:
+                await asyncio.sleep(0.005)
+
+
+async def test_a_stopped_worker_that_should_answer_is_seen_on_the_loops_thread() -> None:
+    with tree("sleep()", count=1) as worker:
+        record = Watched(pid=worker.root)
+        async with watching(record) as (_, sightings):
+            await looks(record)
+            assert sightings.stopped_ones == []
+            os.kill(worker.root, signal.SIGSTOP)
+            await sightings.until(lambda: sightings.stopped_ones[:1] == [record])
+            assert sightings.threads == {threading.get_ident()}
+
+
+async def test_a_busy_worker_that_is_stopped_is_left_to_its_limit() -> None:
+    with tree("sleep()", count=1) as worker:
+        os.kill(worker.root, signal.SIGSTOP)
+        record = Watched(pid=worker.root, must_answer=lambda: False)
+        async with watching(record) as (_, sightings):
+            await looks(record)
+            assert sightings.stopped_ones == []
+
+
+async def test_a_job_over_its_limit_is_seen_with_its_number_and_peak() -> None:
+    with tree("data = b'x' * 100_000_000; child('a'); sleep()", count=2) as worker:
+        record = Watched(pid=worker.root)
+        async with watching(record) as (watch, sightings):
+            record.begin(7, 60 * MB)
+            watch.look_closely()
+            await sightings.until(lambda: bool(sightings.over))
+            assert sightings.over[0] == (record, 7)
+            assert record.peak_bytes > 100 * MB
+
+
+async def test_memory_of_descendants_counts() -> None:
+    body = (
+        "child('a', lambda: (globals().update(data=b'x' * 100_000_000), say('full'), sleep()), session=True); sleep()"
+    )
+    with tree(body, count=3) as worker:
+        record = Watched(pid=worker.root)
+        async with watching(record) as (watch, sightings):
+            record.begin(1, 90 * MB)
+            watch.look_closely()
+            await sightings.until(lambda: bool(sightings.over))
+            assert record.peak_bytes > 100 * MB
+
+
+async def test_a_job_below_its_limit_is_measured_and_left_alone() -> None:
+    with tree("sleep()", count=1) as worker:
+        record = Watched(pid=worker.root)
+        async with watching(record) as (watch, sightings):
+            record.begin(1, 1000 * MB)
+            watch.look_closely()
+            async with asyncio.timeout(BOUND_S):
+                while not record.peak_bytes:
+                    await asyncio.sleep(0.005)
+            record.end()
+            assert sightings.over == []
+            assert record.peak_bytes < 1000 * MB
+
+
+async def test_without_a_limit_nothing_is_over_it() -> None:
+    with tree("data = b'x' * 100_000_000; child('a'); sleep()", count=2) as worker:
+        record = Watched(pid=worker.root)
+        async with watching(record) as (_, sightings):
+            await looks(record)
+            assert sightings.over == []
+            assert record.peak_bytes == 0
+
+
+async def test_a_worker_that_is_gone_harms_nobody() -> None:
+    with tree("sleep()", count=1) as gone, tree("sleep()", count=1) as alive:
+        gone.process.kill()
+        gone.process.wait()
+        records = Watched(pid=gone.root, rss_bytes=5), Watched(pid=alive.root)
+        async with watching(*records) as (watch, sightings):
+            records[0].begin(1, MB)
+            watch.look_closely()
+            await looks(records[1])
+            assert records[0].rss_bytes == 0
+            assert (sightings.stopped_ones, sightings.over) == ([], [])

@@ -1,0 +1,582 @@
+"""The short way for small jobs and the handlers say the same, keep the order, and get out of each other's way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+
+import pytest
+from aiohttp import web
+
+from offload.core.job import Job, Outcome, Reason
+from offload.dispatch.dispatcher import JobRequest
+from offload.web.requests import known_heads as request_heads
+from offload.web.requests.exchange import Exchange
+from offload.web.requests.known_heads import RequestHead, RequestHeads
+from offload.web.routes.jobs import JobHandlers
+from offload.web.server import direct
+from offload.web.server.access_log import Batch
+from offload.web.server.direct import DirectConnection
+from tests.support.fake_engine import FakeEngine, body_of, result
+from tests.support.raw_http import Answer
+from tests.support.web_service import BOUND_S, catalogue, eventually, web_service
+
+CHANGING = ("Date", "Job-Id", "Server-Timing")
+
+
+def request(*lines: str, path: str = "/jobs/primes", body: bytes = b'{"limit": 30}', version: str = "1.1") -> bytes:
+    head = [f"POST {path} HTTP/{version}", "Host: x", f"Content-Length: {len(body)}", *lines, "", ""]
+    return "\r\n".join(head).encode() + body
+
+
+REQUESTS = {
+    "as curl sends it": request("Accept: */*", "Content-Type: application/x-www-form-urlencoded"),
+    "with all that we understand": request(
+        "Request-Timeout: 2.5",
+        "Priority: u=1",
+        "X-Request-ID: r-17",
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    ),
+    "no body": request(body=b""),
+    "chunked": b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "a query": request(path="/jobs/resize?width=10&name=a%20b"),
+    "the last on its connection": request("Connection: close"),
+    "an old client": request(version="1.0"),
+    "an old client that stays": request("Connection: keep-alive", version="1.0"),
+    "a task that there is not": request(path="/jobs/prime"),
+    "an encoded name": request(path="/jobs/p%72imes"),
+    "a job's own path": request(path="/jobs/primes/1"),
+    "a budget that is none": request("Request-Timeout: soon"),
+    "a body of another kind": request("Content-Type: application/x-ndjson"),
+    "a compressed body": request("Content-Encoding: gzip"),
+    "too much": request(body=b"[" + b"7," * (1 << 15) + b"7]"),
+    "a job that fails": request(path="/jobs/solve"),
+}
+
+
+def answer_of(job: Job) -> Outcome:
+    if job.limits.name == "solve":
+        return Outcome(reason=Reason.TASK_ERROR, body=b'{"detail":"It raised","exception":"ValueError"}')
+    return result(body_of(job))
+
+
+@contextmanager
+def handlers_only() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RequestHeads, "read", lambda *_: None)
+        yield
+
+
+def made_connections(patch: pytest.MonkeyPatch) -> list[DirectConnection]:
+    """The service's ends, as they are made from now on."""
+    made: list[DirectConnection] = []
+    connection_made = DirectConnection.connection_made
+
+    def note(connection: DirectConnection, transport: asyncio.BaseTransport) -> None:
+        made.append(connection)
+        connection_made(connection, transport)
+
+    patch.setattr(DirectConnection, "connection_made", note)
+    return made
+
+
+async def answered(sent: bytes) -> tuple[Answer, bool]:
+    """The answer, and whether the connection takes another request afterwards."""
+    async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
+        caller.send(sent)
+        answer = await caller.answer()
+        caller.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        stays = answer.headers.get("Connection") != "close" and b"HTTP/1.0" not in sent
+        if stays:
+            assert (await caller.answer()).status == 200
+    return answer, stays
+
+
+@pytest.mark.parametrize("sent", REQUESTS.values(), ids=REQUESTS.keys())
+async def test_either_way_the_answer_is_the_same(sent: bytes) -> None:
+    ours, stays = await answered(sent)
+    with handlers_only():
+        theirs, stays_there = await answered(sent)
+    assert (ours.status, stays) == (theirs.status, stays_there)
+    assert dict(_unchanging(ours)) == dict(_unchanging(theirs))
+    if ours.status == 200:
+        assert ours.body == theirs.body
+
+
+async def test_small_jobs_need_no_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a handler was called")
+
+    monkeypatch.setattr(JobHandlers, "run", fail)
+    async with web_service(engine=FakeEngine(answer=answer_of)) as service:
+        assert (await service.post("primes", data=b"{}")).status == 200
+        assert (await service.post("primes", data=b"{}", headers={"Expect": "100-continue"})).status == 500
+
+
+async def test_a_small_job_costs_no_task_of_the_event_loop() -> None:
+    async with web_service() as service, service.raw() as caller:
+        caller.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await caller.answer()).status == 200
+        before = len(asyncio.all_tasks())
+        caller.send(request())
+        job = await service.engine.next_started()
+        assert len(asyncio.all_tasks()) == before
+        service.engine.finish(job, result())
+        assert (await caller.answer()).status == 200
+
+
+async def test_requests_that_come_together_are_answered_in_their_order() -> None:
+    live = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
+        caller.send(request(body=b"1") + live + request(body=b"2") + request(path="/jobs/none") + request(body=b"3"))
+        answers = [await caller.answer() for _ in range(5)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 404, 200]
+    assert [answer.body for answer in answers if "Job-Id" in answer.headers] == [b"1", b"2", b"3"]
+
+
+async def test_the_next_request_waits_for_the_job_before_it() -> None:
+    async with web_service(engine=FakeEngine(slots=2)) as service, service.raw() as caller:
+        caller.send(request(body=b"1") + request(body=b"2"))
+        first = await service.engine.next_started()
+        assert service.scheduler.submitted == 1
+        service.engine.finish(first, result(b"1"))
+        service.engine.finish(await service.engine.next_started(), result(b"2"))
+        assert [(await caller.answer()).body for _ in range(2)] == [b"1", b"2"]
+
+
+async def test_many_requests_at_once_do_not_fill_the_service() -> None:
+    """They stay with the kernel until those before them are answered."""
+    count = 2_000
+    async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
+        caller.send(request() * count)
+        for _ in range(count):
+            assert (await caller.answer()).status == 200
+    assert service.counts.succeeded == count
+
+
+async def test_a_body_that_comes_later_is_the_handlers_and_the_next_job_is_not() -> None:
+    async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
+        whole = request(body=b"0123456789")
+        for _ in range(3):
+            caller.send(whole[:-4])
+            await caller.sent()
+            await eventually("the head was read", lambda: service.scheduler.traffic.arriving_bytes)
+            caller.send(whole[-4:])
+            assert (await caller.answer()).body == b"0123456789"
+            caller.send(whole)
+            assert (await caller.answer()).body == b"0123456789"
+
+
+async def test_a_body_too_large_to_be_kept_does_not_overtake_the_job_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading one body has aiohttp go on with the next, where it had stopped."""
+    large = b"9" * 600_000  # aiohttp keeps half a megabyte
+    connections = made_connections(monkeypatch)
+    async with (
+        web_service(engine=FakeEngine(slots=3), max_body_bytes=1 << 20, queue_bytes=1 << 22) as service,
+        service.raw() as caller,
+    ):
+        caller.send(request(body=b"1"))
+        job = await service.engine.next_started()
+        connections[0].data_received(request(body=b"2") + request(body=large) + request(body=b"4"))
+        for body in (b"2", large, b"4"):
+            service.engine.finish(job, result(bytes(body_of(job)[:1])))
+            job = await service.engine.next_started()
+            assert job.body == body
+        service.engine.finish(job, result(b"4"))
+        assert [(await caller.answer()).body for _ in range(4)] == [b"1", b"2", b"9", b"4"]
+
+
+async def test_many_requests_behind_a_body_that_came_late_are_all_answered() -> None:
+    """aiohttp's parser counts such a body twice and holds back one request earlier than aiohttp knows."""
+    async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
+        late = request(body=b"0123456789")
+        caller.send(late[:-4])
+        await caller.sent()
+        await eventually("the head was read", lambda: service.scheduler.traffic.arriving_bytes)
+        caller.send(late[-4:])
+        assert (await caller.answer()).body == b"0123456789"
+        caller.send(request() * 40)
+        assert [(await caller.answer()).status for _ in range(40)] == [200] * 40
+
+
+async def test_a_body_in_very_many_chunks_holds_nothing_back() -> None:
+    """aiohttp's parser stops at the next body where the last chunk was one too many."""
+    head = b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = 16_385
+    async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
+        caller.send(head + b"1\r\n7\r\n" * chunks + b"0\r\n\r\n" + request(body=b"2"))
+        assert (await caller.answer()).body == b"7" * chunks
+        assert (await caller.answer()).body == b"2"
+
+
+async def test_a_caller_that_hangs_up_ends_its_job() -> None:
+    async with web_service() as service, service.raw() as caller:
+        caller.send(request())
+        job = await service.engine.next_started()
+        caller.hang_up()
+        await eventually("it was stopped", lambda: service.engine.stopped == [(job, Reason.DISCONNECTED)])
+
+
+async def test_a_connection_whose_job_runs_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("offload.web.server.runner._KEEP_ALIVE_S", 0.05)
+    looks = asyncio.Event()
+    keep_alive_is_over = DirectConnection._process_keepalive
+
+    def look(connection: DirectConnection) -> None:
+        keep_alive_is_over(connection)
+        looks.set()
+
+    monkeypatch.setattr(DirectConnection, "_process_keepalive", look)
+    async with web_service() as service, service.raw() as busy, service.raw() as idle:
+        busy.send(request())
+        job = await service.engine.next_started()
+        assert await idle.is_closed_by_peer()
+        async with asyncio.timeout(10):
+            await looks.wait()
+        service.engine.finish(job, result(b"7"))
+        assert (await busy.answer()).body == b"7"
+        assert await busy.is_closed_by_peer()
+
+
+async def test_while_draining_a_connection_ends_with_its_answer() -> None:
+    async with web_service() as service, service.raw() as caller:
+        caller.send(request())
+        job = await service.engine.next_started()
+        draining = asyncio.create_task(service.dispatcher.drain(10, asyncio.Event()))
+        await eventually("it drains", lambda: service.dispatcher.is_draining)
+        service.engine.finish(job, result(b"7"))
+        answer = await caller.answer()
+        assert (answer.body, answer.headers["Connection"]) == (b"7", "close")
+        assert await caller.is_closed_by_peer()
+        await draining
+
+
+async def test_who_takes_nothing_of_its_last_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("offload.web.server.connection._STALLED_S", 0.05)
+    connections = made_connections(monkeypatch)
+    body = b"7" * 60_000  # not large; but many of them are more than the system's buffers and the client's own
+    async with web_service(engine=FakeEngine(answer=lambda job: result(body))) as service, service.raw() as caller:
+        caller.send(request())
+        await eventually("it is connected", lambda: connections)
+        transport = connections[0].transport
+        assert transport is not None
+        while not transport.get_write_buffer_size():
+            succeeded = service.counts.succeeded
+            caller.send(request())
+            await eventually("it was answered", lambda: service.counts.succeeded > succeeded)  # noqa: B023
+        transport.set_write_buffer_limits(high=transport.get_write_buffer_size())
+        caller.send(request("Connection: close"))
+        sock = transport.get_extra_info("socket")
+        await eventually("it was let go", lambda: sock.fileno() == -1)
+
+
+async def test_a_large_answer_that_is_on_its_way_when_the_service_ends_arrives_whole() -> None:
+    size = 64 << 20  # more than the system's buffers and the client's own
+    async with AsyncExitStack() as callers:
+        async with web_service(engine=FakeEngine(answer=lambda job: result(b"7" * size))) as service:
+            caller = await callers.enter_async_context(service.raw())
+            caller.send(request())
+            traffic = service.scheduler.traffic
+            await eventually("it is on its way", lambda: traffic.leaving_bytes == size)
+            reading = asyncio.create_task(caller.answer())
+        assert traffic.leaving_bytes == 0
+        assert len((await reading).body) == size
+
+
+async def test_a_caller_that_hangs_up_at_the_end_of_its_job_is_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "offload.access")
+    connections = made_connections(monkeypatch)
+    async with web_service() as service:
+        for body in (b"7", b"7" * 100_000):
+            async with service.raw() as caller:
+                caller.send(request())
+                job = await service.engine.next_started()
+                transport = connections.pop().transport
+                assert transport is not None
+                transport.abort()
+                service.engine.finish(job, result(body))
+                assert await caller.is_closed_by_peer()
+    lines = [line for record in caplog.records if isinstance(record.msg, Batch) for line in record.msg.lines()]
+    assert ["status=499 bytes=0 " in line for line in lines] == [True, True]
+
+
+async def test_an_answer_that_cannot_be_made_is_a_bug_that_its_caller_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(job: Job) -> None:
+        raise RuntimeError("no answer can be made")
+
+    async with web_service() as service, service.raw() as caller:
+        caller.send(request())
+        with monkeypatch.context() as patch:
+            patch.setattr(direct, "outcome_reply", fail)
+            service.engine.finish(await service.engine.next_started(), result(b"7"))
+            assert (await caller.answer()).slug == "internal-error"
+        caller.send(request())
+        service.engine.finish(await service.engine.next_started(), result(b"7"))
+        assert (await caller.answer()).body == b"7"
+    assert "no answer can be made" in caplog.text
+
+
+async def test_one_who_cannot_be_told_takes_nothing_from_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[Job] = []
+
+    def fail(job: Job) -> None:
+        raise RuntimeError("nobody listens")
+
+    async with web_service(engine=FakeEngine(slots=2)) as service:
+        dispatcher, request = service.dispatcher, JobRequest(limits=catalogue()["primes"].limits)
+        for on_end in (fail, told.append):
+            dispatcher.submit(dispatcher.new_job(request), on_end)
+        dispatcher.stop_all()
+        assert len(told) == 1
+        assert service.scheduler.is_empty
+    assert "nobody listens" in caplog.text
+
+
+async def test_however_many_heads_come_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_heads, "MAX_KNOWN", 4)
+    remembered: list[int] = []
+    remember = RequestHeads.remember
+
+    def count(heads: RequestHeads, sent: bytes, address: str | None, head: RequestHead) -> None:
+        remember(heads, sent, address, head)
+        remembered.append(len(heads))
+
+    monkeypatch.setattr(RequestHeads, "remember", count)
+    async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
+        for number in range(20):
+            caller.send(request(f"X-Any: {number}"))
+            assert (await caller.answer()).status == 200
+        caller.send(request(f"X-Any: {'x' * 4000}"))
+        assert (await caller.answer()).status == 200
+        caller.send(request("X-Request-ID: r-17"))
+        assert (await caller.answer()).status == 200
+    assert max(remembered) == 4
+    assert remembered[-3:] == [4, 4, 4]
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_a_head_that_came_before_is_not_parsed_again(is_shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether or not a handler has had a request of the connection before."""
+    parsed: list[bytes] = []
+    parse = web.RequestHandler.data_received
+
+    def note(connection: web.RequestHandler, data: bytes) -> None:
+        parsed.append(data)
+        parse(connection, data)
+
+    monkeypatch.setattr(web.RequestHandler, "data_received", note)
+    first = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" if is_shared else b""
+    sent = [request(body=b'{"limit": %d}' % number) for number in (10, 20, 30)]
+    async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as caller:
+        if first:
+            caller.send(first)
+            assert (await caller.answer()).status == 200
+        bodies = []
+        for each in sent:
+            caller.send(each)
+            bodies.append((await caller.answer()).body)
+    assert bodies == [b'{"limit": 10}', b'{"limit": 20}', b'{"limit": 30}']
+    assert [data for data in parsed if data] == [data for data in (first, sent[0]) if data]
+
+
+async def test_head_and_body_may_come_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only until the head is known they need a handler."""
+    handled: list[object] = []
+    run = JobHandlers.run
+
+    async def note(handlers: JobHandlers, exchange: Exchange) -> web.StreamResponse:
+        handled.append(exchange)
+        return await run(handlers, exchange)
+
+    monkeypatch.setattr(JobHandlers, "run", note)
+    monkeypatch.setattr(direct, "_PATIENCE_S", BOUND_S)
+    made = made_connections(monkeypatch)
+    async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as caller:
+        await eventually("it is connected", lambda: made)
+        await settle()
+        for _ in range(3):
+            made[0].data_received(request(body=b"{}")[:-2])
+            await settle()
+            made[0].data_received(b"{}")
+            assert (await caller.answer()).body == b"{}"
+    assert len(handled) == 1
+
+
+async def test_a_body_in_more_pieces_is_the_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct, "_PATIENCE_S", BOUND_S)
+    made = made_connections(monkeypatch)
+    async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as caller:
+        sent = request(body=b"[1, 2]")
+        caller.send(sent)
+        assert (await caller.answer()).body == b"[1, 2]"
+        made[0].data_received(sent[:-4])
+        assert made[0]._kept
+        made[0].data_received(sent[-4:-2])
+        assert not made[0]._kept
+        await settle()
+        made[0].data_received(sent[-2:])
+        assert (await caller.answer()).body == b"[1, 2]"
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends no more than a head that is known is told so as any other."""
+    async with web_service(engine=FakeEngine(answer=echo), body_timeout_s=0.05) as service, service.raw() as caller:
+        caller.send(request(body=b"{}"))
+        assert (await caller.answer()).status == 200
+        caller.send(request(body=b"{}")[:-1])
+        assert (await caller.answer()).status == 408
+
+
+@pytest.mark.parametrize("is_caller", [False, True], ids=["the service", "the caller"])
+async def test_a_request_that_was_half_there_when_one_of_the_two_left_is_none(
+    is_caller: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct, "_PATIENCE_S", 1000.0)
+    made = made_connections(monkeypatch)
+    engine = FakeEngine(answer=echo)
+    async with web_service(engine=engine) as service, service.raw() as caller:
+        caller.send(request(body=b"{}"))
+        assert (await caller.answer()).status == 200
+        caller.send(request(body=b"{}")[:-1])
+        await eventually("the head is there", lambda: made[0]._kept)
+        if is_caller:
+            caller.hang_up()
+            await eventually("it is gone", lambda: made[0].transport is None)
+    assert not made[0]._kept
+    assert made[0]._kept_timer is None
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /stats HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["nobody", "a handler"])
+async def test_what_looks_like_a_known_request_within_another_is_none(
+    before: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`before` is at work when the other request begins to come."""
+    made = made_connections(monkeypatch)
+    known = request(body=b"{}")
+    engine = FakeEngine(answer=lambda job: result(job.limits.name.encode()))
+    async with web_service(engine=engine) as service, service.raw() as caller:
+        caller.send(known)
+        assert (await caller.answer()).body == b"primes"
+        connection = made[0]
+        if before:
+            connection.data_received(before)
+        connection.data_received(b"POST /jobs/solve HTTP/1.1\r\nX-Any: ")
+        if before:
+            assert (await caller.answer()).status == 200
+        await settle()
+        connection.data_received(known)
+        await settle()
+        connection.data_received(known)
+        assert [(await caller.answer()).body for _ in range(2)] == [b"solve", b"primes"]
+
+
+async def test_nothing_in_a_body_makes_what_comes_next_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head is cut within its own end, the body has one as well, and behind it another request has begun."""
+    made = made_connections(monkeypatch)
+    more = b"GET /health/live HTTP/1.1\r\nX-Any: "
+    body = b"x" * (len(more) - 4) + b"\r\n\r\n" + b"y" * 10
+    sent, known = request(path="/jobs/solve", body=body), request(body=b"{}")
+    at = sent.index(b"\r\n\r\n") + 3
+    engine = FakeEngine(answer=lambda job: result(job.limits.name.encode()))
+    async with web_service(engine=engine) as service, service.raw() as caller:
+        caller.send(known)
+        assert (await caller.answer()).body == b"primes"
+        for data in (sent[:at], sent[at:] + more, known):
+            made[0].data_received(data)
+            await settle()
+        assert [(await caller.answer()).body for _ in range(2)] == [b"solve", b'{"status":"live"}']
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_however_requests_are_cut_into_pieces_each_is_answered(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(seed)
+    made = made_connections(monkeypatch)
+    remembered: list[bytes] = []
+    remember = RequestHeads.remember
+
+    def note(heads: RequestHeads, sent: bytes, address: str | None, head: RequestHead) -> None:
+        remembered.append(sent)
+        remember(heads, sent, address, head)
+
+    monkeypatch.setattr(RequestHeads, "remember", note)
+    expected, pieces = [], []
+    for number in range(20):
+        body = b'{"limit": %d}' % (10 + number)
+        sent, answer = chance.choice(
+            [
+                (request(body=body), body),
+                (request(body=body), body),
+                (request("Accept: */*", body=body + b"\r\n\r\n"), body + b"\r\n\r\n"),
+                (request(body=b""), b""),
+                (chunked(body), body),
+                (b"\r\n" + request(body=body), body),
+                (b"\r\n\r\n" + request("Accept: a/b", body=body), body),
+                (b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", None),
+            ]
+        )
+        expected.append(answer)
+        pieces += cut(sent, chance)
+    async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as caller:
+        await eventually("it is connected", lambda: made)
+        (connection,) = made
+        for piece in joined(pieces, chance):
+            connection.data_received(piece)
+            if chance.random() < 0.8:
+                await settle()
+        answers = [await caller.answer() for _ in expected]
+    assert [answer.status for answer in answers] == [200] * len(expected)
+    assert all(sent.lstrip().startswith(b"POST ") and sent.endswith(b"\r\n\r\n") for sent in remembered)
+    assert [answer.body for answer, body in zip(answers, expected, strict=True) if body is not None] == [
+        body for body in expected if body is not None
+    ]
+
+
+def echo(job: Job) -> Outcome:
+    return result(body_of(job))
+
+
+def chunked(body: bytes) -> bytes:
+    head = b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return b"%b%x\r\n%b\r\n0\r\n\r\n" % (head, len(body), body)
+
+
+def cut(sent: bytes, chance: random.Random) -> list[bytes]:
+    """As it is, mostly; or in two pieces, at its head's end as a rule."""
+    if chance.random() < 0.7:
+        return [sent]
+    at = chance.choice([sent.find(b"\r\n\r\n") + 4, chance.randrange(1, len(sent))])
+    return [piece for piece in (sent[:at], sent[at:]) if piece]
+
+
+def joined(pieces: list[bytes], chance: random.Random) -> Iterator[bytes]:
+    """Some of them together with the next."""
+    together = b""
+    for piece in pieces:
+        together += piece
+        if chance.random() < 0.85:
+            yield together
+            together = b""
+    if together:
+        yield together
+
+
+async def settle() -> None:
+    """Time for the loop to do what has come."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def _unchanging(answer: Answer) -> Iterator[tuple[str, str]]:
+    for name, value in answer.headers.items():
+        if name == "Content-Length" and "Job-Id" in answer.headers and answer.status != 200:
+            continue  # the job's id is in the problem
+        yield name, "" if name in CHANGING else value

@@ -1,0 +1,63 @@
+"""A loop that comes late to its timers has not made anybody else late."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+import uvloop
+
+from offload.core.admission.admission import AdmissionLimits
+from offload.core.job import Reason, TaskLimits
+from offload.core.scheduler import Scheduler
+from offload.dispatch.dispatcher import Dispatcher, JobRequest
+from offload.metrics.layout import MetricsMemory
+from offload.metrics.recorder import Recorder
+from tests.support.fake_engine import FakeEngine, result
+
+BUDGET_S = 0.05
+
+
+async def reason_of_an_answer_that_lay_there() -> Reason:
+    """The answer comes in time, while the loop is at something else until after the end of the budget."""
+    engine, loop = FakeEngine(), asyncio.get_running_loop()
+    dispatcher = Dispatcher(
+        scheduler=Scheduler(limits=AdmissionLimits(queue_limit=10, queue_bytes=1 << 20)),
+        engine=engine,
+        recorder=Recorder(MetricsMemory(tasks=1, lanes=1), ["primes"]),
+    )
+    await engine.open(dispatcher)
+    limits = TaskLimits(name="primes", index=0, timeout_s=60.0)
+    job, is_over = dispatcher.new_job(JobRequest(limits=limits, budget_s=BUDGET_S)), asyncio.Event()
+    channel, worker = socket.socketpair()
+    other, caller = socket.socketpair()
+    with channel, worker, other, caller:
+
+        def be_busy() -> None:
+            loop.remove_reader(other)
+            worker.send(b"7")
+            while time.monotonic() < job.submitted_at + 2 * BUDGET_S:
+                pass
+
+        def hear() -> None:
+            loop.remove_reader(channel)
+            if job in engine.running:
+                engine.finish(job, result())
+
+        loop.add_reader(other, be_busy)
+        loop.add_reader(channel, hear)
+        dispatcher.submit(job, lambda _: is_over.set())
+        caller.send(b"!")
+        async with asyncio.timeout(10):
+            await is_over.wait()
+        loop.remove_reader(channel)
+    dispatcher.close()
+    assert job.outcome is not None
+    return job.outcome.reason
+
+
+def test_an_answer_that_came_in_time_is_heard_before_the_time_is_up() -> None:
+    """uvloop looks at its timers before it reads."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(reason_of_an_answer_that_lay_there()) is Reason.SUCCEEDED

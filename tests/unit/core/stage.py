@@ -1,0 +1,196 @@
+"""A stage for scenes with the scheduler: slots, a clock that the test moves, and jobs by the line.
+
+Every event goes through here, so that all invariants are checked after each of them.  The tests of the scheduler and
+of admission use it.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+
+from offload.core.admission.admission import AdmissionLimits, Refusal
+from offload.core.commands import Command, Settled, Start, Stop
+from offload.core.death import Death
+from offload.core.job import DEFAULT_URGENCY, Job, JobId, Outcome, Reason, SlotId, TaskLimits
+from offload.core.scheduler import Scheduler
+from offload.core.slot import SlotState
+
+TASK = TaskLimits(name="task", index=0, timeout_s=60.0)
+SEGFAULT = Death(signal="SIGSEGV")
+
+_numbers = count(1)
+
+
+def new_job(
+    *,
+    limits: TaskLimits = TASK,
+    now: float = 0.0,
+    budget_s: float | None = None,
+    urgency: int = DEFAULT_URGENCY,
+    size_bytes: int = 0,
+    client: str = "",
+) -> Job:
+    number = next(_numbers)
+    return Job(
+        id=JobId(f"job-{number}"),
+        number=number,
+        limits=limits,
+        submitted_at=now,
+        body=bytes(size_bytes),
+        deadline=None if budget_s is None else now + budget_s,
+        urgency=urgency,
+        client=client,
+    )
+
+
+def succeeded(run_s: float | None = None, *, has_printed: bool = False) -> Outcome:
+    return Outcome(
+        reason=Reason.SUCCEEDED, body=b"1", media_type="application/json", run_s=run_s, has_printed=has_printed
+    )
+
+
+class Stage:
+    """`slots` of them are there with a worker that is ready, of generation 1.
+
+    With `prefetch` a slot may be given several jobs.  Then `begun` holds the jobs that their workers have begun before
+    the scheduler knows, and `withdrawn` all that were taken back, in that order.  `limits` are more of admission's.
+    """
+
+    def __init__(
+        self,
+        *,
+        slots: int = 0,
+        queue_limit: int = 100,
+        queue_limit_bytes: int = 1000,
+        prefetch: bool = False,
+        **limits: int,
+    ) -> None:
+        self.now = 1000.0
+        self.begun: set[Job] = set()
+        self.withdrawn: list[Job] = []
+        self._given: set[Job] = set()
+        self.scheduler = Scheduler(
+            limits=AdmissionLimits(queue_limit=queue_limit, queue_bytes=queue_limit_bytes, **limits),
+            withdraw=self._withdraw if prefetch else None,
+        )
+        for number in range(slots):
+            self.scheduler.slot_added(SlotId(number))
+            self.ready(number)
+
+    # Callers
+
+    def new_job(
+        self,
+        *,
+        limits: TaskLimits = TASK,
+        budget_s: float | None = None,
+        urgency: int = DEFAULT_URGENCY,
+        size_bytes: int = 0,
+        client: str = "",
+    ) -> Job:
+        return new_job(
+            limits=limits, now=self.now, budget_s=budget_s, urgency=urgency, size_bytes=size_bytes, client=client
+        )
+
+    def submit(
+        self,
+        *,
+        limits: TaskLimits = TASK,
+        budget_s: float | None = None,
+        urgency: int = DEFAULT_URGENCY,
+        size_bytes: int = 0,
+        client: str = "",
+    ) -> Job:
+        job = self.new_job(limits=limits, budget_s=budget_s, urgency=urgency, size_bytes=size_bytes, client=client)
+        self.submit_job(job)
+        return job
+
+    def refuse(self, job: Job, refusal: Refusal) -> list[Command]:
+        return self._checked(self.scheduler.refuse(job, refusal, self.now))
+
+    def submit_job(self, job: Job) -> list[Command]:
+        return self._checked(self.scheduler.submit(job, self.now))
+
+    def cancel(self, job: Job, why: Reason = Reason.CANCELLED) -> list[Command]:
+        return self._checked(self.scheduler.cancel(job, why, self.now))
+
+    # Time
+
+    def wait(self, seconds: float) -> list[Command]:
+        """Lets time go by, and ends whatever is due then."""
+        self.now += seconds
+        return self._checked(self.scheduler.expire(self.now))
+
+    def stop_all(self) -> list[Command]:
+        return self._checked(self.scheduler.stop_all(self.now))
+
+    # The engine
+
+    def ready(self, slot: int, *, generation: int = 1) -> list[Command]:
+        return self._checked(self.scheduler.ready(SlotId(slot), generation, self.now))
+
+    def finish(
+        self, job: Job, *, run_s: float | None = None, generation: int = 1, is_leaving: bool = False
+    ) -> list[Command]:
+        """The worker of the slot where the job was started answers that it succeeded."""
+        return self.answer(job, succeeded(run_s), generation=generation, is_leaving=is_leaving)
+
+    def answer(self, job: Job, outcome: Outcome, *, generation: int = 1, is_leaving: bool = False) -> list[Command]:
+        slot = job.slot
+        assert slot is not None
+        return self._checked(
+            self.scheduler.finished(slot, generation, [(job.number, outcome)], is_leaving=is_leaving, now=self.now)
+        )
+
+    def die(self, slot: int, *, generation: int = 1, begun: int = 1, death: Death = SEGFAULT) -> list[Command]:
+        return self._checked(self.scheduler.died(SlotId(slot), generation, death, begun=begun, now=self.now))
+
+    def exceed_memory(self, job: Job, *, peak_bytes: int) -> list[Command]:
+        return self._checked(self.scheduler.exceed_memory(job, peak_bytes=peak_bytes, now=self.now))
+
+    def fail_to_start(self) -> list[Command]:
+        return self._checked(self.scheduler.failing_to_start(self.now))
+
+    def _withdraw(self, slot: SlotId, job: Job) -> bool:
+        assert self.scheduler.slots[slot].behind[-1] is job, "only the newest can be taken back"
+        assert job in self._given, "it was never given to a worker"
+        if job in self.begun:
+            return False
+        self.withdrawn.append(job)
+        self._given.discard(job)
+        return True
+
+    def _checked(self, commands: list[Command]) -> list[Command]:
+        self.scheduler.check_invariants()
+        self._given.update(started(commands))
+        return commands
+
+
+def started(commands: list[Command]) -> list[Job]:
+    return [command.job for command in commands if isinstance(command, Start)]
+
+
+def settled(commands: list[Command]) -> list[Job]:
+    return [command.job for command in commands if isinstance(command, Settled)]
+
+
+def stopped(commands: list[Command]) -> list[Job]:
+    return [command.job for command in commands if isinstance(command, Stop)]
+
+
+def reason_of(job: Job) -> Reason | None:
+    return None if job.outcome is None else job.outcome.reason
+
+
+def facts_of(job: Job) -> dict[str, object]:
+    assert job.outcome is not None
+    return dict(job.outcome.facts)
+
+
+def slot_state(stage: Stage, slot: int = 0) -> SlotState:
+    return stage.scheduler.slots[SlotId(slot)].state
+
+
+def held(stage: Stage, slot: int = 0) -> list[Job]:
+    """All that the slot's worker has."""
+    return stage.scheduler.slots[SlotId(slot)].jobs()

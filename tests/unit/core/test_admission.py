@@ -1,0 +1,441 @@
+"""Who is taken and who is refused, and what the refused are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from offload.core.admission.estimate import Inquiry
+from offload.core.job import JobState, Outcome, Reason, SlotId, TaskLimits
+from offload.core.run_times import UNKNOWN_S
+from tests.unit.core.stage import TASK, Stage, facts_of, reason_of, settled, started, stopped
+
+OTHER = TaskLimits(name="other", index=1, timeout_s=60.0)
+
+
+def known_to_take(stage: Stage, run_s: float, limits: TaskLimits = TASK) -> None:
+    """One run of the task, so that its run time is known."""
+    job = stage.submit(limits=limits)
+    stage.finish(job, run_s=run_s)
+
+
+# Workers
+
+
+def test_before_the_first_worker_is_ready_jobs_are_refused_as_starting() -> None:
+    stage = Stage()
+    job = stage.submit()
+    assert (job.state, reason_of(job), facts_of(job)) == (
+        JobState.REJECTED,
+        Reason.STARTING,
+        {"retry_after_s": 1},
+    )
+
+
+def test_a_worker_that_died_is_no_reason_to_refuse() -> None:
+    stage = Stage(slots=1)
+    stage.die(0)
+    assert stage.submit().state is JobState.QUEUED
+
+
+def test_with_no_worker_and_failing_start_ups_jobs_are_refused_until_one_is_ready() -> None:
+    stage = Stage(slots=1)
+    stage.die(0)
+    stage.fail_to_start()
+    assert reason_of(stage.submit()) is Reason.STARTING
+    stage.ready(0, generation=2)
+    assert stage.submit().state is JobState.RUNNING
+    stage.die(0, generation=2)
+    assert stage.submit().state is JobState.QUEUED
+
+
+def test_failing_start_ups_are_no_reason_while_a_worker_is_there() -> None:
+    stage = Stage(slots=1)
+    stage.fail_to_start()
+    assert stage.submit().state is JobState.RUNNING
+    assert stage.submit().state is JobState.QUEUED
+
+
+# The queue
+
+
+def test_a_full_queue_refuses_with_what_waits_and_for_how_long() -> None:
+    stage = Stage(slots=1, queue_limit=2)
+    known_to_take(stage, 3.0)
+    for _ in range(3):
+        stage.submit()
+    refused = stage.submit()
+    assert (refused.state, reason_of(refused)) == (JobState.REJECTED, Reason.OVERLOADED)
+    facts = facts_of(refused)
+    # Two that wait and the one that runs.
+    assert (facts["queued"], facts["expected_wait_s"]) == (2, 9.0)
+
+
+def test_an_idle_slot_takes_a_job_even_where_none_may_wait() -> None:
+    stage = Stage(slots=1, queue_limit=0)
+    assert stage.submit().state is JobState.RUNNING
+    assert reason_of(stage.submit()) is Reason.OVERLOADED
+
+
+def test_a_queue_full_of_bytes_refuses() -> None:
+    stage = Stage(slots=1, queue_limit_bytes=100)
+    stage.submit(size_bytes=100)
+    assert stage.submit(size_bytes=60).state is JobState.QUEUED
+    assert reason_of(stage.submit(size_bytes=50)) is Reason.OVERLOADED
+    assert stage.submit(size_bytes=40).state is JobState.QUEUED
+
+
+# Pushing out
+
+
+def test_into_a_full_queue_a_more_urgent_job_pushes_the_newest_of_the_least_urgent() -> None:
+    stage = Stage(slots=1, queue_limit=4)
+    stage.submit()
+    older, newer = (stage.submit(urgency=7) for _ in range(2))
+    others = [stage.submit(urgency=5), stage.submit(urgency=3)]
+    urgent = stage.submit(urgency=4)
+    assert (newer.state, reason_of(newer)) == (JobState.REJECTED, Reason.OVERLOADED)
+    assert {job.state for job in (older, *others, urgent)} == {JobState.QUEUED}
+    assert facts_of(newer)["retry_after_s"] == 1
+
+
+def test_a_job_that_is_not_more_urgent_is_refused_itself() -> None:
+    stage = Stage(slots=1, queue_limit=1)
+    stage.submit()
+    waiting = stage.submit(urgency=3)
+    assert reason_of(stage.submit(urgency=3)) is Reason.OVERLOADED
+    assert reason_of(stage.submit(urgency=7)) is Reason.OVERLOADED
+    assert waiting.state is JobState.QUEUED
+
+
+def test_a_caller_who_fills_the_queue_makes_room_for_another() -> None:
+    """Until the two have as many waiting; else they would push each other out for ever."""
+    stage = Stage(slots=1, queue_limit=4)
+    flood = [stage.submit(client="greedy") for _ in range(5)]
+    first, second = (stage.submit(client="modest") for _ in range(2))
+    assert [job.state for job in flood[1:]] == [JobState.QUEUED, JobState.QUEUED, JobState.REJECTED, JobState.REJECTED]
+    assert (first.state, second.state) == (JobState.QUEUED, JobState.QUEUED)
+    assert reason_of(stage.submit(client="modest")) is Reason.OVERLOADED
+
+
+def test_nobody_is_pushed_out_for_a_job_that_would_not_fit_all_the_same() -> None:
+    stage = Stage(slots=1, queue_limit_bytes=100)
+    stage.submit()
+    waiting = [stage.submit(urgency=7, size_bytes=50) for _ in range(2)]
+    assert reason_of(stage.submit(urgency=0, size_bytes=60)) is Reason.OVERLOADED
+    assert {job.state for job in waiting} == {JobState.QUEUED}
+
+
+# Each caller, each task
+
+
+def test_a_caller_with_as_many_waiting_as_it_may_is_told_the_limit() -> None:
+    stage = Stage(slots=1, max_queued_per_client=2)
+    for _ in range(3):
+        stage.submit(client="one")
+    refused = stage.submit(client="one")
+    assert (reason_of(refused), facts_of(refused)["limit"]) == (Reason.CLIENT_QUEUE_FULL, 2)
+    assert facts_of(refused)["retry_after_s"] == 1
+    assert stage.submit(client="other").state is JobState.QUEUED
+
+
+def test_whether_anybody_would_be_taken_is_not_said_by_the_limit_of_one() -> None:
+    """Callers of a Unix socket have no address: one of them at its limit is no reason to send others elsewhere."""
+    stage = Stage(slots=1, max_queued_per_client=1)
+    for _ in range(3):
+        stage.submit(client="")
+    assert stage.scheduler.refusal(Inquiry(), stage.now) is None
+
+
+def test_a_caller_with_as_many_running_as_it_may_waits_while_others_run() -> None:
+    stage = Stage(slots=3, max_running_per_client=1)
+    first, second = (stage.submit(client="one") for _ in range(2))
+    other = stage.submit(client="other")
+    assert (first.state, second.state, other.state) == (JobState.RUNNING, JobState.QUEUED, JobState.RUNNING)
+    assert started(stage.finish(first)) == [second]
+
+
+def test_a_task_with_as_many_running_as_it_may_waits_while_others_run() -> None:
+    stage = Stage(slots=3)
+    heavy = TaskLimits(name="heavy", index=1, timeout_s=60.0, max_running=1)
+    first, second = (stage.submit(limits=heavy) for _ in range(2))
+    assert (first.state, second.state) == (JobState.RUNNING, JobState.QUEUED)
+    assert stage.submit().state is JobState.RUNNING
+    assert started(stage.finish(first)) == [second]
+
+
+def test_a_job_that_is_stopped_counts_as_running_until_its_work_is_over() -> None:
+    stage = Stage(slots=2)
+    heavy = TaskLimits(name="heavy", index=1, timeout_s=60.0, max_running=1)
+    first, second = (stage.submit(limits=heavy) for _ in range(2))
+    assert started(stage.cancel(first)) == []
+    assert started(stage.die(1)) == [second]
+
+
+def test_a_task_with_as_many_waiting_as_it_may_is_refused_and_others_are_not() -> None:
+    stage = Stage(slots=1)
+    heavy = TaskLimits(name="heavy", index=1, timeout_s=60.0, max_queued=1)
+    stage.submit(limits=heavy)
+    stage.submit(limits=heavy)
+    assert reason_of(stage.submit(limits=heavy)) is Reason.OVERLOADED
+    assert stage.submit().state is JobState.QUEUED
+
+
+# Budgets
+
+
+def test_a_job_that_would_be_done_later_than_its_budget_is_refused_at_once() -> None:
+    stage = Stage(slots=1)
+    known_to_take(stage, 2.0)
+    stage.submit()
+    stage.submit()
+    # One runs; one waits, which may take twice as long as expected; it needs two seconds itself; and a twentieth of the
+    # budget is left for the way.
+    assert reason_of(stage.submit(budget_s=8.4)) is Reason.OVERLOADED
+    assert stage.submit(budget_s=8.5).state is JobState.QUEUED
+
+
+def test_what_has_run_already_is_waited_for_no_more() -> None:
+    stage = Stage(slots=1)
+    known_to_take(stage, 10.0)
+    stage.submit()
+    stage.wait(9.0)
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(1.0)
+
+
+def test_a_job_that_takes_longer_than_expected_is_expected_to_take_as_long_again() -> None:
+    stage = Stage(slots=1)
+    known_to_take(stage, 1.0)
+    stage.submit()
+    stage.wait(4.0)
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(3.0)
+
+
+def test_nobody_is_expected_to_wait_while_a_slot_is_idle() -> None:
+    stage = Stage(slots=2)
+    known_to_take(stage, 10.0)
+    stage.submit()
+    assert stage.scheduler.expected_wait_s(stage.now) == 0.0
+
+
+def test_an_idle_slot_takes_a_job_that_is_expected_to_take_longer_than_its_budget() -> None:
+    """Nobody else is held up, and else a task that has become faster would be refused for ever."""
+    stage = Stage(slots=1)
+    known_to_take(stage, 10.0)
+    assert stage.submit(budget_s=0.1).state is JobState.RUNNING
+
+
+def test_each_job_that_waits_counts_for_the_next_though_they_come_at_once() -> None:
+    stage = Stage(slots=1)
+    known_to_take(stage, 1.0)
+    stage.submit()
+    expected_s = []
+    for _ in range(3):
+        expected_s.append(stage.scheduler.expected_wait_s(stage.now))
+        stage.submit()
+    assert expected_s == [pytest.approx(1.0), pytest.approx(2.0), pytest.approx(3.0)]
+
+
+@pytest.mark.parametrize("unlike", [{"client": "another"}, {"limits": OTHER}, {"urgency": 0}], ids=str)
+def test_what_one_is_refused_for_is_nothing_to_one_whose_turn_comes_sooner(unlike: dict[str, Any]) -> None:
+    stage = Stage(slots=1)
+    known_to_take(stage, 0.001, OTHER)
+    known_to_take(stage, 1.0)
+    for _ in range(20):
+        stage.submit(client="greedy")
+    assert stage.submit(client="greedy", budget_s=5.0).state is JobState.REJECTED
+    assert stage.submit(**{"client": "greedy", "budget_s": 5.0, **unlike}).state is JobState.QUEUED
+
+
+def test_time_that_passes_is_waited_no_more() -> None:
+    stage = Stage(slots=1)
+    known_to_take(stage, 1.0)
+    stage.submit()
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(1.0)
+    stage.wait(0.25)
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(0.75)
+
+
+def test_the_work_ahead_is_shared_by_the_slots_that_have_a_worker() -> None:
+    stage = Stage(slots=4)
+    known_to_take(stage, 4.0)
+    for _ in range(6):
+        stage.submit()
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx((2 + 4) * 4.0 / 4)
+    stage.die(0)  # its job waits no more: it had begun, and may not be tried again
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx((2 + 3) * 4.0 / 3)
+
+
+def test_tasks_are_expected_to_take_what_they_took_each_for_itself() -> None:
+    stage = Stage(slots=1)
+    known_to_take(stage, 4.0)
+    known_to_take(stage, 1.0, OTHER)
+    stage.submit(limits=OTHER)
+    stage.submit()
+    assert stage.scheduler.expected_wait_s(stage.now) == 1.0 + 4.0
+
+
+def test_what_waits_is_worth_what_is_known_of_it_now() -> None:
+    stage = Stage(slots=1)
+    first = stage.submit()
+    for _ in range(5):
+        stage.submit()
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(6 * UNKNOWN_S)
+    stage.finish(first, run_s=2.0)
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(5 * 2.0)
+
+
+def test_only_what_goes_before_it_is_waited_for() -> None:
+    """More urgent jobs, and of each other caller of the same urgency no more than its own."""
+    stage = Stage(slots=1)
+    known_to_take(stage, 1.0)
+    for _ in range(10):
+        stage.submit(client="greedy")
+    for _ in range(5):
+        stage.submit(urgency=7, client="greedy")
+    assert stage.submit(budget_s=6.0, client="modest").state is JobState.QUEUED
+    assert reason_of(stage.submit(budget_s=6.0, client="greedy")) is Reason.OVERLOADED
+    assert stage.submit(budget_s=6.0, urgency=0, client="greedy").state is JobState.QUEUED
+
+
+def test_of_a_task_that_may_not_use_all_slots_no_more_is_waited_for_than_gets_through() -> None:
+    stage = Stage(slots=4)
+    heavy = TaskLimits(name="heavy", index=1, timeout_s=600.0, max_running=1)
+    known_to_take(stage, 10.0, heavy)
+    known_to_take(stage, 1.0)
+    for _ in range(20):
+        stage.submit(limits=heavy)
+    for _ in range(6):
+        stage.submit()
+    # The heavy ones keep one slot busy for long; three light ones run, three wait, and the next comes after them.
+    assert stage.submit(budget_s=7.0).state is JobState.QUEUED
+    assert reason_of(stage.submit(limits=heavy, budget_s=200.0)) is Reason.OVERLOADED
+
+
+def test_a_task_of_which_every_job_is_stopped_is_expected_to_take_that_long() -> None:
+    """Else a queue of jobs that hang would look like no work at all."""
+    stage = Stage(slots=1)
+    stage.submit(limits=TaskLimits(name="hangs", index=0, timeout_s=5.0))
+    assert stopped(stage.wait(5.01))
+    stage.die(0)
+    stage.ready(0, generation=2)
+    stage.submit()
+    stage.submit()
+    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(10.0, abs=0.1)
+    assert reason_of(stage.submit(budget_s=1.0)) is Reason.OVERLOADED
+
+
+def test_a_result_that_came_too_late_tells_nothing_twice() -> None:
+    stage = Stage(slots=1)
+    job = stage.submit(limits=TaskLimits(name="slow", index=0, timeout_s=1.0))
+    stage.wait(1.01)
+    stage.finish(job, run_s=100.0)
+    assert stage.scheduler.run_times.expected_s(0) == pytest.approx(1.01)
+
+
+def test_a_late_answer_is_nothing_to_those_who_wait_either() -> None:
+    """Not even to one that can no longer be done in its budget: that is for the next event."""
+    stage = Stage(slots=1)
+    known_to_take(stage, 1.0)
+    running = stage.submit()
+    stage.submit(budget_s=4.0)
+    stage.die(0)
+    stage.now += 3.5
+    ended = [(running.number, Outcome(reason=Reason.SUCCEEDED, run_s=1.0))]
+    assert stage.scheduler.finished(SlotId(0), 1, ended, now=stage.now) == []
+
+
+def test_several_answers_are_one_event() -> None:
+    """What the last of them makes possible comes after all of them.  One that began and ended unseen is due no more."""
+    stage = Stage(slots=1, prefetch=True)
+    known_to_take(stage, 0.0001)
+    first, second, third = stage.submit(), stage.submit(budget_s=5.0), stage.submit()
+    ended = [(job.number, Outcome(reason=Reason.SUCCEEDED, run_s=0.0001)) for job in (first, second)]
+    stage.now += 0.001
+    commands = stage.scheduler.finished(SlotId(0), 1, ended, now=stage.now)
+    stage.scheduler.check_invariants()
+    assert settled(commands) == [first, second]
+    assert second.wait_s == pytest.approx(0.001)
+    assert third.is_running
+
+
+def test_a_fault_that_the_worker_found_counts_as_a_run_too() -> None:
+    stage = Stage(slots=1)
+    stage.answer(stage.submit(), Outcome(reason=Reason.TASK_ERROR, run_s=2.0))
+    assert stage.scheduler.run_times.expected_s(0) == 2.0
+
+
+def test_a_waiting_job_that_can_no_longer_be_done_in_its_budget_is_not_started() -> None:
+    """It is told at once, and may be done elsewhere."""
+    stage = Stage(slots=1)
+    known_to_take(stage, 1.0)
+    running = stage.submit()
+    job = stage.submit(budget_s=4.0)
+    stage.wait(3.5)
+    assert settled(stage.finish(running, run_s=1.0)) == [running, job]
+    assert (reason_of(job), facts_of(job)["retry_after_s"]) == (Reason.OVERLOADED, 3)
+
+
+# Bytes on their way
+
+
+def test_what_arrives_and_what_leaves_takes_room_from_what_waits() -> None:
+    stage = Stage(slots=1, queue_limit_bytes=100)
+    stage.submit()
+    traffic = stage.scheduler.traffic
+    assert traffic.body_grows(60, to_bytes=60)
+    assert reason_of(stage.submit(size_bytes=41)) is Reason.OVERLOADED
+    assert stage.submit(size_bytes=40).state is JobState.QUEUED
+    assert not traffic.body_grows(1, to_bytes=1)
+    traffic.body_has_arrived(61)
+    traffic.result_leaves(60)
+    assert reason_of(stage.submit(size_bytes=1)) is Reason.OVERLOADED
+    traffic.result_has_left(60)
+    assert stage.submit(size_bytes=60).state is JobState.QUEUED
+
+
+def test_a_body_larger_than_the_limit_may_arrive_alone() -> None:
+    stage = Stage(slots=1, queue_limit_bytes=100)
+    traffic = stage.scheduler.traffic
+    assert traffic.body_grows(90, to_bytes=90)
+    assert traffic.body_grows(90, to_bytes=180)
+    assert not traffic.body_grows(1, to_bytes=1)
+
+
+# Draining
+
+
+def test_a_draining_service_refuses_until_it_is_gone() -> None:
+    stage = Stage(slots=1)
+    stage.scheduler.begin_drain(stage.now + 12.5)
+    job = stage.submit()
+    assert (reason_of(job), facts_of(job)) == (Reason.DRAINING, {"retry_after_s": 13})
+    stage.wait(100.0)
+    assert facts_of(stage.submit()) == {"retry_after_s": 1}
+
+
+# Asking before
+
+
+def test_asking_is_answered_as_submitting_would_be_and_changes_nothing() -> None:
+    stage = Stage(slots=1, queue_limit=1)
+    assert stage.scheduler.refusal(Inquiry(), stage.now) is None
+    stage.submit()
+    assert stage.scheduler.refusal(Inquiry(), stage.now) is None
+    stage.submit()
+    refusal = stage.scheduler.refusal(Inquiry(), stage.now)
+    assert refusal is not None
+    assert refusal.reason is Reason.OVERLOADED
+    assert stage.scheduler.submitted == 2
+
+
+def test_a_job_refused_beforehand_is_counted_and_told_like_any_other() -> None:
+    stage = Stage(slots=1)
+    stage.scheduler.begin_drain(stage.now)
+    refusal = stage.scheduler.refusal(Inquiry(), stage.now)
+    assert refusal is not None
+    job = stage.new_job()
+    assert settled(stage.refuse(job, refusal)) == [job]
+    assert reason_of(job) is Reason.DRAINING
+    assert stage.scheduler.ended == {JobState.REJECTED: 1}

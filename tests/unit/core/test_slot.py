@@ -1,0 +1,97 @@
+"""One place to run a job: its steps, and that it stays occupied until the work is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from offload.core.job import SlotId
+from offload.core.slot import Slot, SlotState
+from offload.errors import IllegalStep
+from tests.unit.core.stage import new_job
+
+
+def go_on(slot: Slot) -> None:
+    slot.put_behind(new_job())
+    slot.go_on()
+
+
+STEPS: dict[str, Callable[[Slot], object]] = {
+    "ready": lambda slot: slot.take_worker(2),
+    "start": lambda slot: slot.start(new_job()),
+    "stop": lambda slot: slot.stop(),
+    "finish": lambda slot: slot.finish(),
+    "go on": go_on,
+    "die": lambda slot: slot.die(),
+}
+TABLE = {
+    (SlotState.ABSENT, "ready"): SlotState.IDLE,
+    (SlotState.IDLE, "start"): SlotState.BUSY,
+    (SlotState.BUSY, "stop"): SlotState.STOPPING,
+    (SlotState.BUSY, "finish"): SlotState.IDLE,
+    (SlotState.BUSY, "go on"): SlotState.BUSY,
+    (SlotState.STOPPING, "finish"): SlotState.IDLE,
+    **{(state, "die"): SlotState.ABSENT for state in SlotState},
+}
+
+
+def slot_in(state: SlotState) -> Slot:
+    slot = Slot(SlotId(3))
+    if state is not SlotState.ABSENT:
+        slot.take_worker(1)
+    if state in (SlotState.BUSY, SlotState.STOPPING):
+        slot.start(new_job())
+    if state is SlotState.STOPPING:
+        slot.stop()
+    return slot
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("state", SlotState)
+def test_a_step_leads_where_the_table_says_or_raises_and_changes_nothing(state: SlotState, step: str) -> None:
+    slot = slot_in(state)
+    before = (slot.state, slot.job, slot.generation)
+    if (state, step) in TABLE:
+        STEPS[step](slot)
+        assert slot.state is TABLE[state, step]
+    else:
+        with pytest.raises(IllegalStep, match=f"slot 3 is {state}: {step} is not possible"):
+            STEPS[step](slot)
+        assert (slot.state, slot.job, slot.generation) == before
+
+
+@pytest.mark.parametrize("end", ["finish", "die"])
+@pytest.mark.parametrize("state", [SlotState.BUSY, SlotState.STOPPING])
+def test_the_end_of_the_work_forgets_the_job(state: SlotState, end: str) -> None:
+    slot = slot_in(state)
+    assert slot.job is not None
+    STEPS[end](slot)
+    assert slot.job is None
+
+
+def test_a_slot_goes_on_with_the_first_of_those_behind() -> None:
+    slot, first, second = slot_in(SlotState.BUSY), new_job(), new_job()
+    slot.put_behind(first)
+    slot.put_behind(second)
+    assert slot.go_on() is first
+    assert (slot.job, list(slot.behind)) == (first, [second])
+
+
+def test_a_stopped_job_keeps_its_slot() -> None:
+    slot = slot_in(SlotState.BUSY)
+    job = slot.job
+    slot.stop()
+    assert slot.job is job
+    assert not slot.is_idle
+
+
+def test_a_slot_knows_its_present_worker_by_generation() -> None:
+    slot = slot_in(SlotState.IDLE)
+    slot.die()
+    slot.take_worker(5)
+    assert (slot.generation, slot.is_idle) == (5, True)
+
+
+def test_it_shows_itself_with_state_generation_and_job() -> None:
+    assert repr(slot_in(SlotState.IDLE)) == "<Slot 3 idle generation=1 job=None>"

@@ -1,0 +1,39 @@
+"""Work that waits, counted and shared."""
+
+from __future__ import annotations
+
+import pytest
+
+from offload.core.job import TaskLimits
+from offload.core.queue.work import Work, wait_s
+from offload.core.run_times import RunTimes
+from tests.unit.core.stage import new_job
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "busy_s", "waits_s"),
+    [
+        (0.0, [], 0.0),
+        (5.0, [], 5.0),  # as if there were one
+        (0.0, [0.0], 0.0),
+        (0.0, [3.0, 1.0, 2.0], 1.0),  # the first that is free
+        (0.5, [1.0, 2.0], 1.5),
+        (1.0, [1.0, 2.0], 2.0),
+        (4.0, [1.0, 2.0], 3.5),  # one second on the first alone, the rest on both
+        (10.0, [0.0, 100.0], 10.0),  # one that hangs is no help
+        (12.0, [1.0, 1.0, 1.0, 1.0], 4.0),
+    ],
+)
+def test_work_ahead_is_shared_by_slots_as_they_become_free(ahead_s: float, busy_s: list[float], waits_s: float) -> None:
+    assert wait_s(ahead_s, busy_s) == pytest.approx(waits_s)
+
+
+def test_work_is_worth_what_is_known_of_its_tasks_today() -> None:
+    times, work = RunTimes(), Work()
+    for index in (0, 0, 1):
+        work.add(new_job(limits=TaskLimits(name="task", index=index, timeout_s=60.0)))
+    times.record(0, 2.0)
+    times.record(1, 0.5)
+    assert work.expected_s(times) == 4.5
+    work.subtract(new_job())
+    assert work.expected_s(times) == 2.5

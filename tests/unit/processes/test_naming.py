@@ -1,0 +1,32 @@
+"""What the end of a process is called."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from offload.core.death import Death
+from offload.processes.naming import name_death
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "death", "told"),
+    [
+        (0, Death(exit_code=0), "exited with code 0"),
+        (7, Death(exit_code=7), "exited with code 7"),
+        (255, Death(exit_code=255), "exited with code 255"),
+        (-9, Death(signal="SIGKILL"), "ended by SIGKILL"),
+        (-11, Death(signal="SIGSEGV"), "ended by SIGSEGV"),
+        (-6, Death(signal="SIGABRT"), "ended by SIGABRT"),
+        (-int(signal.SIGRTMIN) - 3, Death(signal=f"SIG{signal.SIGRTMIN + 3}"), f"ended by SIG{signal.SIGRTMIN + 3}"),
+        (None, Death(), "ended, nobody can tell how"),
+    ],
+)
+def test_exit_codes_and_signals_have_names(exit_code: int | None, death: Death, told: str) -> None:
+    assert name_death(exit_code) == death
+    assert str(death) == told
+
+
+def test_what_more_is_known_is_told() -> None:
+    assert str(name_death(-9, note="it wrote garbage")) == "ended by SIGKILL (it wrote garbage)"

@@ -1,0 +1,203 @@
+"""Bodies that are one argument by themselves: bytes, views and arrays."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Annotated, Any
+
+import numpy as np
+import orjson
+import pytest
+from numpy.typing import NDArray
+from pydantic import Field
+
+from offload.core.job import Reason
+from offload.tasks.parameters import BodyKind
+from tests.unit.tasks.calling import answer, compiled, errors, fault, result
+
+NPY = "application/x-npy"
+
+
+def image(data: bytes, scale: int = 1, tags: list[str] | None = None) -> Any:
+    return [len(data), scale, tags]
+
+
+def scaled(array: np.ndarray, factor: float = 1) -> Any:
+    return array * factor
+
+
+def pixels(array: NDArray[np.uint8] | None = None) -> Any:
+    return None if array is None else [str(array.dtype), array.tolist()]
+
+
+def npy(array: Any, *, allow_pickle: bool = False) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=allow_pickle)
+    return file.getvalue()
+
+
+def test_the_body_goes_to_the_parameter_of_type_bytes_and_the_query_string_to_the_others() -> None:
+    assert compiled(image).body_kind is BodyKind.BYTES
+    assert compiled(image).body_parameter == "data"
+    assert result(image, b"\xff\0{", query="scale=3&tags=a%20b&tags=c") == [3, 3, ["a b", "c"]]
+
+
+def test_one_value_is_a_list_where_a_list_is_asked_for() -> None:
+    assert result(image, b"x", query="tags=a") == [1, 1, ["a"]]
+
+
+def test_errors_in_the_query_string_are_told_together() -> None:
+    assert errors(image, b"x", query="scale=big&more=1") == {
+        "/scale": "Input should be a valid integer, unable to parse string as an integer",
+        "/more": "There is no such argument; known are: data, scale, tags",
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [("data=x", "/data"), ("scale=1&scale=2", "/scale"), ("scale=%ff", ""), ("&".join(["tags=1"] * 2_000), "")],
+)
+def test_a_query_string_that_cannot_be_used_is_a_fault(query: str, pointer: str) -> None:
+    assert set(errors(image, b"x", query=query)) == {pointer}
+
+
+def test_a_view_of_the_body_is_read_only_and_no_copy() -> None:
+    seen: list[memoryview] = []
+
+    def look(data: memoryview) -> int:
+        seen.append(data)
+        return len(data)
+
+    buffer = bytearray(b"abc")
+    assert result(look, memoryview(buffer)) == 3
+    buffer[0] = ord("x")
+    assert (seen[0].readonly, bytes(seen[0])) == (True, b"xbc")
+
+
+def test_bytes_outlive_the_buffer_that_they_came_in() -> None:
+    buffer = bytearray(b"abc")
+    members = compiled(image).decode(memoryview(buffer))
+    buffer[0] = ord("x")
+    assert members == {"data": b"abc"}
+
+
+def test_an_empty_body_is_empty_bytes_or_the_default_or_none() -> None:
+    def optional(data: bytes | None) -> Any:
+        return data
+
+    def with_default(data: bytes = b"default") -> Any:
+        return data.decode()
+
+    assert result(image) == [0, 1, None]
+    assert result(optional) is None
+    assert result(with_default) == "default"
+
+
+def test_hints_on_the_body_are_kept() -> None:
+    def short(data: Annotated[bytes, Field(max_length=3)]) -> int:
+        return len(data)
+
+    assert result(short, b"abc") == 3
+    assert errors(short, b"abcd") == {"/data": "Data should have at most 3 bytes"}
+
+
+def test_an_array_is_nested_lists_in_json() -> None:
+    assert compiled(scaled).body_kind is BodyKind.NPY_OR_JSON
+    assert result(scaled, b'{"array": [[1, 2], [3, 4.5]], "factor": 2}') == [[2, 4], [6, 9]]
+
+
+def test_an_array_is_a_file_with_the_other_arguments_in_the_query_string() -> None:
+    body = npy(np.arange(6).reshape(2, 3))
+    assert result(scaled, memoryview(body), query="factor=2", content_type=f"{NPY.upper()}; v=1") == [
+        [0, 2, 4],
+        [6, 8, 10],
+    ]
+
+
+def test_an_array_in_a_view_is_read_out_of_it_and_is_the_tasks_own() -> None:
+    """What it was read from may be gone when the job is over."""
+
+    def changed(array: np.ndarray) -> Any:
+        array += 1
+        return array
+
+    values = np.arange(100_000.0).reshape(4, -1)
+    body = bytearray(npy(values))
+    array = answer(changed, memoryview(body).toreadonly(), content_type=NPY, accept=NPY)
+    body[:] = bytes(len(body))
+    assert np.array_equal(np.load(io.BytesIO(array.body)), values + 1)
+
+
+def test_an_array_goes_out_as_a_file_to_those_who_ask() -> None:
+    media_type, body = answer(scaled, b'{"array": [1, 2]}', accept=NPY)
+    assert media_type == NPY
+    assert np.load(io.BytesIO(body)).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"x",
+        npy([1, 2])[:-1],
+        npy([1, 2]) + b"x",
+        npy([object()], allow_pickle=True),
+        b"PK\x03\x04" + bytes(100),
+        npy([1])[:10] + b"\xff" * 100,
+        npy(np.zeros(1)).replace(b"(1,)", b"(-1,)"),
+        npy(np.zeros(1)).replace(b"(1,), }", b"(10**15,), }"),
+    ],
+)
+def test_broken_files_are_faults(body: bytes) -> None:
+    assert set(errors(scaled, body, content_type=NPY)) == {"/array"}
+
+
+@pytest.mark.parametrize(
+    "array", [[[1, 2], [3]], ["a"], [None], {}, 5, "abc", [{"a": 1}], [12345678901234567890123], None]
+)
+def test_what_is_no_array_of_numbers_is_a_fault(array: Any) -> None:
+    body = b'{"array": [12345678901234567890123]}' if array == [12345678901234567890123] else b""
+    assert set(errors(scaled, body or orjson.dumps({"array": array}))) == {"/array"}
+
+
+@pytest.mark.parametrize("array", [[256], [-1], [1.5], ["1"], [[1], [300]]])
+def test_elements_that_do_not_fit_are_a_fault(array: Any) -> None:
+    assert set(errors(pixels, orjson.dumps({"array": array}))) == {"/array"}
+
+
+def test_elements_arrive_in_the_type_that_is_asked_for() -> None:
+    assert result(pixels, b'{"array": [1, 2.0]}') == ["uint8", [1, 2]]
+    assert result(pixels, npy(np.array([1, 2], dtype=">i8")), content_type=NPY) == ["uint8", [1, 2]]
+    assert result(pixels, b'{"array": []}') == ["uint8", []]
+    assert result(pixels, b'{"array": null}') is None
+    assert result(pixels) is None
+
+
+def test_two_arrays_come_in_json_only() -> None:
+    def add(a: NDArray[np.float64], b: NDArray[np.floating[Any]]) -> Any:
+        return a + b
+
+    assert compiled(add).body_kind is BodyKind.JSON
+    assert result(add, b'{"a": [1], "b": [2]}') == [3.0]
+    assert fault(add, npy([1]), content_type=NPY).reason is Reason.INVALID_JSON
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="PEP 695 is of Python 3.12")
+def test_a_type_may_have_a_name_of_its_own() -> None:
+    names: dict[str, Any] = {"NDArray": NDArray, "uint8": np.uint8}
+    exec("type Pixels = NDArray[uint8] | None\ntype Image = bytes", names)  # a syntax error before
+
+    def both(array: Any) -> Any:
+        return array
+
+    both.__annotations__["array"] = names["Pixels"]
+    assert set(errors(both, b'{"array": [300]}')) == {"/array"}
+    both.__annotations__["array"] = names["Image"]
+    assert answer(both, b"\xff").body == b"\xff"
+
+
+def test_an_array_is_described_as_one() -> None:
+    properties = compiled(scaled).arguments_schema()["properties"]
+    assert properties["array"] == {"title": "Array", "type": "array"}
+    assert compiled(image).arguments_schema()["properties"]["data"]["format"] == "binary"

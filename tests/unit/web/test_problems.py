@@ -1,0 +1,67 @@
+"""The table of problems and the shape of a document."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from offload.core.job import END_STATE, Job, JobId, JobState, Outcome, Reason, SlotId, TaskLimits
+from offload.web.answers.outcomes import outcome_reply
+from offload.web.answers.problems import PROBLEMS, Problem, printable, spliced
+
+
+def ended(reason: Reason) -> Job:
+    job = Job(
+        id=JobId("a"), number=1, limits=TaskLimits(name="primes", index=0, timeout_s=5), submitted_at=0.0, deadline=2.5
+    )
+    if END_STATE[reason] is not JobState.REJECTED:
+        job.start(SlotId(0), 1.0)
+    job.settle(Outcome(reason=reason), 2.0)
+    return job
+
+
+@pytest.mark.parametrize("reason", set(Reason) - {Reason.SUCCEEDED, Reason.DISCONNECTED})
+def test_every_end_of_a_job_has_its_row(reason: Reason) -> None:
+    reply = outcome_reply(ended(reason))
+    assert isinstance(reply.body, bytes)
+    document = orjson.loads(reply.body)
+    kind = PROBLEMS[document["type"].removeprefix("/problems/")]
+    assert (document["status"], document["title"]) == (reply.status, kind.title) == (kind.status, kind.title)
+    assert (document["job"], document["task"]) == ("a", "primes")
+
+
+def test_a_budget_is_told_as_it_was_given() -> None:
+    reply = outcome_reply(ended(Reason.DEADLINE_EXCEEDED))
+    assert isinstance(reply.body, bytes)
+    assert "The budget of 2.5 s" in orjson.loads(reply.body)["detail"]
+
+
+def test_what_a_job_did_to_itself_is_500_and_what_another_machine_could_serve_is_503() -> None:
+    """A proxy sends 503 to the next machine, and must not do so with what would kill a worker there too."""
+    of_the_job = {"task-error", "worker-crashed", "memory-limit", "result-not-serialisable"}
+    of_the_service = {"overloaded", "draining", "starting"}
+    assert {PROBLEMS[slug].status for slug in of_the_job} == {500}
+    assert {PROBLEMS[slug].status for slug in of_the_service} == {503}
+
+
+@pytest.mark.parametrize(
+    ("encoded", "expected"),
+    [
+        (b'{"b":2}', {"a": 1, "b": 2}),
+        (memoryview(b'{"b":{}}'), {"a": 1, "b": {}}),
+        (b"{}", {"a": 1}),
+        (b"", {"a": 1}),
+        (b"[1]", {"a": 1}),
+    ],
+)
+def test_an_encoded_object_is_joined_unread(encoded: bytes, expected: dict[str, object]) -> None:
+    assert orjson.loads(spliced({"a": 1}, encoded)) == expected
+
+
+def test_what_is_echoed_is_short_and_can_be_encoded() -> None:
+    assert printable("a" * 1000) == "a" * 100 + "…"
+    assert orjson.dumps(printable("a\udcffb")) == b'"a?b"'
+
+
+def test_a_problem_is_told_in_a_line() -> None:
+    assert str(Problem("not-found", "There is nothing.")) == "not-found: There is nothing."

@@ -1,0 +1,163 @@
+"""What a process of a cluster's is asked to call: for whom it works, and what it can still give back."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from offload.core.job import JobId
+from offload.tasks.context import set_lane
+from offload.tasks.loading import Target
+from offload.wire.frames import NO_HEAD, pack_head, pack_meta
+from offload.wire.spec import LoadSpec
+from offload.worker import cluster, hosted
+from offload.worker.remote import PlainAnswer, pack_load, read_answer
+
+TASKS = """
+import signal
+import threading
+from offload import current_job, on_worker_start, task
+
+calls = []
+both = threading.Barrier(2)
+
+@on_worker_start
+def begin():
+    calls.append(1)
+
+@task
+def add(a: int = 0) -> int:
+    return a + len(calls)
+
+@task
+def meet() -> str:
+    both.wait(30)
+    job = current_job()
+    both.wait(30)
+    return job.id
+
+@task
+def ending() -> str:
+    return str(signal.getsignal(signal.SIGTERM))
+"""
+
+
+@pytest.fixture(autouse=True)
+def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if this were a process of a cluster's, which has loaded nothing yet."""
+    monkeypatch.setattr(cluster, "_here", cluster._Here())
+    monkeypatch.setattr(hosted, "_process", hosted._Process())
+    monkeypatch.setattr("offload.worker.start.limit_library_threads", lambda threads: None)
+    monkeypatch.setattr("offload.worker.start.seed_anew", lambda: None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    modules, digits = set(sys.modules), sys.get_int_max_str_digits()
+    yield
+    for name in set(sys.modules) - modules:
+        if name.startswith("offload_file_"):
+            del sys.modules[name]
+    sys.set_int_max_str_digits(digits)
+    set_lane(None)
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> bytes:
+    """Of a file that is not here."""
+    target = Target(named="tasks.py", file=str(tmp_path / "away" / "tasks.py"), source=TASKS + f"# {tmp_path}")
+    return pack_load(LoadSpec(targets=(target,), library_threads=1), is_debug=False)
+
+
+def call(number: int, *, task: int = 0, body: bytes = b"", id: str = "0" * 32) -> tuple[Any, ...]:
+    """A job without its load."""
+    return number, task, 1, 0, pack_meta(JobId(id), pack_head(NO_HEAD)), body
+
+
+def result(answer: PlainAnswer | None, number: int) -> Any:
+    judged = read_answer(answer, number)
+    assert judged.reason == "succeeded", judged
+    return orjson.loads(judged.body)
+
+
+def test_a_process_that_was_greeted_runs_jobs_of_these_tasks(load: bytes) -> None:
+    token, pid, error = cluster.greet("mine", load, 0)
+    assert (pid > 1, error) == (True, "")
+    assert result(cluster.run_here(token, "mine", "job-1", *call(7, body=b'{"a": 4}')), 7) == 5
+
+
+def test_the_hooks_are_called_once_however_often_a_process_is_greeted(load: bytes) -> None:
+    for name in ("mine", "mine", "another service's"):
+        token, _, _ = cluster.greet(name, load, 0)
+    assert result(cluster.run_here(token, "mine", "job-1", *call(7)), 7) == 1
+
+
+def test_a_process_that_cannot_load_the_tasks_says_why() -> None:
+    target = Target(named="tasks.py", file="/away/tasks.py", source="import nowhere_to_be_found")
+    load = pack_load(LoadSpec(targets=(target,), library_threads=1), is_debug=False)
+    token, _, error = cluster.greet("mine", load, 0)
+    assert "nowhere_to_be_found" in error
+    assert cluster.run_here(token, "mine", "job-1", *call(7)) is None
+
+
+def test_a_job_for_another_process_or_other_tasks_is_not_begun(load: bytes) -> None:
+    token, _, _ = cluster.greet("mine", load, 0)
+    assert cluster.run_here("another", "mine", "job-1", *call(7)) is None
+    assert cluster.run_here(token, "not mine", "job-1", *call(7)) is None
+
+
+def test_a_job_that_has_not_begun_can_be_taken_back_and_never_will(load: bytes) -> None:
+    token, _, _ = cluster.greet("mine", load, 0)
+    assert cluster.withdraw(token, "job-1") is True
+    assert cluster.run_here(token, "mine", "job-1", *call(7)) is None
+    assert cluster.withdraw("another", "job-2") is False
+
+
+def test_what_was_taken_back_is_forgotten_in_the_end(load: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_MAX_WITHDRAWN", 2)
+    token, _, _ = cluster.greet("mine", load, 0)
+    for number in range(4):
+        cluster.withdraw(token, f"job-{number}")
+    assert list(cluster._here.withdrawn) == ["job-2", "job-3"]
+
+
+def test_jobs_in_threads_know_which_they_are_and_cannot_be_taken_back(load: bytes) -> None:
+    token, _, _ = cluster.greet("mine", load, 0)
+    told: dict[int, Any] = {}
+
+    def run(number: int) -> None:
+        told[number] = result(
+            cluster.run_here(token, "mine", f"job-{number}", *call(number, task=1, id=f"{number:032}")), number
+        )
+
+    threads = [threading.Thread(target=run, args=[number]) for number in (1, 2)]
+    for thread in threads:
+        thread.start()
+    while len(cluster._here.begun) < 2 and any(thread.is_alive() for thread in threads):
+        threads[0].join(0.001)
+    had_begun = not cluster.withdraw(token, "job-1")
+    for thread in threads:
+        thread.join()
+    assert had_begun
+    assert told == {1: f"{1:032}", 2: f"{2:032}"}
+    assert not cluster._here.begun
+
+
+def test_anywhere_the_tasks_are_loaded_with_the_first_job_or_before(load: bytes) -> None:
+    assert result(cluster.run_anywhere(load, *call(7)), 7) == 1
+    assert cluster.get_warm(load, 0)[2] == ""
+    assert result(cluster.run_anywhere(load, *call(8)), 8) == 1
+
+
+def test_a_signal_to_end_ends_the_process_and_not_the_job(load: bytes) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # as Ray does
+    try:
+        assert result(cluster.run_anywhere(load, *call(7, task=2)), 7) == str(signal.SIG_DFL)
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)

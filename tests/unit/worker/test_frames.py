@@ -1,0 +1,67 @@
+"""The layout of a frame, and what is found out to be none."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from offload.core.job import Reason
+from offload.errors import FrameError
+from offload.wire.frames import (
+    HEADER_BYTES,
+    MAGIC,
+    MAX_BODY_BYTES,
+    MAX_META_BYTES,
+    PENDING_OUTPUT,
+    STATUSES,
+    Header,
+    Kind,
+    check_from_worker,
+    pack_answer,
+    pack_job,
+    pack_retire,
+    unpack,
+)
+
+
+def test_a_header_is_laid_out_as_documented() -> None:
+    header = pack_job(number=7, task_index=2, attempt=3, meta_bytes=4, body_bytes=5)
+    assert header == bytes([1, 3, 2, 0, 4, 0, 0, 0]) + struct.pack("<QQQ", 5, 7, 0)
+    assert len(header) == HEADER_BYTES == 32
+
+
+def test_an_answer_is_read_as_it_was_written() -> None:
+    header = pack_answer(Kind.DONE, flag=1 | PENDING_OUTPUT, meta_bytes=3, body_bytes=1 << 30, number=1 << 60, run_ns=9)
+    assert unpack(b"rest" + header, 4) == Header(Kind.DONE, 1 | PENDING_OUTPUT, MAGIC, 3, 1 << 30, 1 << 60, 9)
+
+
+def test_an_attempt_beyond_what_a_byte_holds_is_the_highest_that_it_does() -> None:
+    assert unpack(pack_job(number=1, task_index=0, attempt=1000, meta_bytes=0, body_bytes=0)).flag == 255
+
+
+def test_each_way_in_which_a_worker_ends_a_job_has_its_number() -> None:
+    for flag, status in enumerate(STATUSES):
+        check_from_worker(unpack(pack_answer(Kind.DONE, flag=flag | PENDING_OUTPUT)))
+        assert isinstance(status, Reason)
+    assert len(STATUSES) < PENDING_OUTPUT
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pack_retire(),
+        pack_job(number=1, task_index=0, attempt=1, meta_bytes=0, body_bytes=0),
+        pack_job(number=1, task_index=MAGIC, attempt=1, meta_bytes=0, body_bytes=0),
+        bytes(HEADER_BYTES),
+        b"\xff" * HEADER_BYTES,
+        b"print(1)\n" * 4,
+        pack_answer(Kind.DONE, meta_bytes=MAX_META_BYTES + 1),
+        pack_answer(Kind.DONE, body_bytes=MAX_BODY_BYTES + 1),
+        pack_answer(Kind.DONE, flag=len(STATUSES)),
+    ],
+    ids=["retire", "job", "job with the mark", "zeros", "ones", "text", "long meta", "long body", "unknown status"],
+)
+def test_what_no_worker_would_send_is_garbage(header: bytes) -> None:
+    with pytest.raises(FrameError, match="garbage on the worker's channel"):
+        check_from_worker(unpack(header))

@@ -1,0 +1,479 @@
+"""A whole worker process, with the test in the place of the service: the other ends of its channel and its output."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from offload.core.job import JobId, Reason
+from offload.metrics.layout import MetricsMemory, WorkerRow
+from offload.processes.proctree import rss_bytes
+from offload.tasks.loading import load, parse_target
+from offload.wire.frames import (
+    HEADER_BYTES,
+    NO_HEAD,
+    PENDING_OUTPUT,
+    STATUSES,
+    Header,
+    JobHead,
+    Kind,
+    check_from_worker,
+    pack_head,
+    pack_job,
+    pack_large_job,
+    pack_meta,
+    pack_place,
+    pack_retire,
+    pack_skip,
+    unpack,
+    unpack_place,
+)
+from offload.wire.passing import make_pair, receive_descriptor, send_descriptor
+from offload.wire.shared_bytes import LARGE_BYTES, SharedBytes
+from offload.wire.spec import DescribeSpec, LoadSpec, WorkerSpec
+from offload.worker.entry import run_describe, run_worker
+from offload.worker.main import EXIT_CHANNEL_LOST, EXIT_START_FAILED
+from tests.support.shared_memory import made
+
+BOUND_S = 60.0
+TARGET = parse_target(str(Path(__file__).with_name("served_tasks.py")))
+LANE = 2
+TASKS = [task.name for task in load([TARGET]).tasks]
+
+
+class Worker:
+    """The service's side of one, without a service."""
+
+    def __init__(
+        self,
+        process: BaseProcess,
+        channel: socket.socket,
+        output: connection.Connection,
+        *,
+        tokens: connection.Connection,
+        descriptors: socket.socket,
+        row: WorkerRow,
+    ) -> None:
+        self.process = process
+        self.channel = channel
+        self.output = output
+        self.descriptors = descriptors
+        self.row = row
+        self._tokens = tokens
+
+    def send(self, task: str, number: int = 1, **arguments: object) -> None:
+        self.send_body(task, number, orjson.dumps(arguments))
+
+    def send_body(self, task: str, number: int, body: bytes) -> None:
+        meta = pack_meta(JobId("0" * 32), pack_head(NO_HEAD))
+        header = pack_job(
+            number=number, task_index=TASKS.index(task), attempt=1, meta_bytes=len(meta), body_bytes=len(body)
+        )
+        os.eventfd_write(self._tokens.fileno(), 1)
+        self.channel.sendall(header + meta + body)
+
+    def send_large(self, task: str, number: int, body: SharedBytes, *, is_last: bool = True, query: str = "") -> None:
+        meta = pack_meta(JobId("0" * 32), pack_head(JobHead(query, "", "", "", "")))
+        index = TASKS.index(task)
+        header = pack_large_job(number=number, task_index=index, attempt=1, meta_bytes=len(meta))
+        assert send_descriptor(self.descriptors, number, body.fileno())
+        os.eventfd_write(self._tokens.fileno(), 1)
+        self.channel.sendall(header + meta + pack_place(len(body), is_last=is_last))
+
+    def takes_back(self, number: int) -> bool:
+        """Takes the newest job back, as the service does; False if it has begun."""
+        try:
+            os.eventfd_read(self._tokens.fileno())
+        except BlockingIOError:
+            return False
+        self.channel.sendall(pack_skip(number))
+        return True
+
+    def frame(self) -> tuple[Header, bytes]:
+        """The next frame: its header and its body."""
+        header = unpack(self._exactly(HEADER_BYTES))
+        check_from_worker(header)
+        self._exactly(header.meta_bytes)
+        return header, self._exactly(header.body_bytes)
+
+    def answer(self, number: int = 1) -> Any:
+        """The result of the job."""
+        header, body = self.frame()
+        assert (header.kind, header.number) == (Kind.DONE, number)
+        assert STATUSES[header.flag & ~PENDING_OUTPUT] is Reason.SUCCEEDED, body
+        return orjson.loads(body)
+
+    def large_answer(self, number: int) -> bytes:
+        """A result that came in memory of its own."""
+        header, place = self.frame()
+        assert (header.kind, header.number, header.flag) == (Kind.LARGE_DONE, number, 0)
+        size_bytes = unpack_place(place).size_bytes
+        with closing(SharedBytes.received(receive_descriptor(self.descriptors, number), size_bytes)) as result:
+            return result.read(0, size_bytes)
+
+    def becomes_ready(self) -> None:
+        assert self.frame()[0].kind == Kind.READY
+
+    def exit_code(self) -> int | None:
+        self.process.join(BOUND_S)
+        return self.process.exitcode
+
+    def _exactly(self, count: int) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            chunk = self.channel.recv(count - len(data))
+            assert chunk, "the channel has ended"
+            data += chunk
+        return bytes(data)
+
+
+@contextmanager
+def worker() -> Iterator[Worker]:
+    ours, theirs = socket.socketpair()
+    reader, writer = connection.Pipe(duplex=False)
+    tokens = connection.Connection(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE))
+    pair = make_pair()
+    assert pair is not None
+    descriptors, their_descriptors = pair
+    metrics = MetricsMemory(tasks=len(TASKS), lanes=LANE + 1)
+    spec = WorkerSpec(
+        load=LoadSpec(targets=(TARGET,), library_threads=1),
+        lane=LANE,
+        start_method="spawn",
+        channel=theirs,
+        output=writer,
+        tokens=tokens,
+        descriptors=their_descriptors,
+        metrics=metrics,
+        is_debug=False,
+    )
+    process = multiprocessing.get_context("spawn").Process(target=run_worker, args=(spec,))
+    with ours, reader, tokens, descriptors:
+        with theirs, writer, their_descriptors:
+            process.start()
+        ours.settimeout(BOUND_S)
+        one = Worker(process, ours, reader, tokens=tokens, descriptors=descriptors, row=metrics.worker_row(LANE))
+        try:
+            yield one
+        finally:
+            process.kill()
+            process.join()
+            process.close()
+
+
+def test_it_is_ready_answers_one_job_after_the_other_and_retires() -> None:
+    with worker() as one:
+        one.becomes_ready()
+        for number in range(1, 20):
+            one.send("echo", number, text=str(number))
+            assert one.answer(number) == str(number)
+        one.send("lanes", 20)
+        assert one.answer(20) == [LANE]
+        one.channel.sendall(pack_retire())
+        assert one.exit_code() == 0
+        assert one.row.jobs == 20
+        assert one.row.current_job == 20
+
+
+def test_jobs_that_were_sent_together_are_answered_in_their_order() -> None:
+    with worker() as one:
+        one.becomes_ready()
+        for number in range(1, 50):
+            one.send("echo", number, text="x" * number)
+        assert [one.answer(number) for number in range(1, 50)] == ["x" * number for number in range(1, 50)]
+
+
+def test_jobs_that_have_not_begun_can_be_taken_back_and_no_other(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with worker() as one:
+        one.becomes_ready()
+        one.send("wait_at", 1, path=str(gate))
+        with open(gate, "w"):  # opens when the task does, so the first job has begun
+            for number in (2, 3, 4):
+                one.send("echo", number, text=str(number))
+            assert [one.takes_back(number) for number in (4, 3)] == [True, True]
+        assert one.answer(1) == "passed"
+        assert one.answer(2) == "2"
+        assert not one.takes_back(2)
+        assert [one.frame()[0].number for _ in range(2)] == [4, 3]
+        one.send("echo", 5, text="after")
+        assert one.answer(5) == "after"
+
+
+def test_a_worker_retires_after_the_jobs_that_it_has() -> None:
+    with worker() as one:
+        one.becomes_ready()
+        for number in (1, 2, 3):
+            one.send("echo", number, text="x")
+        one.channel.sendall(pack_retire())
+        assert [one.answer(number) for number in (1, 2, 3)] == ["x"] * 3
+        assert one.exit_code() == 0
+
+
+def test_it_leaves_when_the_service_closes_the_channel() -> None:
+    with worker() as one:
+        one.becomes_ready()
+        one.channel.shutdown(socket.SHUT_RDWR)
+        assert one.exit_code() == 0
+
+
+def test_it_leaves_when_the_service_goes_away_in_the_middle_of_a_job() -> None:
+    with worker() as one:
+        one.becomes_ready()
+        one.channel.sendall(pack_job(number=1, task_index=0, attempt=1, meta_bytes=10, body_bytes=10) + b"x")
+        one.channel.shutdown(socket.SHUT_WR)
+        assert one.exit_code() == EXIT_CHANNEL_LOST
+
+
+def test_it_leaves_when_a_task_closed_its_descriptors() -> None:
+    with worker() as one:
+        one.becomes_ready()
+        one.send("close_everything")
+        assert one.exit_code() == EXIT_CHANNEL_LOST
+        assert one.row.current_job == 1  # so that the service knows that the job had begun
+
+
+def test_the_copy_of_a_worker_that_returns_from_a_task_says_nothing() -> None:
+    with worker() as one:
+        one.becomes_ready()
+        one.send("fork_and_return", 1)
+        one.send("echo", 2, text="after")
+        assert [one.answer(1), one.answer(2)] == ["parent", "after"]
+
+
+def test_what_was_printed_is_announced_with_the_answer() -> None:
+    with worker() as one:
+        one.becomes_ready()
+        one.send("say", text="without an end")
+        header, _ = one.frame()
+        assert header.flag & PENDING_OUTPUT
+        assert os.read(one.output.fileno(), 1000) == b"without an end"
+        one.send("echo", 2, text="")
+        assert not one.frame()[0].flag & PENDING_OUTPUT
+
+
+@pytest.mark.parametrize("how", ["closed", "none", "replaced"])
+def test_a_task_may_lose_the_output_of_its_worker(how: str) -> None:
+    with worker() as one:
+        one.becomes_ready()
+        one.send("lose_output", 1, how=how)
+        one.answer(1)
+        one.send("echo", 2, text="after")
+        assert one.answer(2) == "after"
+        one.channel.sendall(pack_retire())
+        assert one.exit_code() == 0
+
+
+@pytest.mark.parametrize("threshold", [0, 100_000])
+def test_when_garbage_is_looked_for_is_the_users_to_say(monkeypatch: pytest.MonkeyPatch, threshold: int) -> None:
+    monkeypatch.setenv("GC_THRESHOLD", str(threshold))
+    with worker() as one:
+        one.becomes_ready()
+        one.send("garbage_threshold")
+        assert one.answer() == threshold
+
+
+def test_whole_numbers_of_any_length_arrive_whole() -> None:
+    number = b"7" * 5000
+    with worker() as one:
+        one.becomes_ready()
+        one.send_body("digits", 1, b'{"number": %s}' % number)
+        assert one.frame()[1] == number
+
+
+def test_threads_that_a_task_left_do_not_keep_a_worker() -> None:
+    with worker() as one:
+        one.becomes_ready()
+        one.send("leave_a_thread")
+        one.answer()
+        one.channel.sendall(pack_retire())
+        assert one.exit_code() == 0
+
+
+@contextmanager
+def large(size_bytes: int = LARGE_BYTES + 1) -> Iterator[tuple[SharedBytes, bytes]]:
+    data = os.urandom(size_bytes)
+    with closing(made(data)) as body:
+        yield body, data
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_large_body_comes_as_a_descriptor_and_a_large_result_leaves_as_one(is_last: bool) -> None:
+    """In the last attempt nobody else needs the body: a worker that has copied it gives the memory back."""
+    with worker() as one, large() as (body, data):
+        one.becomes_ready()
+        one.send_large("echo_bytes", 1, body, is_last=is_last)
+        assert one.large_answer(1) == data
+        assert body.is_whole is not is_last
+        one.send("shared_memory", 2)
+        assert one.answer(2) == []
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_view_of_a_large_body_is_gone_when_its_job_is_over(is_last: bool) -> None:
+    with worker() as one, large() as (body, data):
+        one.becomes_ready()
+        one.send_large("echo_view", 1, body, is_last=is_last)
+        one.send("shared_memory", 2)
+        header, result = one.frame()  # the byte that is missing makes it a small one
+        assert (header.kind, result) == (Kind.DONE, data[1:])
+        assert one.answer(2) == []
+        assert body.is_whole is not is_last
+
+
+def test_a_view_that_a_task_keeps_stays_as_it_is() -> None:
+    with worker() as one, large() as (body, data):
+        one.becomes_ready()
+        one.send_large("keep_view", 1, body)
+        assert one.answer(1) is None
+        one.send("shared_memory", 2)
+        assert one.answer(2)
+        one.send("forget_kept", 3)
+        assert one.frame()[1] == data[-3:]
+        one.send("shared_memory", 4)
+        assert one.answer(4) == []
+
+
+def test_a_task_that_raises_keeps_nothing_of_a_large_body() -> None:
+    with worker() as one, large() as (body, _):
+        one.becomes_ready()
+        one.send_large("raise_with_view", 1, body)
+        header, problem = one.frame()
+        assert (header.kind, STATUSES[header.flag]) == (Kind.DONE, Reason.TASK_ERROR), problem
+        one.send("shared_memory", 2)
+        assert one.answer(2) == []
+
+
+def test_a_large_json_body_is_read_where_it_lies() -> None:
+    text = "x" * LARGE_BYTES
+    with worker() as one, closing(made(orjson.dumps({"text": text}))) as body:
+        one.becomes_ready()
+        one.send_large("echo", 1, body)
+        assert orjson.loads(one.large_answer(1)) == text
+
+
+def test_large_jobs_that_are_taken_back_leave_the_others_their_bodies(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with worker() as one, large() as (first, data), large() as (second, _), large() as (third, other):
+        one.becomes_ready()
+        one.send("wait_at", 1, path=str(gate))
+        with open(gate, "w"):
+            one.send_large("echo_bytes", 2, first)
+            one.send_large("echo_bytes", 3, second)
+            assert one.takes_back(3)
+        assert one.answer(1) == "passed"
+        assert one.large_answer(2) == data
+        assert one.frame()[0].kind == Kind.SKIPPED
+        one.send_large("echo_bytes", 4, third)
+        assert one.large_answer(4) == other
+        one.send("shared_memory", 5)
+        assert one.answer(5) == []
+        assert second.is_whole
+
+
+def test_results_up_to_the_limit_go_through_the_stream() -> None:
+    with worker() as one:
+        one.becomes_ready()
+        one.send("many", 1, count=LARGE_BYTES)
+        assert one.frame()[1] == bytes(LARGE_BYTES)
+        one.send("many", 2, count=LARGE_BYTES + 1)
+        assert one.large_answer(2) == bytes(LARGE_BYTES + 1)
+
+
+def test_a_large_result_that_cannot_be_passed_goes_through_the_stream() -> None:
+    with worker() as one:
+        one.becomes_ready()
+        one.descriptors.close()
+        one.send("many", 1, count=LARGE_BYTES + 1)
+        header, body = one.frame()
+        assert (header.kind, body) == (Kind.DONE, bytes(LARGE_BYTES + 1))
+
+
+def test_a_large_job_without_its_body_ends_the_worker() -> None:
+    with worker() as one:
+        one.becomes_ready()
+        one.channel.sendall(pack_large_job(number=1, task_index=0, attempt=1, meta_bytes=2) + b"[]" + pack_place(9))
+        assert one.exit_code() == EXIT_CHANNEL_LOST
+
+
+def test_freed_memory_goes_back_to_the_system_after_a_large_job() -> None:
+    size = 24 << 20  # less than what the C library gives back by itself, each time
+    with worker() as one:
+        one.becomes_ready()
+        assert one.process.pid is not None
+        one.send("many", 1, count=1)
+        one.frame()
+        before = rss_bytes(one.process.pid)
+        for number in range(2, 6):
+            one.send("many", number, count=size)
+            assert len(one.large_answer(number)) == size
+        one.send("lanes", 6)
+        one.answer(6)
+        assert rss_bytes(one.process.pid) - before < size / 4
+
+
+@pytest.mark.parametrize(("fault", "told"), [("raise", "ValueError: no model"), ("exit", "SystemExit: gone")])
+def test_a_start_hook_that_fails_is_told_and_ends_the_worker(
+    monkeypatch: pytest.MonkeyPatch, fault: str, told: str
+) -> None:
+    monkeypatch.setenv("HOOK_FAULT", fault)
+    with worker() as one:
+        header, body = one.frame()
+        assert header.kind == Kind.START_FAILED
+        assert body.decode() == f"@on_worker_start begin raised {told}"
+        assert one.exit_code() == EXIT_START_FAILED
+
+
+def test_a_start_hook_whose_forked_child_returns_makes_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK_FAULT", "fork")
+    with worker() as one:
+        one.becomes_ready()
+        one.send("echo", text="one")
+        assert one.answer() == "one"
+        one.channel.sendall(pack_retire())
+        assert one.exit_code() == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "told"),
+    [
+        ("from offload import task\n@task\ndef add(a: int) -> int: return a\n", Kind.CATALOGUE, b'"add"'),
+        ("import nothing_of_this_name\n", Kind.START_FAILED, b"ModuleNotFoundError"),
+        ("from offload import task\n@task\nasync def add(): ...\n", Kind.START_FAILED, b"add"),
+    ],
+    ids=["tasks", "import error", "no task"],
+)
+def test_what_there_is_to_serve_is_described_or_told_why_not(
+    tmp_path: Path, source: str, kind: Kind, told: bytes
+) -> None:
+    file = tmp_path / "described.py"
+    file.write_text(source)
+    load_spec = LoadSpec(targets=(parse_target(str(file)),), library_threads=1)
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            spec = DescribeSpec(load=load_spec, start_method="spawn", channel=theirs)
+            process = multiprocessing.get_context("spawn").Process(target=run_describe, args=(spec,))
+            process.start()
+        ours.settimeout(BOUND_S)
+        data = b"".join(iter(lambda: ours.recv(1 << 16), b""))
+    process.join()
+    assert process.exitcode == 0
+    process.close()
+    header = unpack(data)
+    check_from_worker(header)
+    assert header.kind == kind
+    assert told in data[HEADER_BYTES:]
+    orjson.loads(data[HEADER_BYTES:])
