@@ -1,6 +1,6 @@
 """The README taken apart: tables, commands and files, as the tests of this folder want them.
 
-Lives here: reading only.  A section is what stands between two headings of the second level.  A fence marked `console`
+A section is what stands between two headings of the second level.  A fence marked `console`
 holds commands that are run, after `$ `, each followed by what it prints; a fence marked `python` whose first line is a
 comment with a name is a file.
 """
