@@ -15,7 +15,7 @@ from typing import Final
 
 logger: Final = logging.getLogger("offload.engine")
 
-_ROOT: Final = str(Path(__file__).parents[3])
+_ROOT: Final = str(Path(__file__).parents[2])
 _COMMAND: Final = (
     f"import sys; sys.path.insert(0, {_ROOT!r}); from offload.processes.guard import main; main(sys.argv[1])"
 )
