@@ -63,7 +63,7 @@ SERVICE: Final[Mapping[str, str]] = {
     "offload/engines/": CHANNEL_IN,
     "offload/engines/supervised/channel.py:WorkerChannel.write": CHANNEL_OUT,
     "offload/engines/supervised/engine.py:SupervisedEngine.start": CHANNEL_OUT,
-    "offload/engines/supervised/guarding.py": WATCHING,
+    "offload/engines/supervised/guard_handle.py": WATCHING,
     "offload/engines/supervised/killing.py": WATCHING,
     "offload/engines/supervised/lane.py:Lane.give": CHANNEL_OUT,
     "offload/engines/supervised/launcher.py": WATCHING,

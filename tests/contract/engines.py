@@ -142,7 +142,7 @@ async def opened(row: str, tasks: Path = TASKS, **settings: Any) -> AsyncIterato
 
 
 class Spinning:
-    """A job that burns its core until `let_go`."""
+    """A job that burns its core until `finish`."""
 
     def __init__(self, running: Running, path: Path, task: str = "spin", **request: Any) -> None:
         self._path = path
@@ -156,7 +156,7 @@ class Spinning:
 
         return int(await eventually("it runs", find))
 
-    def let_go(self) -> None:
+    def finish(self) -> None:
         self._path.unlink(missing_ok=True)
 
     async def outcome(self) -> Outcome:

@@ -33,7 +33,7 @@ async def check_stopped(running: Running, spinning: Spinning, pid: int) -> None:
         assert sorted(states) == ["idle", "killing"]
         assert await running.result("add", {"a": 1}) == 1
         assert not are_gone([pid])
-        spinning.let_go()
+        spinning.finish()
     stats = await running.full_strength()
     assert await running.result("add", {"a": 1}) == 1
     assert (not are_gone([pid])) == (not running.can.stops_running_jobs)
@@ -139,11 +139,11 @@ async def test_a_death_between_two_jobs_costs_others_only_where_that_is_said(run
     os.kill(await pid_of_idle(running, await spinning.pid()), signal.SIGKILL)
     if running.can.isolates_deaths:
         assert (await running.outcome("add", {"a": 1})).reason in reasons_after_a_death(running)
-        spinning.let_go()
+        spinning.finish()
         assert (await spinning.outcome()).reason == "succeeded"
     else:
         assert (await spinning.outcome()).reason == "worker-crashed"
-        spinning.let_go()
+        spinning.finish()
     await running.full_strength()
 
 

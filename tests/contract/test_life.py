@@ -27,7 +27,7 @@ async def test_a_drain_lets_what_is_there_finish_and_takes_nothing_new(row: str,
         draining = asyncio.create_task(running.service.drain())
         await asyncio.sleep(0)
         assert (await running.outcome("add", {"a": 1})).reason == "draining"
-        spinning.let_go()
+        spinning.finish()
         assert (await spinning.outcome()).reason == "succeeded"
         assert (await ended(*waiting)).reason == "succeeded"
         await draining
@@ -45,7 +45,7 @@ async def test_what_does_not_finish_in_time_is_stopped_with_an_answer(row: str, 
         await running.service.drain()
         assert (await spinning.outcome()).reason == "stopped"
         if not running.can.stops_running_jobs:
-            spinning.let_go()
+            spinning.finish()
             await running.full_strength(workers=1)
 
 
@@ -139,12 +139,12 @@ async def test_nothing_of_the_library_is_waited_for_when_the_service_exits(row: 
     async with opened(row) as running:
         await running.full_strength()
         engine: Any = running.engine
-        for hosting in engine._hostings:
+        for pool in engine._pools:
             if row == "pool":
-                assert not hosting._host._pool._terminate.still_active()
+                assert not pool._pool._pool._terminate.still_active()
             else:
-                assert hosting._host._manager not in process._threads_wakeups
-                assert hosting._host._manager.daemon
+                assert pool._pool._manager not in process._threads_wakeups
+                assert pool._pool._manager.daemon
 
 
 def test_the_default_keeps_all_promises() -> None:

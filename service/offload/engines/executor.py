@@ -21,8 +21,8 @@ from offload.core.death import Death
 from offload.engines.base import Capabilities, EngineParts, ServedEngine
 from offload.engines.foreign import ForeignEngine, Lost
 from offload.engines.local.engine import LocalEngine
-from offload.engines.local.hosting import Tell
-from offload.engines.local.worker import HiredEnd
+from offload.engines.local.replaceable_pool import Tell
+from offload.engines.local.worker import LocalWorkerEnd
 from offload.errors import TargetError
 from offload.tasks.faults import exception_message, exception_name
 from offload.tasks.importing import import_module
@@ -63,19 +63,19 @@ FACTORY_CAPABILITIES: Final = Capabilities(
 )
 
 
-class ExecutorKind:
-    """Implements `HostKind`: an executor of one worker for each lane."""
+class FuturesKind:
+    """Implements `PoolKind`: an executor of one worker for each lane."""
 
     name: Final = "executor"
     capabilities: Final = CAPABILITIES
 
-    def lanes_per_host(self, workers: int) -> int:
+    def slots_per_pool(self, workers: int) -> int:
         return 1
 
-    def make(self, workers: int, context: BaseContext, give_up: Callable[[], None]) -> ExecutorHost:
-        return ExecutorHost(workers, context)
+    def make(self, workers: int, context: BaseContext, give_up: Callable[[], None]) -> FuturesPool:
+        return FuturesPool(workers, context)
 
-    def survives(self, end: HiredEnd) -> bool:
+    def survives(self, end: LocalWorkerEnd) -> bool:
         return False
 
 
@@ -84,11 +84,11 @@ def executor_engine(**parts: Unpack[EngineParts]) -> ServedEngine:
     factory = parts["settings"].executor
     if factory:
         return ForeignEngine(FactoryBackend(factory), parts)
-    return LocalEngine(kind=ExecutorKind(), **parts)
+    return LocalEngine(kind=FuturesKind(), **parts)
 
 
-class ExecutorHost:
-    """Implements `Host`."""
+class FuturesPool:
+    """Implements `WorkerPool`."""
 
     def __init__(self, workers: int, context: BaseContext) -> None:
         self._executor = ProcessPoolExecutor(workers, mp_context=context)

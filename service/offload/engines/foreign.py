@@ -27,12 +27,12 @@ from offload.core.job import Job, Reason, SlotId
 from offload.engines.answers import broken, call_of, outcome_of, why_not_loaded
 from offload.engines.base import Capabilities, EngineEvents, EngineParts
 from offload.engines.off_loop import off_loop
-from offload.engines.places import Places
 from offload.engines.running import running_s
+from offload.engines.slot_table import SlotTable
 from offload.errors import EngineError, FrameError, OffloadError
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
 from offload.processes.brake import Brake
-from offload.processes.life import EndCause, WorkerState
+from offload.processes.worker_state import EndCause, WorkerState
 from offload.worker.remote import NOT_LOADED, Call, RemoteAnswer, pack_load, read_answer
 
 logger: Final = logging.getLogger("offload.engine")
@@ -107,12 +107,12 @@ class ForeignEngine:
         """Raises UserError if the backend says what the user can mend."""
         self._loop = asyncio.get_running_loop()
         self._events = events
-        self._places = Places(self._workers, events)
+        self._table = SlotTable(self._workers, events)
         self._is_open = True
         await self._open_backend()
 
     def start(self, slot: SlotId, job: Job) -> None:
-        self._places.give(slot, job)
+        self._table.assign(slot, job)
         tell = partial(self._tell, self._epoch, job.number)
         try:
             call = call_of(job, load=self._load, lane=slot)
@@ -167,7 +167,7 @@ class ForeignEngine:
             self._loop.call_soon_threadsafe(self._told, epoch, number, values)
 
     def _told(self, epoch: int, number: int, values: object) -> None:
-        job = self._places.job(number)
+        job = self._table.job(number)
         if epoch != self._epoch or job is None or job.slot is None:
             return
         self._handles.pop(number, None)
@@ -181,7 +181,7 @@ class ForeignEngine:
         try:
             answer = read_answer(values, number)
         except FrameError:
-            self._places.finish(number, broken("what came back is no answer"))
+            self._table.finish(number, broken("what came back is no answer"))
             return
         if answer.status == NOT_LOADED:
             self._not_loaded(job, job.slot, answer)
@@ -189,11 +189,11 @@ class ForeignEngine:
         self._brake.succeeded()
         self._last[job.slot] = answer
         self._rows[job.slot].ran(answer.run_ns)
-        self._places.finish(number, outcome_of(job, answer), is_leaving=self._is_broken)
+        self._table.finish(number, outcome_of(job, answer), is_leaving=self._is_broken)
 
     def _failed(self, job: Job, lost: Lost, error: BaseException | None) -> None:
         slot = job.slot
-        if slot is None or self._places.job_in(slot) is not job:
+        if slot is None or self._table.job_in(slot) is not job:
             return
         if error is not None:
             fields = {"job_id": job.id, "error": repr(error)[:_MAX_ERROR]}
@@ -201,9 +201,9 @@ class ForeignEngine:
             self._restarts[EndCause.CRASH] += 1
         if lost.is_broken:
             self._break()
-        self._places.empty(slot, lost.death, begun=lost.begun)
+        self._table.drop_worker(slot, lost.death, begun=lost.begun)
         if not self._is_broken:
-            self._places.fill([slot])
+            self._table.add_worker([slot])
 
     def _not_loaded(self, job: Job, slot: SlotId, answer: RemoteAnswer) -> None:
         """Nothing of the job has begun, so it may be tried elsewhere; this place pauses when that goes on."""
@@ -211,7 +211,7 @@ class ForeignEngine:
         self._brake.failed(slot, error)
         pause_s = self._brake.pause_s()
         logger.warning("worker failed to start", extra={"fields": {"error": error, "pause_s": pause_s}})
-        self._places.empty(slot, Death(note=f"could not load the tasks: {error}"))
+        self._table.drop_worker(slot, Death(note=f"could not load the tasks: {error}"))
         self._pauses[slot] = self._loop.call_later(pause_s, self._fill_after_pause, slot)
         if self._brake.is_on:
             self._events.failing_to_start()
@@ -219,7 +219,7 @@ class ForeignEngine:
     def _fill_after_pause(self, slot: SlotId) -> None:
         del self._pauses[slot]
         if not self._is_broken:
-            self._places.fill([slot])
+            self._table.add_worker([slot])
 
     # A backend that broke
 
@@ -228,18 +228,18 @@ class ForeignEngine:
             return
         self._is_broken = True
         for slot in self._slots:
-            if self._places.job_in(slot) is None:
-                self._places.empty(slot, Death(note="the whole of its executor is broken"))
+            if self._table.job_in(slot) is None:
+                self._table.drop_worker(slot, Death(note="the whole of its executor is broken"))
         self._reopening = asyncio.create_task(self._reopen())
         self._reopening.add_done_callback(self._on_reopened)
 
     async def _reopen(self) -> None:
         give_up_at = time.monotonic() + _LAST_WORDS_S
-        while any(self._places.jobs_in(self._slots)) and time.monotonic() < give_up_at:
+        while any(self._table.jobs_in(self._slots)) and time.monotonic() < give_up_at:
             await asyncio.sleep(_LAST_WORDS_S / 100)
         self._epoch += 1
         for slot in self._slots:
-            self._places.empty(slot, Death(note="the whole of its executor is broken"), begun=True)
+            self._table.drop_worker(slot, Death(note="the whole of its executor is broken"), begun=True)
         self._handles.clear()
         await off_loop(self._backend.close, name="offload-backend-closing")
         while True:
@@ -266,12 +266,12 @@ class ForeignEngine:
         self._started_at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         self._is_broken = False
         for slot in self._slots:
-            self._places.fill([slot])
+            self._table.add_worker([slot])
 
     def _facts(self, slot: SlotId) -> WorkerFacts:
         """The process is the one that did the last job of this place; the next may be another."""
-        job, last = self._places.job_in(slot), self._last.get(slot)
-        is_present = self._places.is_present(slot)
+        job, last = self._table.job_in(slot), self._last.get(slot)
+        is_present = self._table.has_worker(slot)
         if job is not None:
             state = WorkerState.KILLING if job.is_settled else WorkerState.BUSY
         else:

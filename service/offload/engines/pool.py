@@ -18,10 +18,10 @@ from multiprocessing.pool import TERMINATE, Pool
 from typing import Any, Final, Unpack
 
 from offload.engines.base import Capabilities, EngineParts
-from offload.engines.local.context import Nobody
+from offload.engines.local.context import NoProcess
 from offload.engines.local.engine import LocalEngine
-from offload.engines.local.hosting import Tell
-from offload.engines.local.worker import HiredEnd
+from offload.engines.local.replaceable_pool import Tell
+from offload.engines.local.worker import LocalWorkerEnd
 from offload.errors import StartError
 from offload.worker.remote import Call, run_job
 
@@ -41,28 +41,28 @@ CAPABILITIES: Final = Capabilities(
 )
 
 
-class PoolKind:
-    """Implements `HostKind`: one pool for all workers.  A slot is not a certain worker's."""
+class MultiprocessingKind:
+    """Implements `PoolKind`: one pool for all workers.  A slot is not a certain worker's."""
 
     name: Final = "pool"
     capabilities: Final = CAPABILITIES
 
-    def lanes_per_host(self, workers: int) -> int:
+    def slots_per_pool(self, workers: int) -> int:
         return workers
 
-    def make(self, workers: int, context: BaseContext, give_up: Callable[[], None]) -> PoolHost:
-        return PoolHost(workers, context, give_up)
+    def make(self, workers: int, context: BaseContext, give_up: Callable[[], None]) -> MultiprocessingPool:
+        return MultiprocessingPool(workers, context, give_up)
 
-    def survives(self, end: HiredEnd) -> bool:
+    def survives(self, end: LocalWorkerEnd) -> bool:
         return end.was_busy or not end.was_ready
 
 
 def pool_engine(**parts: Unpack[EngineParts]) -> LocalEngine:
-    return LocalEngine(kind=PoolKind(), **parts)
+    return LocalEngine(kind=MultiprocessingKind(), **parts)
 
 
-class PoolHost:
-    """Implements `Host`."""
+class MultiprocessingPool:
+    """Implements `WorkerPool`."""
 
     def __init__(self, workers: int, context: BaseContext, give_up: Callable[[], None]) -> None:
         self._pool = _Pool(workers, context, give_up)
@@ -104,7 +104,7 @@ class _Pool(Pool):
         try:
             return ctx.Process(*args, **kwargs)
         except StartError:
-            return Nobody()
+            return NoProcess()
 
     def _setup_queues(self) -> None:
         """What is read is read in a thread that ends with any exception, and the pool with it; so that must be told."""

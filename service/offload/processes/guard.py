@@ -2,8 +2,8 @@
 
 Its stdin is a pipe from the service, which tells it the ids of workers; when the pipe ends, however the service ended,
 it kills them with all their descendants, and every process that carries the service's mark in its environment (a worker
-that was being born, a grandchild that had left its group).  `guarding` starts it, in a bare interpreter that imports
-nothing but this package's few files on processes.
+that was being born, a grandchild that had left its group).  `guard_handle` starts it, in a bare interpreter that
+imports nothing but this package's few files on processes.
 """
 
 from __future__ import annotations

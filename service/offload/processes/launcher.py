@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from offload.errors import StartError
 from offload.processes.forkserver import ForkserverProcess, OwnForkServer
-from offload.processes.guarding import Guarding
+from offload.processes.guard_handle import GuardHandle
 from offload.processes.killing import kill_strays
 from offload.processes.proctree import all_processes, descendants, read
 from offload.settings.table import StartMethod
@@ -50,7 +50,7 @@ class Launcher:
         # What the user's modules started at their import, id → start_ticks, and the forkserver last asked for it.
         self._helpers: dict[int, int] = {}
         self._helpers_of: int | None = None
-        self._guard: Guarding | None = None
+        self._guard: GuardHandle | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="offload-launcher")
 
     def warm_up(self) -> None:
@@ -70,7 +70,7 @@ class Launcher:
 
     def open(self) -> None:
         """From here on nothing that is started outlives this process.  Needs a running event loop."""
-        self._guard = Guarding(self.mark)
+        self._guard = GuardHandle(self.mark)
 
     async def start(self, target: Callable[..., None], argument: object, *, name: str) -> BaseProcess:
         """A new process that runs `target(argument)`.  Raises StartError if the system does not give us one."""

@@ -48,11 +48,11 @@ class Watched:
         self.limit_bytes = None
 
 
-class Sightings(Protocol):
+class WatchEvents(Protocol):
     """Whom the watch reports to, on the event loop's thread."""
 
-    def stopped(self, watched: Watched) -> None: ...
-    def over_memory(self, watched: Watched, number: int) -> None: ...
+    def on_stopped(self, watched: Watched) -> None: ...
+    def on_over_memory(self, watched: Watched, number: int) -> None: ...
 
 
 class Rhythm:
@@ -79,9 +79,9 @@ class Rhythm:
 class Watch:
     """The thread.  `records` is asked anew for each look."""
 
-    def __init__(self, records: Callable[[], Iterable[Watched]], sightings: Sightings) -> None:
+    def __init__(self, records: Callable[[], Iterable[Watched]], events: WatchEvents) -> None:
         self._records = records
-        self._sightings = sightings
+        self._events = events
         self._loop = asyncio.get_running_loop()
         self._wake = threading.Event()
         self._is_closing = False
@@ -120,7 +120,7 @@ class Watch:
             record.rss_bytes = 0 if info is None else info.rss_bytes
             # Asked twice: it may have begun a job between the question and the look, and be stopped as a busy one.
             if info is not None and info.is_stopped and must_answer and record.must_answer():
-                self._report(self._sightings.stopped, record)
+                self._report(self._events.on_stopped, record)
 
     def _sample(self, limited: list[Watched]) -> None:
         newest = last_pid()
@@ -133,7 +133,7 @@ class Watch:
             total = rss_bytes(record.pid) + sum(map(rss_bytes, self._trees[record.pid]))
             record.peak_bytes = max(record.peak_bytes, total)
             if limit_bytes is not None and total > limit_bytes and record.number == number:
-                self._report(self._sightings.over_memory, record, number)
+                self._report(self._events.on_over_memory, record, number)
 
     def _report(self, event: Callable[..., None], *facts: object) -> None:
         if not self._is_closing:

@@ -12,7 +12,7 @@ from offload.core.admission.admission import AdmissionLimits
 from offload.core.job import Job, TaskLimits
 from offload.core.scheduler import Scheduler
 from offload.dispatch.dispatcher import Dispatcher, JobRequest
-from offload.engines.letting_go import let_go
+from offload.engines.release import release_body
 from offload.engines.supervised.engine import SupervisedEngine
 from offload.metrics.layout import MetricsMemory
 from offload.metrics.recorder import Recorder
@@ -42,7 +42,7 @@ class Dispatched:
         try:
             await self.dispatcher.run(job)
         finally:
-            let_go(job.body)
+            release_body(job.body)
         return job
 
     @property

@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from offload.processes import guarding as module
+from offload.processes import guard_handle as module
 from offload.processes.guard import _end_all
-from offload.processes.guarding import Guarding
+from offload.processes.guard_handle import GuardHandle
 from offload.processes.proctree import read
 from tests.service.processes.process_trees import SERVICE, are_gone, eventually, tree
 
@@ -117,7 +117,7 @@ def is_ignored(pid: int, number: int) -> bool:
 
 
 async def test_closing_ends_the_guard_and_what_it_watched(mark: str) -> None:
-    guarding = Guarding(mark)
+    guarding = GuardHandle(mark)
     pid = guarding.pid
     assert not are_gone([pid])
     await guarding.close()
@@ -131,7 +131,7 @@ async def test_a_guard_that_dies_is_replaced_and_the_next_one_knows_the_workers(
 ) -> None:
     caplog.set_level(logging.WARNING)
     with tree("child('a'); sleep()", count=2) as worker, tree("sleep()", count=1) as forgotten:
-        guarding = Guarding(mark)
+        guarding = GuardHandle(mark)
         try:
             guarding.watch(worker.root)
             guarding.watch(forgotten.root)
@@ -156,7 +156,7 @@ async def test_a_guard_that_cannot_be_replaced_at_once_is_replaced_later(
     refuse, _ = refusing()
     loop = asyncio.get_running_loop()
     with tree("sleep()", count=1) as worker:
-        guarding = Guarding(mark)
+        guarding = GuardHandle(mark)
         try:
             guarding.watch(worker.root)
             first = guarding.pid
@@ -182,7 +182,7 @@ async def test_a_guard_that_cannot_be_replaced_at_once_is_replaced_later(
 
 async def test_after_closing_no_guard_is_tried_any_more(mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TRY_AGAIN_S", 0)
-    guarding = Guarding(mark)
+    guarding = GuardHandle(mark)
     refuse, refusals = refusing()
     monkeypatch.setattr(subprocess, "Popen", refuse)
     os.kill(guarding.pid, signal.SIGKILL)
@@ -209,7 +209,7 @@ def refusing() -> tuple[Callable[..., NoReturn], list[OSError]]:
 
 async def test_a_guard_that_is_stopped_holds_nobody_up(mark: str) -> None:
     """Its pipe fills at some time; then it is replaced."""
-    guarding = Guarding(mark)
+    guarding = GuardHandle(mark)
     try:
         first = guarding.pid
         os.kill(first, signal.SIGSTOP)

@@ -56,18 +56,18 @@ def test_without_a_memory_limit_all_looks_are_glances_four_a_second() -> None:
     assert len(looks) == 40
 
 
-class Sightings:
+class RecordedEvents:
     def __init__(self) -> None:
         self.stopped_ones: list[Watched] = []
         self.over: list[tuple[Watched, int]] = []
         self.threads: set[int] = set()
         self._happened = asyncio.Event()
 
-    def stopped(self, watched: Watched) -> None:
+    def on_stopped(self, watched: Watched) -> None:
         self._note()
         self.stopped_ones.append(watched)
 
-    def over_memory(self, watched: Watched, number: int) -> None:
+    def on_over_memory(self, watched: Watched, number: int) -> None:
         self._note()
         self.over.append((watched, number))
 
@@ -83,11 +83,11 @@ class Sightings:
 
 
 @asynccontextmanager
-async def watching(*records: Watched) -> AsyncIterator[tuple[Watch, Sightings]]:
-    sightings = Sightings()
-    watch = Watch(lambda: records, sightings)
+async def watching(*records: Watched) -> AsyncIterator[tuple[Watch, RecordedEvents]]:
+    events = RecordedEvents()
+    watch = Watch(lambda: records, events)
     try:
-        yield watch, sightings
+        yield watch, events
     finally:
         await watch.close()
         await watch.close()
@@ -105,31 +105,31 @@ async def looks(record: Watched, count: int = 3) -> None:
 async def test_a_stopped_worker_that_should_answer_is_seen_on_the_loops_thread() -> None:
     with tree("sleep()", count=1) as worker:
         record = Watched(pid=worker.root)
-        async with watching(record) as (_, sightings):
+        async with watching(record) as (_, events):
             await looks(record)
-            assert sightings.stopped_ones == []
+            assert events.stopped_ones == []
             os.kill(worker.root, signal.SIGSTOP)
-            await sightings.until(lambda: sightings.stopped_ones[:1] == [record])
-            assert sightings.threads == {threading.get_ident()}
+            await events.until(lambda: events.stopped_ones[:1] == [record])
+            assert events.threads == {threading.get_ident()}
 
 
 async def test_a_busy_worker_that_is_stopped_is_left_to_its_limit() -> None:
     with tree("sleep()", count=1) as worker:
         os.kill(worker.root, signal.SIGSTOP)
         record = Watched(pid=worker.root, must_answer=lambda: False)
-        async with watching(record) as (_, sightings):
+        async with watching(record) as (_, events):
             await looks(record)
-            assert sightings.stopped_ones == []
+            assert events.stopped_ones == []
 
 
 async def test_a_job_over_its_limit_is_seen_with_its_number_and_peak() -> None:
     with tree("data = b'x' * 100_000_000; child('a'); sleep()", count=2) as worker:
         record = Watched(pid=worker.root)
-        async with watching(record) as (watch, sightings):
+        async with watching(record) as (watch, events):
             record.begin(7, 60 * MB)
             watch.look_closely()
-            await sightings.until(lambda: bool(sightings.over))
-            assert sightings.over[0] == (record, 7)
+            await events.until(lambda: bool(events.over))
+            assert events.over[0] == (record, 7)
             assert record.peak_bytes > 100 * MB
 
 
@@ -139,33 +139,33 @@ async def test_memory_of_descendants_counts() -> None:
     )
     with tree(body, count=3) as worker:
         record = Watched(pid=worker.root)
-        async with watching(record) as (watch, sightings):
+        async with watching(record) as (watch, events):
             record.begin(1, 90 * MB)
             watch.look_closely()
-            await sightings.until(lambda: bool(sightings.over))
+            await events.until(lambda: bool(events.over))
             assert record.peak_bytes > 100 * MB
 
 
 async def test_a_job_below_its_limit_is_measured_and_left_alone() -> None:
     with tree("sleep()", count=1) as worker:
         record = Watched(pid=worker.root)
-        async with watching(record) as (watch, sightings):
+        async with watching(record) as (watch, events):
             record.begin(1, 1000 * MB)
             watch.look_closely()
             async with asyncio.timeout(BOUND_S):
                 while not record.peak_bytes:
                     await asyncio.sleep(0.005)
             record.end()
-            assert sightings.over == []
+            assert events.over == []
             assert record.peak_bytes < 1000 * MB
 
 
 async def test_without_a_limit_nothing_is_over_it() -> None:
     with tree("data = b'x' * 100_000_000; child('a'); sleep()", count=2) as worker:
         record = Watched(pid=worker.root)
-        async with watching(record) as (_, sightings):
+        async with watching(record) as (_, events):
             await looks(record)
-            assert sightings.over == []
+            assert events.over == []
             assert record.peak_bytes == 0
 
 
@@ -174,9 +174,9 @@ async def test_a_worker_that_is_gone_harms_nobody() -> None:
         gone.process.kill()
         gone.process.wait()
         records = Watched(pid=gone.root, rss_bytes=5), Watched(pid=alive.root)
-        async with watching(*records) as (watch, sightings):
+        async with watching(*records) as (watch, events):
             records[0].begin(1, MB)
             watch.look_closely()
             await looks(records[1])
             assert records[0].rss_bytes == 0
-            assert (sightings.stopped_ones, sightings.over) == ([], [])
+            assert (events.stopped_ones, events.over) == ([], [])

@@ -24,12 +24,12 @@ from offload.engines.answers import broken, call_of, outcome_of
 from offload.engines.base import Capabilities, EngineEvents, EngineParts
 from offload.engines.cluster.link import Link
 from offload.engines.cluster.messages import Message
-from offload.engines.places import Places
 from offload.engines.running import running_s
+from offload.engines.slot_table import SlotTable
 from offload.errors import TargetError
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
 from offload.processes.brake import Brake
-from offload.processes.life import STOP_CAUSES, EndCause, WorkerState
+from offload.processes.worker_state import STOP_CAUSES, EndCause, WorkerState
 from offload.tasks.loading import Target
 from offload.wire.spec import LoadSpec
 from offload.worker.remote import RemoteAnswer, pack_load
@@ -81,19 +81,19 @@ class ClusterEngine:
     async def open(self, events: EngineEvents) -> None:
         """Begins to look for the cluster; slots come when it is there."""
         self._events = events
-        self._places = Places(0, events)
+        self._table = SlotTable(0, events)
         self._living = asyncio.create_task(self._live())
         self._living.add_done_callback(_log_fault)
 
     def start(self, slot: SlotId, job: Job) -> None:
-        self._places.give(slot, job)
+        self._table.assign(slot, job)
         if self._link is not None:
             _, number, task_index, attempt, _, meta, body = call_of(job, load=b"", lane=slot)
             head = ["start", slot, self._turns[slot], number, task_index, attempt, len(meta)]
             self._link.tell(head, meta, body)
 
     def stop(self, slot: SlotId, job: Job, why: Reason) -> None:
-        if self._link is not None and self._places.job_in(slot) is job:
+        if self._link is not None and self._table.job_in(slot) is job:
             self._link.tell(["stop", slot, job.number])
 
     def withdraw(self, slot: SlotId, job: Job) -> bool:
@@ -113,12 +113,12 @@ class ClusterEngine:
     # What `/stats` shows
 
     def worker_facts(self) -> list[WorkerFacts]:
-        return [self._facts(slot) for slot in self._places.slots()]
+        return [self._facts(slot) for slot in self._table.slots()]
 
     def pool_facts(self) -> PoolFacts:
         return PoolFacts(
             engine=self.name,
-            size=len(self._places.slots()),
+            size=len(self._table.slots()),
             spares=0,
             start_method=None,
             capabilities=self.capabilities.as_dict(),
@@ -163,9 +163,9 @@ class ClusterEngine:
         self._brake.failed(0, why)
         fields = {"engine": self.name, "error": why, "pause_s": self._brake.pause_s()}
         logger.warning("cluster lost", extra={"fields": fields})
-        for slot in self._places.slots():
-            self._places.empty(slot, Death(note="the cluster was lost"), begun=True)
-            self._places.remove(slot)
+        for slot in self._table.slots():
+            self._table.drop_worker(slot, Death(note="the cluster was lost"), begun=True)
+            self._table.remove(slot)
         self._events.failing_to_start()
 
     # What the driver says
@@ -180,11 +180,11 @@ class ClusterEngine:
             case ["answer", slot, number, *answer]:
                 self._answered(slot, number, answer, message.body)
             case ["garbage", _, number]:
-                self._places.finish(number, broken("what came back is no answer"))
+                self._table.finish(number, broken("what came back is no answer"))
             case ["gone", slot, number, begun, why, detail]:
                 self._gone(slot, number, begun, why, detail)
             case ["removed", slot]:
-                self._places.remove(slot)
+                self._table.remove(slot)
             case ["trouble", why]:
                 self._trouble(why)
             case ["down", why]:
@@ -196,21 +196,21 @@ class ClusterEngine:
         self._brake.succeeded()
         self._turns[slot] = turn
         self._ready_at[slot] = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        self._places.add(slot)
-        self._places.fill([slot])
+        self._table.add(slot)
+        self._table.add_worker([slot])
 
     def _answered(self, slot: SlotId, number: int, answer: list[Any], body: bytes) -> None:
-        job = self._places.job(number)
+        job = self._table.job(number)
         if job is None:
             return
         status, media_type, run_ns, traceback, pid, rss_bytes = answer
         self._last[slot] = RemoteAnswer(number, status, media_type, body, run_ns, traceback, pid, rss_bytes)
         self._metrics.worker_row(slot).ran(run_ns)
-        self._places.finish(number, outcome_of(job, self._last[slot]))
+        self._table.finish(number, outcome_of(job, self._last[slot]))
 
     def _gone(self, slot: SlotId, number: int, begun: bool, why: str, detail: str) -> None:
         """A job that was on its way there had not begun: the driver does not know its number."""
-        job = self._places.job_in(slot)
+        job = self._table.job_in(slot)
         self._last.pop(slot, None)
         self._restarts_of_slot[slot] += 1
         if job is not None and job.outcome is not None:
@@ -219,21 +219,21 @@ class ClusterEngine:
             self._restarts[EndCause.CRASH] += job is not None
             fields = {"lane": slot, "why": why, "detail": detail, "job_id": None if job is None else job.id}
             logger.log(logging.INFO if job is None else logging.WARNING, "worker lost", extra={"fields": fields})
-        self._places.empty(slot, Death(note=why), begun=begun and job is not None and job.number == number)
+        self._table.drop_worker(slot, Death(note=why), begun=begun and job is not None and job.number == number)
 
     def _trouble(self, why: str) -> None:
         self._brake.failed(0, why)
         logger.warning("cluster has no worker", extra={"fields": {"engine": self.name, "error": why}})
-        if not any(self._places.is_present(slot) for slot in self._places.slots()):
+        if not any(self._table.has_worker(slot) for slot in self._table.slots()):
             self._events.failing_to_start()
 
     def _facts(self, slot: SlotId) -> WorkerFacts:
         """The process is the one that did the last job there; the next may be another."""
-        job, last = self._places.job_in(slot), self._last.get(slot)
+        job, last = self._table.job_in(slot), self._last.get(slot)
         if job is not None:
             state = WorkerState.KILLING if job.is_settled else WorkerState.BUSY
         else:
-            state = WorkerState.IDLE if self._places.is_present(slot) else WorkerState.STARTING
+            state = WorkerState.IDLE if self._table.has_worker(slot) else WorkerState.STARTING
         return WorkerFacts(
             lane=slot,
             pid=None if last is None else last.pid,

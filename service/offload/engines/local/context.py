@@ -22,15 +22,15 @@ _CONTEXTS: Final[dict[StartMethod, type[BaseContext]]] = {
 }
 
 
-class Hiring:
+class StartPermit:
     """What one pool or executor hires: for which lanes, and whether it still may."""
 
     def __init__(self, lanes: frozenset[int]) -> None:
         self.lanes = lanes
-        self.is_over = False
+        self.is_revoked = False
 
 
-class HiredProcess:
+class StartedProcess:
     """Stands for `process`, which has been started, in the library's hands.
 
     Whatever the library calls it, or wants it to be (a pool wants daemons, which may have no children), stays here.
@@ -57,7 +57,7 @@ class HiredProcess:
         return getattr(self._process, name)
 
 
-class Nobody:
+class NoProcess:
     """Stands for a process that was not to be had, where the library cannot do without."""
 
     name = ""
@@ -68,8 +68,8 @@ class Nobody:
         """It never will."""
 
 
-def make_context(start_method: StartMethod, hire: Callable[..., HiredProcess]) -> BaseContext:
+def make_context(start_method: StartMethod, start_process: Callable[..., StartedProcess]) -> BaseContext:
     """`hire` is called as `multiprocessing.Process` is."""
     context = _CONTEXTS[start_method]()
-    vars(context)["Process"] = hire
+    vars(context)["Process"] = start_process
     return context

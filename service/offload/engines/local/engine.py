@@ -1,7 +1,7 @@
 """An engine on pools or executors of the standard library.
 
 Lives here: the slots, the hosts and the crew of one engine, and what `/stats` shows of them.  What a host is, and what
-can be promised of it, is said by a `HostKind`: that of `pool`, or that of `executor`.
+can be promised of it, is said by a `PoolKind`: that of `pool`, or that of `executor`.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Final
 
 from offload.core.job import Job, Reason, SlotId
 from offload.engines.base import EngineEvents
-from offload.engines.local.context import Hiring
-from offload.engines.local.crew import Crew
-from offload.engines.local.hosting import Hosting, HostKind
-from offload.engines.local.worker import HiredEnd, HiredWorker
-from offload.engines.places import Places
+from offload.engines.local.context import StartPermit
+from offload.engines.local.replaceable_pool import PoolKind, ReplaceablePool
+from offload.engines.local.worker import LocalWorker, LocalWorkerEnd
+from offload.engines.local.worker_set import WorkerSet
 from offload.engines.running import running_s
+from offload.engines.slot_table import SlotTable
 from offload.metrics.layout import MetricsMemory
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
 from offload.processes.launcher import Launcher
-from offload.processes.life import STOP_CAUSES, EndCause, WorkerState
+from offload.processes.worker_state import STOP_CAUSES, EndCause, WorkerState
 from offload.settings.table import Settings
 from offload.wire.spec import LoadSpec
 from offload.worker.remote import pack_load
@@ -35,7 +35,7 @@ class LocalEngine:
     def __init__(
         self,
         *,
-        kind: HostKind,
+        kind: PoolKind,
         settings: Settings,
         workers: int,
         launcher: Launcher,
@@ -45,13 +45,13 @@ class LocalEngine:
         self.name: Final = kind.name
         self.capabilities: Final = kind.capabilities
         self._kind = kind
-        self._lanes_per_host = kind.lanes_per_host(workers)
+        self._slots_per_pool = kind.slots_per_pool(workers)
         self._workers = workers
         self._settings = settings
         self._launcher = launcher
         self._load = pack_load(load, is_debug=settings.debug)
         self._metrics = metrics
-        self._hostings: list[Hosting] = []
+        self._pools: list[ReplaceablePool] = []
         self._is_open = False
 
     # Engine
@@ -59,8 +59,8 @@ class LocalEngine:
     async def open(self, events: EngineEvents) -> None:
         """Opens all hosts; their workers are ready when they say so."""
         self._events = events
-        self._places = Places(self._workers, events)
-        self._crew = Crew(
+        self._table = SlotTable(self._workers, events)
+        self._worker_set = WorkerSet(
             launcher=self._launcher,
             load=self._load,
             metrics=self._metrics,
@@ -69,19 +69,21 @@ class LocalEngine:
             events=self,
         )
         self._is_open = True
-        for first in range(0, self._workers, self._lanes_per_host):
-            lanes = range(first, first + self._lanes_per_host)
-            hosting = Hosting(kind=self._kind, lanes=lanes, crew=self._crew, places=self._places, load=self._load)
-            self._hostings.append(hosting)
-            hosting.open()
+        for first in range(0, self._workers, self._slots_per_pool):
+            lanes = range(first, first + self._slots_per_pool)
+            pool = ReplaceablePool(
+                kind=self._kind, lanes=lanes, worker_set=self._worker_set, table=self._table, load=self._load
+            )
+            self._pools.append(pool)
+            pool.open()
 
     def start(self, slot: SlotId, job: Job) -> None:
-        self._hostings[slot // self._lanes_per_host].give(slot, job)
+        self._pools[slot // self._slots_per_pool].give(slot, job)
         if job.limits.memory_bytes is not None:
-            self._crew.limit_memory(job.number, job.limits.memory_bytes)
+            self._worker_set.limit_memory(job.number, job.limits.memory_bytes)
 
     def stop(self, slot: SlotId, job: Job, why: Reason) -> None:
-        self._hostings[slot // self._lanes_per_host].stop(job, STOP_CAUSES[why])
+        self._pools[slot // self._slots_per_pool].stop(job, STOP_CAUSES[why])
 
     def withdraw(self, slot: SlotId, job: Job) -> bool:
         return False
@@ -91,17 +93,17 @@ class LocalEngine:
         if not self._is_open:
             return
         self._is_open = False
-        self._crew.begin_close()
-        for hosting in self._hostings:
-            hosting.begin_close()
+        self._worker_set.begin_close()
+        for pool in self._pools:
+            pool.begin_close()
         for _ in range(2):
             with suppress(TimeoutError):
                 async with asyncio.timeout(grace_s):
-                    for hosting in self._hostings:
-                        await hosting.closed.wait()
-            for worker in list(self._crew.workers.values()):
+                    for pool in self._pools:
+                        await pool.closed.wait()
+            for worker in list(self._worker_set.workers.values()):
                 worker.kill(EndCause.RETIRE)
-        await self._crew.close(grace_s)
+        await self._worker_set.close(grace_s)
 
     # What `/stats` shows
 
@@ -115,36 +117,36 @@ class LocalEngine:
             spares=0,
             start_method=self._launcher.start_method,
             capabilities=self.capabilities.as_dict(),
-            error=self._crew.brake.error,
-            restarts={cause.value: self._crew.restarts[cause] for cause in EndCause},
+            error=self._worker_set.brake.error,
+            restarts={cause.value: self._worker_set.restarts[cause] for cause in EndCause},
         )
 
-    # CrewEvents
+    # WorkerSetEvents
 
-    def crew_ready(self, worker: HiredWorker) -> None:
-        self._hostings[worker.lane // self._lanes_per_host].ready()
+    def on_worker_ready(self, worker: LocalWorker) -> None:
+        self._pools[worker.lane // self._slots_per_pool].ready()
 
-    def crew_ended(self, worker: HiredWorker, end: HiredEnd) -> None:
-        self._hostings[worker.lane // self._lanes_per_host].ended(end)
+    def on_worker_ended(self, worker: LocalWorker, end: LocalWorkerEnd) -> None:
+        self._pools[worker.lane // self._slots_per_pool].ended(end)
 
-    def crew_not_started(self, hiring: Hiring) -> None:
-        for hosting in self._hostings:
-            if hosting.is_of(hiring):
-                hosting.end()
+    def on_worker_not_started(self, permit: StartPermit) -> None:
+        for pool in self._pools:
+            if pool.is_of(permit):
+                pool.end()
 
-    def crew_failing_to_start(self) -> None:
+    def on_starts_failing(self) -> None:
         self._events.failing_to_start()
 
-    def crew_exceeded_memory(self, number: int, peak_bytes: int) -> None:
-        job = self._places.job(number)
+    def on_job_over_memory(self, number: int, peak_bytes: int) -> None:
+        job = self._table.job(number)
         if job is not None:
             self._events.exceeded_memory(job, peak_bytes=peak_bytes)
 
     # Inside
 
     def _facts(self, lane: int) -> WorkerFacts:
-        worker = self._crew.workers.get(lane)
-        job = self._places.job(worker.row.current_job) if worker is not None and worker.row.is_busy else None
+        worker = self._worker_set.workers.get(lane)
+        job = self._table.job(worker.row.current_job) if worker is not None and worker.row.is_busy else None
         state = WorkerState.DEAD if worker is None else worker.state
         return WorkerFacts(
             lane=lane,
@@ -155,5 +157,5 @@ class LocalEngine:
             running_s=running_s(job),
             rss_bytes=0 if worker is None else worker.watched.rss_bytes,
             started_at=None if worker is None else worker.started_at,
-            restarts=self._crew.restarts_of_lane[lane],
+            restarts=self._worker_set.restarts_of_lane[lane],
         )

@@ -19,16 +19,16 @@ from multiprocessing.process import BaseProcess
 from typing import Final, Protocol
 
 from offload.core.death import Death
-from offload.engines.local.context import Hiring
+from offload.engines.local.context import StartPermit
 from offload.metrics.layout import WorkerRow
 from offload.processes.forkserver import UNKNOWN_EXIT_CODE
-from offload.processes.life import EndCause, WorkerState
 from offload.processes.naming import name_death
 from offload.processes.output import OutputReader
 from offload.processes.proctree import read
 from offload.processes.watch import Watched
-from offload.worker.hired import MAX_TOLD_BYTES, READY
+from offload.processes.worker_state import EndCause, WorkerState
 from offload.worker.isolation import DUMP_SIGNAL
+from offload.worker.pool_worker import MAX_MESSAGE_BYTES, READY
 
 # As of `supervised.process` and `supervised.lane`, which say why.
 _EXIT_CODE_POLLS: Final = 1000
@@ -42,7 +42,7 @@ KillTree = Callable[[int, int, Callable[[], None]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HiredEnd:
+class LocalWorkerEnd:
     """How a worker ended.
 
     `number` is that of the job that it had begun last, 0 for none; `was_busy`: it was in it.  If it was not, it may
@@ -60,32 +60,32 @@ class HiredEnd:
     error: str
 
 
-class HiredEvents(Protocol):
-    """What the crew is told.  `hired_ended` comes last, once."""
+class LocalWorkerEvents(Protocol):
+    """What the crew is told.  `on_ended` comes last, once."""
 
-    def hired_ready(self, worker: HiredWorker) -> None: ...
-    def hired_ended(self, worker: HiredWorker, end: HiredEnd) -> None: ...
+    def on_ready(self, worker: LocalWorker) -> None: ...
+    def on_ended(self, worker: LocalWorker, end: LocalWorkerEnd) -> None: ...
 
 
-class HiredWorker:
+class LocalWorker:
     """Made on the event loop's thread, of a process that was started.  Owns both descriptors."""
 
     def __init__(
         self,
         *,
         process: BaseProcess,
-        hiring: Hiring,
+        permit: StartPermit,
         lane: int,
         row: WorkerRow,
         ready: int,
         output: int,
         start_timeout_s: float,
         kill_tree: KillTree,
-        events: HiredEvents,
+        events: LocalWorkerEvents,
     ) -> None:
         assert process.pid is not None
         self.pid = process.pid
-        self.hiring = hiring
+        self.permit = permit
         self.lane = lane
         self.row = row
         self.started_at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -167,7 +167,7 @@ class HiredWorker:
 
     def _read_ready(self) -> None:
         try:
-            told = os.read(self._ready, MAX_TOLD_BYTES)
+            told = os.read(self._ready, MAX_MESSAGE_BYTES)
         except BlockingIOError:
             return
         if told == READY and self.state is WorkerState.STARTING:
@@ -175,7 +175,7 @@ class HiredWorker:
             self._was_ready = True
             self._timer.cancel()
             self._loop.remove_reader(self._ready)
-            self._events.hired_ready(self)
+            self._events.on_ready(self)
         else:  # FAILED, or the end
             self._error = told[1:].decode("utf-8", "replace") or self._error
             self._loop.remove_reader(self._ready)
@@ -230,7 +230,7 @@ class HiredWorker:
         number = self.row.died(time.monotonic_ns())
         self.state = WorkerState.DEAD
         death = name_death(exit_code, note=self._note)
-        end = HiredEnd(
+        end = LocalWorkerEnd(
             lane=self.lane,
             pid=self.pid,
             start_ticks=self.start_ticks,
@@ -241,7 +241,7 @@ class HiredWorker:
             number=number,
             error=self._error or f"it {death}",
         )
-        self._events.hired_ended(self, end)
+        self._events.on_ended(self, end)
 
     def _set_timer(self, delay_s: float, callback: Callable[[], None]) -> None:
         self._timer.cancel()

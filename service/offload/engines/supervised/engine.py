@@ -24,9 +24,9 @@ from offload.metrics.layout import MetricsMemory
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
 from offload.processes.brake import Brake
 from offload.processes.launcher import Launcher
-from offload.processes.life import STOP_CAUSES, EndCause, WorkerEnd, WorkerState
 from offload.processes.reaper import Reaper
 from offload.processes.watch import Watch, Watched
+from offload.processes.worker_state import STOP_CAUSES, EndCause, WorkerEnd, WorkerState
 from offload.settings.table import Settings
 from offload.wire.spec import LoadSpec, WorkerSpec
 
@@ -202,9 +202,9 @@ class SupervisedEngine:
         self._restart(lane, 0.0 if end.was_ready else self._brake.pause_s())
         self._reaper.hunt_strays()  # what it left outside of its group; while closing that is the guard's
 
-    # Sightings
+    # WatchEvents
 
-    def stopped(self, watched: Watched) -> None:
+    def on_stopped(self, watched: Watched) -> None:
         lane = self._lane_of(watched)
         if watched.pid == self._launcher.forkserver_pid:
             logger.warning("forkserver was stopped from outside", extra={"fields": {"pid": watched.pid}})
@@ -213,7 +213,7 @@ class SupervisedEngine:
             logger.warning("worker was stopped from outside", extra={"fields": {"lane": lane.number, "pid": lane.pid}})
             lane.kill(EndCause.CRASH, note="it was stopped by a signal from outside")
 
-    def over_memory(self, watched: Watched, number: int) -> None:
+    def on_over_memory(self, watched: Watched, number: int) -> None:
         lane = self._lane_of(watched)
         if lane is not None and lane.job is not None and lane.job.number == number:
             self._events.exceeded_memory(lane.job, peak_bytes=watched.peak_bytes)

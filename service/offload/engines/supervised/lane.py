@@ -1,7 +1,8 @@
 """The service's side of one worker: the jobs that it was given, and the life that outlives it.
 
 Lives here: one lane, which starts a worker, hands it jobs, ends it, sees it die and starts the next.  It decides
-nothing about jobs: what it sees it tells the engine, which owns it.  The states between which it steps are in `life`.
+nothing about jobs: what it sees it tells the engine, which owns it.  The states between which it steps are in
+`processes.worker_state`.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from typing import Final, Protocol
 
 from offload.core.death import Death
 from offload.core.job import Ended, Job, Outcome
-from offload.engines.letting_go import let_go
+from offload.engines.release import release_body
 from offload.engines.supervised.answer import outcome_of
 from offload.engines.supervised.channel import Frame
 from offload.engines.supervised.process import WorkerEnds, WorkerProcess
 from offload.errors import FrameError, IllegalStep, StartError
 from offload.metrics.layout import WorkerRow
 from offload.processes.launcher import Launcher
-from offload.processes.life import STEPS, EndCause, WorkerEnd, WorkerState
 from offload.processes.naming import name_death
 from offload.processes.watch import Watched
+from offload.processes.worker_state import STEPS, EndCause, WorkerEnd, WorkerState
 from offload.wire.frames import Header, Kind
 from offload.wire.shared_bytes import SharedBytes
 from offload.wire.spec import WorkerSpec
@@ -273,7 +274,7 @@ class Lane:
         else:
             self.kill(EndCause.CRASH, note="it wrote garbage to its channel")
         if job.outcome is None or job.outcome.body is not body:
-            let_go(body)  # it came too late
+            release_body(body)  # it came too late
 
     def _end_first(self, header: Header, meta: bytes, body: bytes | bytearray | SharedBytes) -> Outcome:
         """The first job is over."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from offload.engines.letting_go import let_go
+from offload.engines.release import release_body
 from offload.wire.shared_bytes import LARGE_BYTES, SharedBytes, SharedWriter, is_supported
 
 # What the kernel is asked to take of a result at a time: a fraction of a millisecond for the event loop.
@@ -83,7 +83,7 @@ class LargeResponse(web.Response):
 
     def release(self) -> None:
         """May be called twice."""
-        let_go(self._content)
+        release_body(self._content)
 
 
 async def send_content(

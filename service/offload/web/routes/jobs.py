@@ -16,7 +16,7 @@ from aiohttp import web
 
 from offload.core.job import Job, JobId
 from offload.dispatch.arrival import NoRoom
-from offload.engines.letting_go import let_go
+from offload.engines.release import release_body
 from offload.web.answers.outcomes import outcome_problem, outcome_reply
 from offload.web.answers.problems import Problem, printable
 from offload.web.parts import PartsOf
@@ -71,12 +71,12 @@ class JobHandlers:
             await dispatcher.run(job)
         except BaseException:
             if job.outcome is not None:  # nobody will be sent it
-                let_go(job.outcome.body)
+                release_body(job.outcome.body)
             raise
         finally:
             self._watch.forget(job)
             if len(body) > LARGE_BYTES:
-                let_go(body)
+                release_body(body)
         return outcome_reply(job).response()
 
     async def _read_body(self, request: web.Request) -> bytes | SharedBytes:

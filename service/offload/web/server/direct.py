@@ -20,7 +20,7 @@ from aiohttp import StreamReader, web
 from aiohttp.http import RawRequestMessage
 
 from offload.core.job import Job, Reason
-from offload.engines.letting_go import let_go
+from offload.engines.release import release_body
 from offload.web.answers.large import send_content
 from offload.web.answers.outcomes import outcome_reply
 from offload.web.answers.problems import CLIENT_CLOSED
@@ -256,7 +256,7 @@ class DirectConnection(Connection):
 
     def _finished(self, job: Job, reply: Reply, content: Sized, is_last: bool, finishing: asyncio.Task[None]) -> None:
         self._finishing = None
-        let_go(content)
+        release_body(content)
         if finishing.cancelled():  # before it began, maybe
             reply.status, reply.body = CLIENT_CLOSED, b""
         elif (error := finishing.exception()) is not None:

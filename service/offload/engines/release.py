@@ -14,7 +14,7 @@ from collections.abc import Sized
 from offload.wire.shared_bytes import SharedBytes
 
 
-def let_go(body: Sized) -> None:
+def release_body(body: Sized) -> None:
     """Nobody here needs it any more; of others than large ones there is nothing to let go.  May be called twice."""
     if not isinstance(body, SharedBytes) or body.is_closed:
         return

@@ -1,6 +1,6 @@
 """The service's side of the guard: start it, tell it of workers, replace it when it dies.
 
-The launcher owns one `Guarding` from its `open` to its `close`.
+The launcher owns one `GuardHandle` from its `open` to its `close`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _END_S: Final = 5.0
 _TRY_AGAIN_S: Final = 1.0
 
 
-class Guarding:
+class GuardHandle:
     """Keeps one guard process that knows the living workers."""
 
     def __init__(self, mark: str) -> None:

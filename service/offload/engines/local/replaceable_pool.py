@@ -27,13 +27,13 @@ from offload.core.death import Death
 from offload.core.job import Job, Outcome, SlotId
 from offload.engines.answers import broken, call_of, outcome_of
 from offload.engines.base import Capabilities
-from offload.engines.local.context import Hiring
-from offload.engines.local.crew import Crew
-from offload.engines.local.worker import DUMP_S, HiredEnd, HiredWorker
+from offload.engines.local.context import StartPermit
+from offload.engines.local.worker import DUMP_S, LocalWorker, LocalWorkerEnd
+from offload.engines.local.worker_set import WorkerSet
 from offload.engines.off_loop import Done, off_loop
-from offload.engines.places import Places
+from offload.engines.slot_table import SlotTable
 from offload.errors import FrameError
-from offload.processes.life import EndCause, WorkerState
+from offload.processes.worker_state import EndCause, WorkerState
 from offload.worker.remote import Call, read_answer
 
 logger: Final = logging.getLogger("offload.engine")
@@ -51,7 +51,7 @@ _GIVEN_UP: Final = Death(note="its pool was replaced, because another worker of 
 Tell = Callable[[object], None]
 
 
-class Host(Protocol):
+class WorkerPool(Protocol):
     """A pool or an executor.  `submit` is called on the loop and raises whatever it likes; `tell` gets a
     `remote.PlainAnswer` or an exception, in any thread.
 
@@ -65,8 +65,8 @@ class Host(Protocol):
     def end(self, timeout_s: float) -> bool: ...
 
 
-class HostKind(Protocol):
-    """What an engine is made of.  Of `workers` workers each host gets `lanes_per_host(workers)`.
+class PoolKind(Protocol):
+    """What an engine is made of.  Of `workers` workers each host gets `slots_per_pool(workers)`.
 
     `make` is called in a thread of its own; it may call `give_up` later, in any thread, when the host is broken.
 
@@ -77,33 +77,33 @@ class HostKind(Protocol):
     def name(self) -> str: ...
     @property
     def capabilities(self) -> Capabilities: ...
-    def lanes_per_host(self, workers: int) -> int: ...
-    def make(self, workers: int, context: BaseContext, give_up: Callable[[], None]) -> Host: ...
-    def survives(self, end: HiredEnd) -> bool: ...
+    def slots_per_pool(self, workers: int) -> int: ...
+    def make(self, workers: int, context: BaseContext, give_up: Callable[[], None]) -> WorkerPool: ...
+    def survives(self, end: LocalWorkerEnd) -> bool: ...
 
 
-class HostState(Enum):
+class PoolState(Enum):
     CLOSED = "closed"
     OPENING = "opening"
     OPEN = "open"
     ENDING = "ending"
 
 
-class Hosting:
+class ReplaceablePool:
     """One host at a time, for `lanes`, which are also its slots."""
 
-    def __init__(self, *, kind: HostKind, lanes: range, crew: Crew, places: Places, load: bytes) -> None:
+    def __init__(self, *, kind: PoolKind, lanes: range, worker_set: WorkerSet, table: SlotTable, load: bytes) -> None:
         self.closed = asyncio.Event()
         self._kind = kind
         self._lanes = frozenset(lanes)
         self._slots = [SlotId(lane) for lane in lanes]
-        self._crew = crew
-        self._places = places
+        self._worker_set = worker_set
+        self._table = table
         self._load = load
         self._loop = asyncio.get_running_loop()
-        self._state = HostState.CLOSED
-        self._host: Host | None = None
-        self._hiring: Hiring
+        self._state = PoolState.CLOSED
+        self._pool: WorkerPool | None = None
+        self._permit: StartPermit
         self._claimed: dict[int, Death] = {}
         self._calls: set[asyncio.Future[Any]] = set()
         self._is_opening = False
@@ -115,21 +115,21 @@ class Hosting:
     def open(self) -> None:
         if self._is_closing:
             return
-        self._state = HostState.OPENING
+        self._state = PoolState.OPENING
         self._is_opening = True
-        self._hiring, context = self._crew.open_hiring(self._lanes)
-        make = partial(self._kind.make, len(self._lanes), context, partial(self._give_up, self._hiring))
+        self._permit, context = self._worker_set.issue_permit(self._lanes)
+        make = partial(self._kind.make, len(self._lanes), context, partial(self._give_up, self._permit))
         opening = off_loop(make, name="offload-host-opening")
         self._calls.add(opening)
         opening.add_done_callback(self._opened)
 
     def give(self, slot: SlotId, job: Job) -> None:
-        self._places.give(slot, job)
+        self._table.assign(slot, job)
         try:
-            if self._host is None or self._state is not HostState.OPEN:
+            if self._pool is None or self._state is not PoolState.OPEN:
                 raise BrokenExecutor("it is being replaced")
             call = call_of(job, load=self._load, lane=slot)
-            self._host.submit(call, partial(self._tell, self._hiring, job.number))
+            self._pool.submit(call, partial(self._tell, self._permit, job.number))
         except Exception as error:
             logger.debug("host took no job", extra={"fields": {"error": repr(error)}})
             self._loop.call_soon(self._not_given, slot, job)
@@ -146,7 +146,7 @@ class Hosting:
 
     def _stop(self, job: Job, cause: EndCause, looks_left: int) -> None:
         """Until the job is over.  One that has not begun is waited for: it cannot be taken back, and would begin."""
-        if self._places.job(job.number) is not job or self._state is not HostState.OPEN:
+        if self._table.job(job.number) is not job or self._state is not PoolState.OPEN:
             return
         worker = self._worker_in(job)
         if worker is not None and worker.state is WorkerState.KILLING:
@@ -158,28 +158,30 @@ class Hosting:
         else:
             self.end()
 
-    def _worker_in(self, job: Job) -> HiredWorker | None:
-        return next((worker for worker in self._crew.of(self._hiring) if worker.is_at(job.number)), None)
+    def _worker_in(self, job: Job) -> LocalWorker | None:
+        return next(
+            (worker for worker in self._worker_set.started_under(self._permit) if worker.is_at(job.number)), None
+        )
 
     def end(self) -> None:
         """Gives the host up, with all of its workers; the next is opened when that is over."""
-        if self._state in (HostState.ENDING, HostState.CLOSED):
+        if self._state in (PoolState.ENDING, PoolState.CLOSED):
             return
         self._begin_end()
-        for worker in self._crew.of(self._hiring):
+        for worker in self._worker_set.started_under(self._permit):
             worker.kill(EndCause.RETIRE, note=_GIVEN_UP.note)
         self._go_on_ending()
 
     def begin_close(self) -> None:
         """For good.  Idle workers leave by themselves, all others are killed."""
         self._is_closing = True
-        if self._state is HostState.CLOSED:
+        if self._state is PoolState.CLOSED:
             self.closed.set()
             return
-        host = self._host if self._state is HostState.OPEN else None
-        if self._state is not HostState.ENDING:
+        host = self._pool if self._state is PoolState.OPEN else None
+        if self._state is not PoolState.ENDING:
             self._begin_end()
-        for worker in self._crew.of(self._hiring):
+        for worker in self._worker_set.started_under(self._permit):
             if host is None or worker.state is not WorkerState.IDLE or worker.row.is_busy:
                 worker.kill(EndCause.CANCEL)
         if host is not None:
@@ -188,28 +190,28 @@ class Hosting:
 
     def _not_given(self, slot: SlotId, job: Job) -> None:
         """Not at once: the scheduler must not hear of it before it has been heard to the end."""
-        if self._places.job_in(slot) is job:
-            self._crew.forget_job(job.number)
-            self._places.empty(slot, _GIVEN_UP)
+        if self._table.job_in(slot) is job:
+            self._worker_set.forget_job(job.number)
+            self._table.drop_worker(slot, _GIVEN_UP)
         self.end()
 
-    # What the crew tells
+    # Events of the worker set
 
-    def is_of(self, hiring: Hiring) -> bool:
-        return hiring is self._hiring
+    def is_of(self, permit: StartPermit) -> bool:
+        return permit is self._permit
 
     def ready(self) -> None:
         """One more worker takes jobs; as long as the host is being opened, that is told when it is open."""
-        if self._state is HostState.OPEN:
-            self._places.fill(self._slots)
+        if self._state is PoolState.OPEN:
+            self._table.add_worker(self._slots)
 
-    def ended(self, end: HiredEnd) -> None:
-        if self._places.job(end.number) is not None:
+    def ended(self, end: LocalWorkerEnd) -> None:
+        if self._table.job(end.number) is not None:
             if end.was_busy:
-                if self._host is not None:
-                    self._host.forget(end.number)
-                self._crew.forget_job(end.number)
-                self._places.lose(end.number, end.death, begun=True)
+                if self._pool is not None:
+                    self._pool.forget(end.number)
+                self._worker_set.forget_job(end.number)
+                self._table.drop_worker_of(end.number, end.death, begun=True)
             else:  # its answer may be on its way
                 self._claimed[end.number] = end.death
         if not self._kind.survives(end):
@@ -218,39 +220,39 @@ class Hosting:
 
     # Steps
 
-    def _opened(self, opening: asyncio.Future[Done[Host]]) -> None:
+    def _opened(self, opening: asyncio.Future[Done[WorkerPool]]) -> None:
         self._calls.discard(opening)
         self._is_opening = False
         done = opening.result()
-        self._host = done.value
-        if self._state is HostState.OPENING and self._host is not None:
-            self._state = HostState.OPEN
-            for worker in self._crew.of(self._hiring):
+        self._pool = done.value
+        if self._state is PoolState.OPENING and self._pool is not None:
+            self._state = PoolState.OPEN
+            for worker in self._worker_set.started_under(self._permit):
                 if worker.state is WorkerState.IDLE:
-                    self._places.fill(self._slots)
+                    self._table.add_worker(self._slots)
             return
-        if self._state is HostState.OPENING:
+        if self._state is PoolState.OPENING:
             logger.error("no workers could be had", exc_info=done.error)
-            self._crew.not_made(min(self._lanes), str(done.error))
+            self._worker_set.not_made(min(self._lanes), str(done.error))
             self.end()
         self._go_on_ending()
 
     def _begin_end(self) -> None:
-        self._state = HostState.ENDING
-        self._crew.end_hiring(self._hiring)
+        self._state = PoolState.ENDING
+        self._worker_set.revoke_permit(self._permit)
         for slot in self._slots:
-            if self._places.job_in(slot) is None:
-                self._places.empty(slot, _GIVEN_UP)
+            if self._table.job_in(slot) is None:
+                self._table.drop_worker(slot, _GIVEN_UP)
 
     def _go_on_ending(self) -> None:
-        if self._state is not HostState.ENDING or self._is_opening or self._crew.of(self._hiring):
+        if self._state is not PoolState.ENDING or self._is_opening or self._worker_set.started_under(self._permit):
             return
-        if self._host is not None:
-            host, self._host = self._host, None
+        if self._pool is not None:
+            host, self._pool = self._pool, None
             self._is_tearing = True
             self._run(partial(host.end, _END_S)).add_done_callback(self._torn)
         elif not self._is_tearing:
-            self._state = HostState.CLOSED
+            self._state = PoolState.CLOSED
             if self._is_closing:
                 self.closed.set()
             else:
@@ -267,11 +269,11 @@ class Hosting:
     def _judge(self, *, is_certain: bool) -> None:
         """All answers of the host have been told: whoever has none yet will get none."""
         for slot in self._slots:
-            job = self._places.job_in(slot)
+            job = self._table.job_in(slot)
             if job is not None:
-                self._crew.forget_job(job.number)
+                self._worker_set.forget_job(job.number)
                 death = self._claimed.get(job.number)
-                self._places.empty(slot, death or _GIVEN_UP, begun=death is not None or not is_certain)
+                self._table.drop_worker(slot, death or _GIVEN_UP, begun=death is not None or not is_certain)
         self._claimed.clear()
 
     def _run(self, call: Callable[[], object]) -> asyncio.Future[Done[bool]]:
@@ -280,30 +282,30 @@ class Hosting:
         running.add_done_callback(self._calls.discard)
         return running
 
-    def _give_up(self, hiring: Hiring) -> None:
+    def _give_up(self, permit: StartPermit) -> None:
         """In any thread."""
-        self._loop.call_soon_threadsafe(self._give_up_now, hiring)
+        self._loop.call_soon_threadsafe(self._give_up_now, permit)
 
-    def _give_up_now(self, hiring: Hiring) -> None:
-        if hiring is self._hiring:
+    def _give_up_now(self, permit: StartPermit) -> None:
+        if permit is self._permit:
             self.end()
 
     # Answers
 
-    def _tell(self, hiring: Hiring, number: int, values: object) -> None:
+    def _tell(self, permit: StartPermit, number: int, values: object) -> None:
         """In a thread of the library's."""
-        self._loop.call_soon_threadsafe(self._told, hiring, number, values)
+        self._loop.call_soon_threadsafe(self._told, permit, number, values)
 
-    def _told(self, hiring: Hiring, number: int, values: object) -> None:
-        job = self._places.job(number)
-        if job is None or hiring is not self._hiring:
+    def _told(self, permit: StartPermit, number: int, values: object) -> None:
+        job = self._table.job(number)
+        if job is None or permit is not self._permit:
             return
         if isinstance(values, BrokenExecutor):
             # Most often because a worker has died, of which we hear at once, and more.
-            self._loop.call_later(_HEAR_S, self._give_up_now, hiring)
+            self._loop.call_later(_HEAR_S, self._give_up_now, permit)
         elif isinstance(values, BaseException):
             # While the host ends that is about its end, and judged with it.
-            if self._state is HostState.OPEN:
+            if self._state is PoolState.OPEN:
                 self._finish(number, broken(f"its answer could not be sent: {type(values).__name__}"))
         else:
             try:
@@ -314,5 +316,5 @@ class Hosting:
 
     def _finish(self, number: int, outcome: Outcome) -> None:
         self._claimed.pop(number, None)
-        self._crew.forget_job(number)
-        self._places.finish(number, outcome, is_leaving=self._state is not HostState.OPEN)
+        self._worker_set.forget_job(number)
+        self._table.finish(number, outcome, is_leaving=self._state is not PoolState.OPEN)

@@ -18,13 +18,13 @@ from offload.metrics.layout import MetricsMemory
 
 READY: Final = b"R"
 FAILED: Final = b"F"  # followed by why, in UTF-8
-MAX_TOLD_BYTES: Final = 4096  # so much arrives whole or not at all: pipe(7), PIPE_BUF
+MAX_MESSAGE_BYTES: Final = 4096  # so much arrives whole or not at all: pipe(7), PIPE_BUF
 
 EXIT_START_FAILED: Final = 78  # as that of every worker of ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HiredSpec:
+class PoolWorkerSpec:
     """`ready` and `output` are the writing ends of two pipes: for READY or FAILED, and for what is printed."""
 
     load: bytes
@@ -35,7 +35,7 @@ class HiredSpec:
     metrics: MetricsMemory
 
 
-def work(spec: HiredSpec, target: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], arguments: tuple[Any, ...]) -> None:
     """`target(*arguments)` is what the library wants of this process: to run jobs until it is told to leave."""
     from offload.worker.hosted import prepare
     from offload.worker.isolation import hand_over_to_guard, isolate
@@ -47,7 +47,7 @@ def work(spec: HiredSpec, target: Callable[..., object], arguments: tuple[Any, .
         prepare(spec.load, spec.lane, spec.metrics.worker_row(spec.lane))
     except StartFailed as failure:
         with suppress(OSError):
-            os.write(ready, (FAILED + str(failure).encode("utf-8", "replace"))[:MAX_TOLD_BYTES])
+            os.write(ready, (FAILED + str(failure).encode("utf-8", "replace"))[:MAX_MESSAGE_BYTES])
         os._exit(EXIT_START_FAILED)
     hand_over_to_guard()
     os.write(ready, READY)

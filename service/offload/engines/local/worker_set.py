@@ -19,16 +19,16 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Final, Protocol
 
-from offload.engines.local.context import HiredProcess, Hiring, make_context
-from offload.engines.local.worker import HiredEnd, HiredWorker
+from offload.engines.local.context import StartedProcess, StartPermit, make_context
+from offload.engines.local.worker import LocalWorker, LocalWorkerEnd
 from offload.errors import StartError
 from offload.metrics.layout import MetricsMemory
 from offload.processes.brake import Brake
 from offload.processes.launcher import Launcher
-from offload.processes.life import EndCause, WorkerState
 from offload.processes.reaper import Reaper
 from offload.processes.watch import Watch, Watched
-from offload.worker.hired import HiredSpec, work
+from offload.processes.worker_state import EndCause, WorkerState
+from offload.worker.pool_worker import PoolWorkerSpec, run_pool_worker
 
 logger: Final = logging.getLogger("offload.engine")
 
@@ -36,17 +36,17 @@ logger: Final = logging.getLogger("offload.engine")
 _LOOK_AGAIN_S: Final = 0.005
 
 
-class CrewEvents(Protocol):
+class WorkerSetEvents(Protocol):
     """What the engine is told, on the event loop's thread."""
 
-    def crew_ready(self, worker: HiredWorker) -> None: ...
-    def crew_ended(self, worker: HiredWorker, end: HiredEnd) -> None: ...
-    def crew_not_started(self, hiring: Hiring) -> None: ...
-    def crew_failing_to_start(self) -> None: ...
-    def crew_exceeded_memory(self, number: int, peak_bytes: int) -> None: ...
+    def on_worker_ready(self, worker: LocalWorker) -> None: ...
+    def on_worker_ended(self, worker: LocalWorker, end: LocalWorkerEnd) -> None: ...
+    def on_worker_not_started(self, permit: StartPermit) -> None: ...
+    def on_starts_failing(self) -> None: ...
+    def on_job_over_memory(self, number: int, peak_bytes: int) -> None: ...
 
 
-class Crew:
+class WorkerSet:
     """Made on the event loop's thread, for lanes 0 to `lanes` - 1."""
 
     def __init__(
@@ -57,12 +57,12 @@ class Crew:
         metrics: MetricsMemory,
         lanes: int,
         start_timeout_s: float,
-        events: CrewEvents,
+        events: WorkerSetEvents,
     ) -> None:
         self.restarts: Counter[EndCause] = Counter()
         self.restarts_of_lane: Counter[int] = Counter()
         self.brake = Brake()
-        self.workers: dict[int, HiredWorker] = {}
+        self.workers: dict[int, LocalWorker] = {}
         self._launcher = launcher
         self._load = load
         self._metrics = metrics
@@ -73,38 +73,40 @@ class Crew:
         self._limits: dict[int, int] = {}
         self._watch = Watch(self._watched, self)
         # Shared with the library's threads, and held for microseconds.
-        self._hiring = threading.Condition()
+        self._changed = threading.Condition()
         self._free = set(range(lanes))
         self._pauses: dict[int, asyncio.TimerHandle] = {}
         self._is_closing = False
 
-    # Hiring
+    # Start permits
 
-    def open_hiring(self, lanes: frozenset[int]) -> tuple[Hiring, BaseContext]:
+    def issue_permit(self, lanes: frozenset[int]) -> tuple[StartPermit, BaseContext]:
         """For one pool or executor, which is to use the context."""
-        hiring = Hiring(lanes)
-        return hiring, make_context(self._launcher.start_method, partial(self._hire, hiring))
+        permit = StartPermit(lanes)
+        return permit, make_context(self._launcher.start_method, partial(self._start_process, permit))
 
-    def end_hiring(self, hiring: Hiring) -> None:
+    def revoke_permit(self, permit: StartPermit) -> None:
         """No more processes for this one; threads that wait for some end."""
-        with self._hiring:
-            hiring.is_over = True
-            self._hiring.notify_all()
+        with self._changed:
+            permit.is_revoked = True
+            self._changed.notify_all()
 
-    def of(self, hiring: Hiring) -> list[HiredWorker]:
+    def started_under(self, permit: StartPermit) -> list[LocalWorker]:
         """The workers that it has, those included that are being ended."""
-        return [worker for worker in self.workers.values() if worker.hiring is hiring]
+        return [worker for worker in self.workers.values() if worker.permit is permit]
 
-    def _hire(self, hiring: Hiring, *, target: Any, args: tuple[Any, ...] = (), **_: object) -> HiredProcess:
+    def _start_process(
+        self, permit: StartPermit, *, target: Any, args: tuple[Any, ...] = (), **_: object
+    ) -> StartedProcess:
         """In a thread of the library's.  Raises StartError."""
-        lane = self._take_lane(hiring)
+        lane = self._take_lane(permit)
         try:
             process, ready, output = self._start(lane, target, args)
         except (OSError, StartError) as error:
-            self._loop.call_soon_threadsafe(self._not_started, hiring, lane, str(error))
+            self._loop.call_soon_threadsafe(self._not_started, permit, lane, str(error))
             raise StartError(str(error)) from error
-        self._loop.call_soon_threadsafe(self._started, hiring, lane, process, ready, output)
-        return HiredProcess(process)
+        self._loop.call_soon_threadsafe(self._started, permit, lane, process, ready, output)
+        return StartedProcess(process)
 
     def _start(self, lane: int, target: Any, arguments: tuple[Any, ...]) -> tuple[BaseProcess, int, int]:
         """The process, and our ends of its two pipes."""
@@ -115,7 +117,7 @@ class Crew:
                 ours.callback(os.close, reader)
                 pipes.append((reader, theirs.enter_context(Connection(writer, readable=False))))
             (ready, ready_end), (output, output_end) = pipes
-            spec = HiredSpec(
+            spec = PoolWorkerSpec(
                 load=self._load,
                 lane=lane,
                 start_method=self._launcher.start_method,
@@ -123,35 +125,35 @@ class Crew:
                 output=output_end,
                 metrics=self._metrics,
             )
-            process = self._launcher.make(work, spec, target, arguments, name=f"offload-worker-{lane}")
+            process = self._launcher.make(run_pool_worker, spec, target, arguments, name=f"offload-worker-{lane}")
             self._launcher.start_made(process)
             ours.pop_all()
         return process, ready, output
 
-    def _take_lane(self, hiring: Hiring) -> int:
+    def _take_lane(self, permit: StartPermit) -> int:
         """Waits until one of its lanes is free."""
-        with self._hiring:
-            while not hiring.is_over:
-                free = self._free & hiring.lanes
+        with self._changed:
+            while not permit.is_revoked:
+                free = self._free & permit.lanes
                 if free:
                     lane = min(free)
                     self._free.remove(lane)
                     return lane
-                self._hiring.wait()
+                self._changed.wait()
         raise StartError("no more workers are wanted")
 
     def _give_back_lane(self, lane: int) -> None:
         self._pauses.pop(lane, None)
-        with self._hiring:
+        with self._changed:
             self._free.add(lane)
-            self._hiring.notify_all()
+            self._changed.notify_all()
 
-    def _started(self, hiring: Hiring, lane: int, process: BaseProcess, ready: int, output: int) -> None:
+    def _started(self, permit: StartPermit, lane: int, process: BaseProcess, ready: int, output: int) -> None:
         assert process.pid is not None
         self._launcher.watch(process.pid)
-        self.workers[lane] = worker = HiredWorker(
+        self.workers[lane] = worker = LocalWorker(
             process=process,
-            hiring=hiring,
+            permit=permit,
             lane=lane,
             row=self._metrics.worker_row(lane),
             ready=ready,
@@ -160,29 +162,29 @@ class Crew:
             kill_tree=self._reaper.kill_tree,
             events=self,
         )
-        if hiring.is_over:
+        if permit.is_revoked:
             worker.kill(EndCause.RETIRE)
 
-    def _not_started(self, hiring: Hiring, lane: int, error: str) -> None:
+    def _not_started(self, permit: StartPermit, lane: int, error: str) -> None:
         self._start_failed(lane, error)
-        self._events.crew_not_started(hiring)
+        self._events.on_worker_not_started(permit)
 
     def not_made(self, lane: int, error: str) -> None:
         """A pool or an executor could not be made, for another reason than a worker."""
-        with self._hiring:
+        with self._changed:
             self._free.discard(lane)
         self._start_failed(lane, error)
 
-    # HiredEvents
+    # LocalWorkerEvents
 
-    def hired_ready(self, worker: HiredWorker) -> None:
+    def on_ready(self, worker: LocalWorker) -> None:
         self.brake.succeeded()
         for lane, pause in list(self._pauses.items()):  # what kept workers from starting is gone
             pause.cancel()
             self._give_back_lane(lane)
-        self._events.crew_ready(worker)
+        self._events.on_worker_ready(worker)
 
-    def hired_ended(self, worker: HiredWorker, end: HiredEnd) -> None:
+    def on_ended(self, worker: LocalWorker, end: LocalWorkerEnd) -> None:
         del self.workers[worker.lane]
         self._launcher.forget(worker.pid)
         self._reaper.kill_group(worker.pid, worker.start_ticks)
@@ -197,7 +199,7 @@ class Crew:
             self._give_back_lane(end.lane)
         else:
             self._start_failed(end.lane, end.error)
-        self._events.crew_ended(worker, end)
+        self._events.on_worker_ended(worker, end)
 
     def _start_failed(self, lane: int, error: str) -> None:
         self.brake.failed(lane, error)
@@ -206,7 +208,7 @@ class Crew:
         logger.warning("worker failed to start", extra={"fields": fields})
         if pause_s:
             self._pauses[lane] = self._loop.call_later(pause_s, self._give_back_lane, lane)
-            self._events.crew_failing_to_start()
+            self._events.on_starts_failing()
         else:
             self._give_back_lane(lane)
 
@@ -241,7 +243,7 @@ class Crew:
             records.append(Watched(pid=self._launcher.forkserver_pid))
         return records
 
-    def stopped(self, watched: Watched) -> None:
+    def on_stopped(self, watched: Watched) -> None:
         if watched.pid == self._launcher.forkserver_pid:
             logger.warning("forkserver was stopped from outside", extra={"fields": {"pid": watched.pid}})
             self._launcher.kill_forkserver()
@@ -254,8 +256,8 @@ class Crew:
             logger.warning("worker was stopped from outside", extra={"fields": fields})
             worker.kill(EndCause.CRASH, note="it was stopped by a signal from outside")
 
-    def over_memory(self, watched: Watched, number: int) -> None:
-        self._events.crew_exceeded_memory(number, watched.peak_bytes)
+    def on_over_memory(self, watched: Watched, number: int) -> None:
+        self._events.on_job_over_memory(number, watched.peak_bytes)
 
     # The end
 

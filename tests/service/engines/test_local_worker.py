@@ -15,11 +15,11 @@ from typing import Any, cast
 import pytest
 
 from offload.core.death import Death
-from offload.engines.local.context import Hiring
-from offload.engines.local.worker import HiredEnd, HiredWorker
+from offload.engines.local.context import StartPermit
+from offload.engines.local.worker import LocalWorker, LocalWorkerEnd
 from offload.metrics.layout import MetricsMemory
 from offload.processes.killing import kill_trees
-from offload.processes.life import EndCause
+from offload.processes.worker_state import EndCause
 from tests.service.processes.process_trees import state
 
 BOUND_S = 30.0
@@ -46,11 +46,11 @@ class Sleeper:
 
 class Told:
     def __init__(self) -> None:
-        self.ends: asyncio.Queue[HiredEnd] = asyncio.Queue()
+        self.ends: asyncio.Queue[LocalWorkerEnd] = asyncio.Queue()
 
-    def hired_ready(self, worker: HiredWorker) -> None: ...
+    def on_ready(self, worker: LocalWorker) -> None: ...
 
-    def hired_ended(self, worker: HiredWorker, end: HiredEnd) -> None:
+    def on_ended(self, worker: LocalWorker, end: LocalWorkerEnd) -> None:
         self.ends.put_nowait(end)
 
 
@@ -60,12 +60,12 @@ def kill_tree(pid: int, start_ticks: int, then: Callable[[], None]) -> None:
 
 
 @asynccontextmanager
-async def hired() -> AsyncIterator[tuple[HiredWorker, Told]]:
+async def hired() -> AsyncIterator[tuple[LocalWorker, Told]]:
     sleeper, told = Sleeper(), Told()
     (ready, ready_end), (output, output_end) = os.pipe(), os.pipe()
-    worker = HiredWorker(
+    worker = LocalWorker(
         process=cast(Any, sleeper),
-        hiring=Hiring(frozenset({0})),
+        permit=StartPermit(frozenset({0})),
         lane=0,
         row=MetricsMemory(tasks=1, lanes=1).worker_row(0),
         ready=ready,
