@@ -18,7 +18,6 @@ from typing import Any, Final
 import orjson
 
 from tests.benchmark import (
-    account,
     engines,
     environments,
     goals,
@@ -44,7 +43,6 @@ SCENARIOS: Final[Mapping[str, Callable[[Options], Report]]] = {
     "overload": overload.run,
     "payload": payload.run,
     "idle": idle.run,
-    "account": account.run,
     "engines": engines.run,
 }
 
