@@ -26,9 +26,12 @@ from tests.benchmark.load import HOST
 EXAMPLES: Final = "offload.examples.tasks"
 NOOP_BODY: Final = '{"x": 1}'
 
-# By path: a revision or an environment that has not got this module serves the very same tasks.
+# By path: an older revision, which has no such module, serves the same tasks.
 _TASKS_FILE: Final = str(Path(tasks.__file__))
-_MIXED_TASKS: Final = "tests.benchmark.mixed_tasks"
+
+PACKAGE_FOLDER: Final = Path(offload.__file__).parents[1]
+# For servers that import the tasks as a module.
+_IMPORTS: Final = {"PYTHONPATH": f"{PACKAGE_FOLDER}:{Path(__file__).parents[2]}"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,16 +70,14 @@ class System:
 
 
 def service(name: str, package_folder: Path, *, may_fail: bool = False, more: Sequence[str] = ()) -> System:
-    """`offload serve`, of the package in that folder, with `more` on its command line; of one that may fail without the
-    tasks of `mixed_tasks`."""
-    measured = (_TASKS_FILE,) if may_fail else (_TASKS_FILE, _MIXED_TASKS)
+    """`offload serve`, of the package in that folder, with `more` on its command line."""
 
     def command(start: Start) -> Command:
-        targets = (EXAMPLES,) if start.is_example else measured
+        target = EXAMPLES if start.is_example else _TASKS_FILE
         flags = {"--host": HOST, "--port": start.port, "--workers": start.workers, "--max-body": start.max_body_bytes}
         given = [str(word) for flag in flags.items() if flag[1] is not None for word in flag]
         return Command(
-            arguments=(sys.executable, "-m", "offload", "serve", *targets, *given, *more),
+            arguments=(sys.executable, "-m", "offload", "serve", target, *given, *more),
             variables={"PYTHONPATH": str(package_folder)},
         )
 
@@ -88,7 +89,7 @@ def _handler(name: str) -> System:
         module = "tests.benchmark.handlers"
         return Command(
             arguments=(sys.executable, "-m", module, name, str(start.port), str(start.workers)),
-            variables={"PYTHONPATH": str(PACKAGE_FOLDER)},
+            variables=_IMPORTS,
         )
 
     return System(name=name, command=command, has_workers=name != "bare")
@@ -99,13 +100,12 @@ def _peer(peer: peers.Peer) -> System:
         tasks = ("noop",) if start.is_example else peers.TASKS
         return Command(
             arguments=(str(peer.python), *peer.arguments(start.port, start.workers, tasks)),
-            variables={"PYTHONPATH": str(PACKAGE_FOLDER)},
+            variables=_IMPORTS,
         )
 
     return System(name=peer.name, command=command, live_path=peer.live_path, may_fail=True)
 
 
-PACKAGE_FOLDER: Final = Path(offload.__file__).parents[1]
 OURS: Final = service("offload", PACKAGE_FOLDER)
 BASELINE: Final = "baseline"
 # Beside the default one.  A cluster is a local one, with as many workers.

@@ -32,8 +32,8 @@ def test_without_a_choice_nothing_has_to_be_installed() -> None:
 
 
 def test_the_service_is_started_with_its_defaults() -> None:
-    flags = OURS.command(START).arguments[4:]
-    assert flags[1:] == ("tests.benchmark.mixed_tasks", "--host", "127.0.0.1", "--port", "8080", "--workers", "2")
+    flags = OURS.command(START).arguments[5:]
+    assert flags == ("--host", "127.0.0.1", "--port", "8080", "--workers", "2")
 
 
 @pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)
