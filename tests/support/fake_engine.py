@@ -12,7 +12,7 @@ from typing import cast
 
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason, SlotId
-from offload.engines.base import Capabilities, EngineEvents
+from offload.engines.base import FULL_CAPABILITIES, EngineEvents
 from offload.wire.shared_bytes import SharedBytes
 
 KILLED = Death(signal="SIGKILL")
@@ -32,20 +32,7 @@ class FakeEngine:
     """`slots` workers; `answer` makes the outcome of each job as it starts, None leaves them to the test."""
 
     name = "fake"
-    capabilities = Capabilities(
-        stops_running_jobs=True,
-        names_deaths=True,
-        limits_memory=True,
-        knows_what_had_begun=True,
-        isolates_deaths=True,
-        starts_before_jobs=True,
-        ends_with_service=True,
-        knows_who_printed=True,
-        prefetches=True,
-        keeps_spares=True,
-        retires_workers=True,
-        unpickles_results=False,
-    )
+    capabilities = FULL_CAPABILITIES
 
     def __init__(self, slots: int = 1, answer: Callable[[Job], Outcome] | None = None) -> None:
         self.answer = answer

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from typing import TYPE_CHECKING, Final, Protocol, TypedDict
 
 from offload.core.death import Death
 from offload.core.job import Ended, Job, Reason, SlotId
@@ -32,21 +32,37 @@ class Capabilities:
     `--max-…-per-worker` can be used.
     """
 
-    stops_running_jobs: bool
-    names_deaths: bool
-    limits_memory: bool
-    knows_what_had_begun: bool
-    isolates_deaths: bool
-    starts_before_jobs: bool
-    ends_with_service: bool
-    knows_who_printed: bool
-    prefetches: bool
-    keeps_spares: bool
-    retires_workers: bool
-    unpickles_results: bool
+    stops_running_jobs: bool = False
+    names_deaths: bool = False
+    limits_memory: bool = False
+    knows_what_had_begun: bool = False
+    isolates_deaths: bool = False
+    starts_before_jobs: bool = False
+    ends_with_service: bool = False
+    knows_who_printed: bool = False
+    prefetches: bool = False
+    keeps_spares: bool = False
+    retires_workers: bool = False
+    unpickles_results: bool = True
 
     def as_dict(self) -> dict[str, bool]:
         return asdict(self)
+
+
+FULL_CAPABILITIES: Final = Capabilities(
+    stops_running_jobs=True,
+    names_deaths=True,
+    limits_memory=True,
+    knows_what_had_begun=True,
+    isolates_deaths=True,
+    starts_before_jobs=True,
+    ends_with_service=True,
+    knows_who_printed=True,
+    prefetches=True,
+    keeps_spares=True,
+    retires_workers=True,
+    unpickles_results=False,
+)
 
 
 class EngineEvents(Protocol):

@@ -20,7 +20,7 @@ from typing import Any, Final, Unpack
 from offload.core.death import Death
 from offload.engines.base import Capabilities, EngineParts, ServedEngine
 from offload.engines.foreign import ForeignEngine, Lost
-from offload.engines.local.engine import LocalEngine
+from offload.engines.local.engine import LOCAL_CAPABILITIES, LocalEngine
 from offload.engines.local.replaceable_pool import Tell
 from offload.engines.local.worker import LocalWorkerEnd
 from offload.errors import TargetError
@@ -30,37 +30,11 @@ from offload.worker.remote import Call, run_job
 
 _MAX_NOTE: Final = 300
 
-CAPABILITIES: Final = Capabilities(
-    stops_running_jobs=True,
-    names_deaths=True,
-    limits_memory=True,
-    knows_what_had_begun=True,
-    isolates_deaths=True,
-    starts_before_jobs=True,
-    ends_with_service=True,
-    knows_who_printed=False,
-    prefetches=False,
-    keeps_spares=False,
-    retires_workers=False,
-    unpickles_results=True,
-)
+CAPABILITIES: Final = LOCAL_CAPABILITIES
 
 
 # Of an executor that somebody else makes nothing is known, and so nothing can be promised.
-FACTORY_CAPABILITIES: Final = Capabilities(
-    stops_running_jobs=False,
-    names_deaths=False,
-    limits_memory=False,
-    knows_what_had_begun=False,
-    isolates_deaths=False,
-    starts_before_jobs=False,
-    ends_with_service=False,
-    knows_who_printed=False,
-    prefetches=False,
-    keeps_spares=False,
-    retires_workers=False,
-    unpickles_results=True,
-)
+FACTORY_CAPABILITIES: Final = Capabilities()
 
 
 class FuturesKind:

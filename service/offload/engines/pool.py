@@ -12,33 +12,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from multiprocessing.context import BaseContext
 from multiprocessing.pool import TERMINATE, Pool
 from typing import Any, Final, Unpack
 
-from offload.engines.base import Capabilities, EngineParts
+from offload.engines.base import EngineParts
 from offload.engines.local.context import NoProcess
-from offload.engines.local.engine import LocalEngine
+from offload.engines.local.engine import LOCAL_CAPABILITIES, LocalEngine
 from offload.engines.local.replaceable_pool import Tell
 from offload.engines.local.worker import LocalWorkerEnd
 from offload.errors import StartError
 from offload.worker.remote import Call, run_job
 
-CAPABILITIES: Final = Capabilities(
-    stops_running_jobs=True,
-    names_deaths=True,
-    limits_memory=True,
-    knows_what_had_begun=True,
-    isolates_deaths=False,
-    starts_before_jobs=True,
-    ends_with_service=True,
-    knows_who_printed=False,
-    prefetches=False,
-    keeps_spares=False,
-    retires_workers=False,
-    unpickles_results=True,
-)
+CAPABILITIES: Final = replace(LOCAL_CAPABILITIES, isolates_deaths=False)
 
 
 class MultiprocessingKind:

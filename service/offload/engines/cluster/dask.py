@@ -31,20 +31,7 @@ from offload.engines.cluster.seats import Order
 from offload.processes.brake import Brake
 
 # Of a cluster at an address.
-ADDRESS_CAPABILITIES: Final = Capabilities(
-    stops_running_jobs=False,
-    names_deaths=False,
-    limits_memory=False,
-    knows_what_had_begun=False,
-    isolates_deaths=False,
-    starts_before_jobs=True,
-    ends_with_service=False,
-    knows_who_printed=False,
-    prefetches=False,
-    keeps_spares=False,
-    retires_workers=False,
-    unpickles_results=True,
-)
+ADDRESS_CAPABILITIES: Final = Capabilities(starts_before_jobs=True)
 
 # Workers of a cluster of our own have one thread each, and end with the driver.
 CAPABILITIES: Final = replace(ADDRESS_CAPABILITIES, isolates_deaths=True, ends_with_service=True)

@@ -26,20 +26,7 @@ from offload.engines.cluster.engine import ClusterEngine, ClusterKind
 from offload.engines.cluster.seats import Order
 from offload.processes.brake import Brake
 
-CAPABILITIES: Final = Capabilities(
-    stops_running_jobs=True,
-    names_deaths=False,
-    limits_memory=False,
-    knows_what_had_begun=False,
-    isolates_deaths=True,
-    starts_before_jobs=False,
-    ends_with_service=True,
-    knows_who_printed=False,
-    prefetches=False,
-    keeps_spares=False,
-    retires_workers=False,
-    unpickles_results=True,
-)
+CAPABILITIES: Final = Capabilities(stops_running_jobs=True, isolates_deaths=True, ends_with_service=True)
 
 # Read when Ray is imported: nothing is reported to its makers, what is printed is for a log.  A local cluster gets a
 # token, too: Ray would write one into the home directory, for all clusters.

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from offload.core.job import Job, Reason, SlotId
-from offload.engines.base import EngineEvents
+from offload.engines.base import FULL_CAPABILITIES, EngineEvents
 from offload.engines.local.context import StartPermit
 from offload.engines.local.replaceable_pool import PoolKind, ReplaceablePool
 from offload.engines.local.worker import LocalWorker, LocalWorkerEnd
@@ -25,6 +26,15 @@ from offload.processes.worker_state import STOP_CAUSES, EndCause, WorkerState
 from offload.settings.table import Settings
 from offload.wire.spec import LoadSpec
 from offload.worker.remote import pack_load
+
+LOCAL_CAPABILITIES: Final = replace(
+    FULL_CAPABILITIES,
+    knows_who_printed=False,
+    prefetches=False,
+    keeps_spares=False,
+    retires_workers=False,
+    unpickles_results=True,
+)
 
 
 class LocalEngine:

@@ -16,7 +16,7 @@ from typing import Final, Self
 
 from offload.core.death import Death
 from offload.core.job import Ended, Job, Reason, SlotId
-from offload.engines.base import Capabilities, EngineEvents
+from offload.engines.base import FULL_CAPABILITIES, EngineEvents
 from offload.engines.running import running_s
 from offload.engines.supervised.lane import Lane, LaneParts
 from offload.engines.supervised.process import WorkerEnds
@@ -33,20 +33,7 @@ from offload.wire.spec import LoadSpec, WorkerSpec
 logger: Final = logging.getLogger("offload.engine")
 
 _RETIRING: Final = WorkerState.RETIRING
-CAPABILITIES: Final = Capabilities(
-    stops_running_jobs=True,
-    names_deaths=True,
-    limits_memory=True,
-    knows_what_had_begun=True,
-    isolates_deaths=True,
-    starts_before_jobs=True,
-    ends_with_service=True,
-    knows_who_printed=True,
-    prefetches=True,
-    keeps_spares=True,
-    retires_workers=True,
-    unpickles_results=False,
-)
+CAPABILITIES: Final = FULL_CAPABILITIES
 
 
 class SupervisedEngine:
