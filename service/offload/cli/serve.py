@@ -59,11 +59,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_flag(parser: argparse.ArgumentParser, setting: Setting) -> None:
     """Values stay texts: `load_settings` reads them, so that all faults are told together."""
-    values = setting.values
-    default = f"default: {values.show(setting.default)}"
-    if values.placeholder:
-        text = f"{setting.help} ({values.range}; {default})".replace("%", "%%")
-        parser.add_argument(setting.flag, metavar=values.placeholder, help=text)
+    kind, default = setting.kind, f"default: {setting.default}"
+    if kind.placeholder:
+        text = f"{setting.help} ({kind.range}; {default})".replace("%", "%%")
+        parser.add_argument(setting.flag, metavar=kind.placeholder, help=text)
     else:
         text = f"{setting.help} ({default})".replace("%", "%%")
         parser.add_argument(setting.flag, action=argparse.BooleanOptionalAction, help=text)

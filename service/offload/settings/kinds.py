@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -41,8 +41,16 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
-class Values(Protocol):
-    """What a setting may be."""
+T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
+S = TypeVar("S", str, str | None)
+
+
+class Kind(Protocol[T]):
+    """What a setting may be, and what it is where nobody sets it."""
+
+    @property
+    def default(self) -> T: ...
 
     @property
     def placeholder(self) -> str:
@@ -52,10 +60,10 @@ class Values(Protocol):
     def range(self) -> str:
         """What is accepted, in words."""
 
-    def read(self, value: object) -> Any:
+    def read(self, value: object) -> T:
         """The value as the service uses it, from a text or from what TOML and callers have.  Raises ValueError."""
 
-    def show(self, value: Any) -> str:
+    def show(self, value: T) -> str:
         """The way back, for people."""
 
 
@@ -63,6 +71,7 @@ class Values(Protocol):
 class Count:
     """A whole number.  `zero` says what 0 means where it is not just a number."""
 
+    default: int
     minimum: int
     maximum: int
     zero: str = ""
@@ -85,6 +94,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
+    default: float
     minimum: float
     maximum: float = _MAX_SECONDS
     placeholder: str = "SECONDS"
@@ -107,6 +117,7 @@ class Seconds:
 class Size:
     """Bytes.  `zero` says what 0 means; without it 0 is out of range."""
 
+    default: int
     minimum: int
     maximum: int
     zero: str = ""
@@ -133,28 +144,31 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    kind: type[StrEnum]
+class Choice(Generic[E]):
+    """One of the values of the default's type."""
+
+    default: E
 
     @property
     def placeholder(self) -> str:
-        return "{" + ",".join(self.kind) + "}"
+        return "{" + ",".join(type(self.default)) + "}"
 
     @property
     def range(self) -> str:
-        return "one of " + ", ".join(self.kind)
+        return "one of " + ", ".join(type(self.default))
 
-    def read(self, value: object) -> StrEnum:
+    def read(self, value: object) -> E:
         if not isinstance(value, str):
             raise ValueError
-        return self.kind(value.lower())
+        return type(self.default)(value.lower())
 
-    def show(self, value: StrEnum) -> str:
+    def show(self, value: E) -> str:
         return value.value
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
+    default: bool
     placeholder: str = ""
 
     @property
@@ -172,24 +186,28 @@ class Switch:
         return "true" if value else "false"
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A text that matches `pattern` as a whole; `range` says so in words."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text(Generic[S]):
+    """A text that matches `pattern` as a whole; `range` says so in words.  None is a value where it is the default.
 
+    `nothing` shows None, and a text without a character.
+    """
+
+    default: S = field(kw_only=False)
+    placeholder: str
     range: str
     pattern: str
-    max_bytes: int
-    is_optional: bool = False
-    placeholder: str = "TEXT"
+    max_bytes: int = 1024
+    nothing: str = "empty"
 
-    def read(self, value: object) -> str | None:
-        if value is None and self.is_optional:
-            return None
+    def read(self, value: object) -> S:
+        if value is None and self.default is None:
+            return self.default
         if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
             raise ValueError
         if len(os.fsencode(value)) > self.max_bytes:
             raise ValueError
         return value
 
-    def show(self, value: str | None) -> str:
-        return "none" if value is None else value or "empty"
+    def show(self, value: S) -> str:
+        return value or self.nothing

@@ -97,7 +97,7 @@ class _Reading:
 
     def _take(self, setting: Setting, origin: str, value: object) -> None:
         try:
-            self.values[setting.name] = setting.values.read(value)
+            self.values[setting.name] = setting.kind.read(value)
         except (ValueError, OverflowError):
             self.faults.append(setting.fault(origin, value))
 

@@ -10,16 +10,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from offload.errors import SettingsError
-from offload.settings.kinds import GIB, MIB, Choice, Count, Seconds, Size, Switch, Text, Values, shown
+from offload.settings.kinds import GIB, MIB, Choice, Count, Kind, Seconds, Size, Switch, Text, shown
 
 # What we set in the environment of our own processes: a service that a task starts sees them, and they are no settings.
 PRIVATE_VARIABLES: Final = frozenset({"OFFLOAD_DRIVER", "OFFLOAD_PRELOAD", "OFFLOAD_TREE"})
 
 MAX_WORKERS: Final = 1024
-_MAX_UNIX_PATH_BYTES: Final = 107  # unix(7): sun_path has 108 bytes, one of them for the NUL
+_MAX_PATH_BYTES: Final = 107  # unix(7): sun_path has 108 bytes, one of them for the NUL
+
+_PATH: Final = r"[^\0]+"
+_PATH_RANGE: Final = f"a path of at most {_MAX_PATH_BYTES} bytes"
+_PREFIX: Final = r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*"
+_PREFIX_RANGE: Final = 'empty, or a path such as "/compute" without a "/" at its end'
+_FACTORY: Final = r"([^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*)?"
+_FACTORY_RANGE: Final = "empty, or a module and a function in it, such as package.module:function"
+_ADDRESS_RANGE: Final = "empty, or the address of a cluster, such as tcp://scheduler:8786"
+_HEADER_NAME: Final = r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)?"  # RFC 9110, section 5.6.2: a token
+
+T = TypeVar("T")
 
 
 class EngineName(StrEnum):
@@ -47,247 +58,151 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-def _row(values: Values, help: str, reason: str) -> dict[str, Any]:
-    return {"values": values, "help": help, "reason": reason}
+def _setting(kind: Kind[T], *, help: str, reason: str) -> T:
+    """A field of `Settings`; `kind` has its default and its range."""
+    return field(default=kind.default, metadata={"kind": kind, "help": help, "reason": reason})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What can be set.  Making one checks every range: SettingsError tells all that is wrong."""
 
-    host: str = field(
-        default="127.0.0.1",
-        metadata=_row(
-            Text("a host name or IP address", r"[^\s/\0]+", 253, placeholder="HOST"),
-            "Address to listen on.",
-            "Nobody outside this machine reaches it before somebody decides so.",
-        ),
+    host: str = _setting(
+        Text("127.0.0.1", placeholder="HOST", range="a host name or IP address", pattern=r"[^\s/\0]+", max_bytes=253),
+        help="Address to listen on.",
+        reason="Nobody outside this machine reaches it before somebody decides so.",
     )
-    port: int = field(
-        default=8080,
-        metadata=_row(
-            Count(0, 65_535, zero="any free port"),
-            "TCP port to listen on.",
-            "The usual one of a service behind a proxy.",
-        ),
+    port: int = _setting(
+        Count(8080, minimum=0, maximum=65_535, zero="any free port"),
+        help="TCP port to listen on.",
+        reason="The usual one of a service behind a proxy.",
     )
-    uds: str | None = field(
-        default=None,
-        metadata=_row(
-            Text(
-                f"a path of at most {_MAX_UNIX_PATH_BYTES} bytes",
-                r"[^\0]+",
-                _MAX_UNIX_PATH_BYTES,
-                is_optional=True,
-                placeholder="PATH",
-            ),
-            "Unix socket to listen on as well.",
-            "A proxy on the same machine saves the TCP stack.",
-        ),
+    uds: str | None = _setting(
+        Text(None, placeholder="PATH", range=_PATH_RANGE, pattern=_PATH, max_bytes=_MAX_PATH_BYTES, nothing="none"),
+        help="Unix socket to listen on as well.",
+        reason="A proxy on the same machine saves the TCP stack.",
     )
-    root_path: str = field(
-        default="",
-        metadata=_row(
-            Text(
-                'empty, or a path such as "/compute" without a "/" at its end',
-                r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*",
-                1024,
-                placeholder="PREFIX",
-            ),
-            "Path under which a proxy publishes the service; links begin with it.",
-            "Without a proxy the service stands at the root.",
-        ),
+    root_path: str = _setting(
+        Text("", placeholder="PREFIX", range=_PREFIX_RANGE, pattern=_PREFIX),
+        help="Path under which a proxy publishes the service; links begin with it.",
+        reason="Without a proxy the service stands at the root.",
     )
-    engine: EngineName = field(
-        default=EngineName.SUPERVISED,
-        metadata=_row(
-            Choice(EngineName),
-            "What runs the jobs.",
-            "It keeps all promises; what the others keep stands in the section on engines.",
-        ),
+    engine: EngineName = _setting(
+        Choice(EngineName.SUPERVISED),
+        help="What runs the jobs.",
+        reason="It keeps all promises; what the others keep stands in the section on engines.",
     )
-    executor: str = field(
-        default="",
-        metadata=_row(
-            Text(
-                "empty, or a module and a function in it, such as package.module:function",
-                r"([^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*)?",
-                1024,
-                placeholder="FACTORY",
-            ),
-            "For the engine `executor`: called with the number of workers, it makes the `concurrent.futures.Executor`.",
-            "A `ProcessPoolExecutor` needs no other package, and its work can be stopped.",
-        ),
+    executor: str = _setting(
+        Text("", placeholder="FACTORY", range=_FACTORY_RANGE, pattern=_FACTORY),
+        help="For the engine `executor`: called with the number of workers, makes the `concurrent.futures.Executor`.",
+        reason="A `ProcessPoolExecutor` needs no other package, and its work can be stopped.",
     )
-    engine_address: str = field(
-        default="",
-        metadata=_row(
-            Text(
-                "empty, or the address of a cluster, such as tcp://scheduler:8786", r"\S*", 1024, placeholder="ADDRESS"
-            ),
-            "For the engines `dask` and `ray`: the cluster; empty for one of their own, of `--workers` processes.",
-            "A cluster on this machine needs nothing but the package.",
-        ),
+    engine_address: str = _setting(
+        Text("", placeholder="ADDRESS", range=_ADDRESS_RANGE, pattern=r"\S*"),
+        help="For the engines `dask` and `ray`: the cluster; empty for one of their own, of `--workers` processes.",
+        reason="A cluster on this machine needs nothing but the package.",
     )
-    workers: int = field(
-        default=0,
-        metadata=_row(
-            Count(0, MAX_WORKERS, zero="as many as CPUs that this process may use, or as the cluster has"),
-            "Worker processes, each of which runs one job at a time; of a cluster at an address, the most to use.",
-            "CPU work is done soonest with one worker for each CPU.",
+    workers: int = _setting(
+        Count(
+            0, minimum=0, maximum=MAX_WORKERS, zero="as many as CPUs that this process may use, or as the cluster has"
         ),
+        help="Worker processes, each of which runs one job at a time; of a cluster at an address, the most to use.",
+        reason="CPU work is done soonest with one worker for each CPU.",
     )
-    spares: int = field(
-        default=0,
-        metadata=_row(
-            Count(0, 1024),
-            "Workers beyond that number, which stand by, warm, to replace one that dies.",
-            "A replacement takes some milliseconds anyway, and a spare costs memory.",
-        ),
+    spares: int = _setting(
+        Count(0, minimum=0, maximum=1024),
+        help="Workers beyond that number, which stand by, warm, to replace one that dies.",
+        reason="A replacement takes some milliseconds anyway, and a spare costs memory.",
     )
-    start_method: StartMethod = field(
-        default=StartMethod.FORKSERVER,
-        metadata=_row(
-            Choice(StartMethod),
-            "How worker processes are made.",
-            "Fast, with the task modules loaded once, and a worker is never a copy of the service.",
-        ),
+    start_method: StartMethod = _setting(
+        Choice(StartMethod.FORKSERVER),
+        help="How worker processes are made.",
+        reason="Fast, with the task modules loaded once, and a worker is never a copy of the service.",
     )
-    timeout: float = field(
-        default=60.0,
-        metadata=_row(
-            Seconds(0.001),
-            "Limit on the run time of a job whose task sets none.",
-            "About as long as proxies and clients wait unless told otherwise.",
-        ),
+    timeout: float = _setting(
+        Seconds(60.0, minimum=0.001),
+        help="Limit on the run time of a job whose task sets none.",
+        reason="About as long as proxies and clients wait unless told otherwise.",
     )
-    start_timeout: float = field(
-        default=60.0,
-        metadata=_row(
-            Seconds(0.1),
-            "Limit on the start of a worker, loading the task modules and all start hooks included.",
-            "Loading a large model takes tens of seconds; a hook that hangs should be told of, too.",
-        ),
+    start_timeout: float = _setting(
+        Seconds(60.0, minimum=0.1),
+        help="Limit on the start of a worker, loading the task modules and all start hooks included.",
+        reason="Loading a large model takes tens of seconds; a hook that hangs should be told of, too.",
     )
-    body_timeout: float = field(
-        default=30.0,
-        metadata=_row(
-            Seconds(0.1),
-            "Limit on the arrival of a request's body.",
-            "Slow clients must not collect; the largest body has time at 1 MiB a second.",
-        ),
+    body_timeout: float = _setting(
+        Seconds(30.0, minimum=0.1),
+        help="Limit on the arrival of a request's body.",
+        reason="Slow clients must not collect; the largest body has time at 1 MiB a second.",
     )
-    drain_timeout: float = field(
-        default=30.0,
-        metadata=_row(
-            Seconds(0.0),
-            "Time that accepted jobs have to finish after SIGTERM; then they are stopped with an answer.",
-            "Kubernetes kills after 30 s unless told otherwise.",
-        ),
+    drain_timeout: float = _setting(
+        Seconds(30.0, minimum=0.0),
+        help="Time that accepted jobs have to finish after SIGTERM; then they are stopped with an answer.",
+        reason="Kubernetes kills after 30 s unless told otherwise.",
     )
-    queue_limit: int = field(
-        default=1000,
-        metadata=_row(
-            Count(1, 1_000_000),
-            "Jobs that may wait for a worker; further ones are refused.",
-            "A burst is taken, while waiting stays shorter than callers' patience.",
-        ),
+    queue_limit: int = _setting(
+        Count(1000, minimum=1, maximum=1_000_000),
+        help="Jobs that may wait for a worker; further ones are refused.",
+        reason="A burst is taken, while waiting stays shorter than callers' patience.",
     )
-    queue_bytes: int = field(
-        default=256 * MIB,
-        metadata=_row(
-            Size(1, 1024 * GIB),
-            "Memory for bodies that arrive or wait, and results that leave; a single larger one may be there alone.",
-            "Eight of the largest bodies, which fits any machine that runs them.",
-        ),
+    queue_bytes: int = _setting(
+        Size(256 * MIB, minimum=1, maximum=1024 * GIB),
+        help="Memory for bodies that arrive or wait, and results that leave; a single larger one may be there alone.",
+        reason="Eight of the largest bodies, which fits any machine that runs them.",
     )
-    max_queued_per_client: int = field(
-        default=0,
-        metadata=_row(
-            Count(0, 1_000_000, zero="no limit"),
-            "Jobs of one caller that may wait; further ones are refused with 429.",
-            "Behind a proxy everybody may be one address, see --client-header.",
-        ),
+    max_queued_per_client: int = _setting(
+        Count(0, minimum=0, maximum=1_000_000, zero="no limit"),
+        help="Jobs of one caller that may wait; further ones are refused with 429.",
+        reason="Behind a proxy everybody may be one address, see --client-header.",
     )
-    max_running_per_client: int = field(
-        default=0,
-        metadata=_row(
-            Count(0, 1024, zero="no limit"),
-            "Jobs of one caller that may run at once; further ones wait.",
-            "A single caller should have the whole machine while nobody else wants it.",
-        ),
+    max_running_per_client: int = _setting(
+        Count(0, minimum=0, maximum=1024, zero="no limit"),
+        help="Jobs of one caller that may run at once; further ones wait.",
+        reason="A single caller should have the whole machine while nobody else wants it.",
     )
-    client_header: str = field(
-        default="",
-        metadata=_row(
-            Text("empty, or a header's name", r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)?", 100, placeholder="NAME"),
-            "Header whose last entry names the caller, instead of the address; only behind a proxy that sets it.",
-            "Anybody can send a header.",
-        ),
+    client_header: str = _setting(
+        Text("", placeholder="NAME", range="empty, or a header's name", pattern=_HEADER_NAME, max_bytes=100),
+        help="Header whose last entry names the caller, instead of the address; only behind a proxy that sets it.",
+        reason="Anybody can send a header.",
     )
-    quarantine_after: int = field(
-        default=3,
-        metadata=_row(
-            Count(0, 1000, zero="never"),
-            "A job of which so many attempts in a row have each killed their worker is refused for ten minutes.",
-            "Two may be chance; the third in a row is a pattern.",
-        ),
+    quarantine_after: int = _setting(
+        Count(3, minimum=0, maximum=1000, zero="never"),
+        help="A job of which so many attempts in a row have each killed their worker is refused for ten minutes.",
+        reason="Two may be chance; the third in a row is a pattern.",
     )
-    max_body: int = field(
-        default=32 * MIB,
-        metadata=_row(
-            Size(1, GIB),
-            "Largest body of a request.",
-            "A large photograph or a million numbers; more is a decision about memory.",
-        ),
+    max_body: int = _setting(
+        Size(32 * MIB, minimum=1, maximum=GIB),
+        help="Largest body of a request.",
+        reason="A large photograph or a million numbers; more is a decision about memory.",
     )
-    max_jobs_per_worker: int = field(
-        default=0,
-        metadata=_row(
-            Count(0, 1_000_000_000, zero="never"),
-            "A worker that has run so many jobs is replaced.",
-            "A task that leaks is the exception.",
-        ),
+    max_jobs_per_worker: int = _setting(
+        Count(0, minimum=0, maximum=1_000_000_000, zero="never"),
+        help="A worker that has run so many jobs is replaced.",
+        reason="A task that leaks is the exception.",
     )
-    max_rss_per_worker: int = field(
-        default=0,
-        metadata=_row(
-            Size(MIB, 1024 * GIB, zero="never"),
-            "A worker that holds more memory than this after a job is replaced.",
-            "A task that leaks is the exception.",
-        ),
+    max_rss_per_worker: int = _setting(
+        Size(0, minimum=MIB, maximum=1024 * GIB, zero="never"),
+        help="A worker that holds more memory than this after a job is replaced.",
+        reason="A task that leaks is the exception.",
     )
-    threads_per_worker: int = field(
-        default=1,
-        metadata=_row(
-            Count(0, 1024, zero="leave the libraries' own choice"),
-            "Threads of numeric libraries in a worker (OMP_NUM_THREADS and its kin, where they are not set already).",
-            "Each worker has one CPU; a thread for every CPU in each of them is slower.",
-        ),
+    threads_per_worker: int = _setting(
+        Count(1, minimum=0, maximum=1024, zero="leave the libraries' own choice"),
+        help="Threads of numeric libraries in a worker (OMP_NUM_THREADS and its kin, where they are not set already).",
+        reason="Each worker has one CPU; a thread for every CPU in each of them is slower.",
     )
-    log_level: LogLevel = field(
-        default=LogLevel.INFO,
-        metadata=_row(
-            Choice(LogLevel),
-            "Least important messages that are logged.",
-            "Refusals and what tasks print are wanted as long as nothing is wrong.",
-        ),
+    log_level: LogLevel = _setting(
+        Choice(LogLevel.INFO),
+        help="Least important messages that are logged.",
+        reason="Refusals and what tasks print are wanted as long as nothing is wrong.",
     )
-    access_log: bool = field(
-        default=True,
-        metadata=_row(
-            Switch(),
-            "Log a line for each request.",
-            "Whoever asks what happened to a request finds it there.",
-        ),
+    access_log: bool = _setting(
+        Switch(True),
+        help="Log a line for each request.",
+        reason="Whoever asks what happened to a request finds it there.",
     )
-    debug: bool = field(
-        default=False,
-        metadata=_row(
-            Switch(),
-            "Show tracebacks in answers.",
-            "They tell strangers how the machine looks inside.",
-        ),
+    debug: bool = _setting(
+        Switch(False),
+        help="Show tracebacks in answers.",
+        reason="They tell strangers how the machine looks inside.",
     )
 
     def __post_init__(self) -> None:
@@ -295,7 +210,7 @@ class Settings:
         for setting in table():
             value = getattr(self, setting.name)
             try:
-                object.__setattr__(self, setting.name, setting.values.read(value))
+                object.__setattr__(self, setting.name, setting.kind.read(value))
             except (ValueError, OverflowError):
                 faults.append(setting.fault(setting.name, value))
         if faults:
@@ -307,10 +222,14 @@ class Setting:
     """A row of the table: what `name` may be, what it is for, and why its default is what it is."""
 
     name: str
-    default: Any
-    values: Values
+    kind: Kind[Any]
     help: str
     reason: str
+
+    @property
+    def default(self) -> str:
+        """As people read it."""
+        return self.kind.show(self.kind.default)
 
     @property
     def flag(self) -> str:
@@ -322,10 +241,10 @@ class Setting:
 
     def fault(self, origin: str, value: object) -> str:
         """The sentence about a value that cannot be; `origin` is the setting's name as the user wrote it."""
-        return f"{origin} is {shown(value)}, must be {self.values.range}"
+        return f"{origin} is {shown(value)}, must be {self.kind.range}"
 
 
 def table() -> Iterator[Setting]:
     """All settings, in the order in which people should read of them."""
     for item in fields(Settings):
-        yield Setting(name=item.name, default=item.default, **item.metadata)
+        yield Setting(name=item.name, **item.metadata)

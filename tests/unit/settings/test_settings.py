@@ -32,12 +32,12 @@ def test_defaults_are_those_of_the_contract() -> None:
 def test_every_setting_is_explained(setting: Setting) -> None:
     assert setting.help.endswith(".")
     assert setting.reason.endswith(".")
-    assert setting.values.range
+    assert setting.kind.range
 
 
 @pytest.mark.parametrize("setting", ROWS)
 def test_every_default_is_in_its_own_range(setting: Setting) -> None:
-    assert setting.values.read(setting.default) == setting.default
+    assert setting.kind.read(setting.kind.default) == setting.kind.default
 
 
 def test_settings_cannot_be_changed() -> None:
