@@ -23,10 +23,10 @@ from offload.worker.start import StartFailed
 _MAX_WITHDRAWN: Final = 10_000
 
 # Token, process id, and why the tasks cannot be loaded, empty where they are.
-Greeting = tuple[str, int, str]
+LoadResult = tuple[str, int, str]
 
 
-class _Here:
+class _Process:
     """One for each process.  The lock is of this process alone, and dies with it."""
 
     def __init__(self) -> None:
@@ -37,46 +37,46 @@ class _Here:
         self.withdrawn: dict[str, None] = {}
 
 
-_here: Final = _Here()
+_process: Final = _Process()
 
 
-def greet(name: str, load: bytes, lane: int) -> Greeting:
+def load_tasks(name: str, load: bytes, lane: int) -> LoadResult:
     """Loads the tasks, which are called `name` from then on, and calls their hooks, once in each process."""
-    with _here.lock:
+    with _process.lock:
         try:
             prepare(load, lane)
         except StartFailed as failure:
-            return _here.token, os.getpid(), str(failure) or "nobody can tell why"
-        _here.loads[name] = load
-    return _here.token, os.getpid(), ""
+            return _process.token, os.getpid(), str(failure) or "nobody can tell why"
+        _process.loads[name] = load
+    return _process.token, os.getpid(), ""
 
 
-def run_here(token: str, name: str, job: str, *call: object) -> PlainAnswer | None:
+def run_pinned(token: str, name: str, job: str, *call: object) -> PlainAnswer | None:
     """Runs one job, `call` without its load, of the tasks `name`.  None: it was not begun, and never will.
 
     `token` is that of the greeting, for the job was given to that process and to no other; `job` names it among those
     of all services.
     """
-    with _here.lock:
-        if token != _here.token or name not in _here.loads or job in _here.withdrawn:
-            _here.withdrawn.pop(job, None)
+    with _process.lock:
+        if token != _process.token or name not in _process.loads or job in _process.withdrawn:
+            _process.withdrawn.pop(job, None)
             return None
-        _here.begun.add(job)
+        _process.begun.add(job)
     try:
-        return run_job((_here.loads[name], *call))  # type: ignore[arg-type]  # the rest of a Call
+        return run_job((_process.loads[name], *call))  # type: ignore[arg-type]  # the rest of a Call
     finally:
-        with _here.lock:
-            _here.begun.discard(job)
+        with _process.lock:
+            _process.begun.discard(job)
 
 
-def withdraw(token: str, job: str) -> bool:
+def withdraw_pinned(token: str, job: str) -> bool:
     """True: the job has not begun here, and never will."""
-    with _here.lock:
-        if token != _here.token or job in _here.begun:
+    with _process.lock:
+        if token != _process.token or job in _process.begun:
             return False
-        _here.withdrawn[job] = None
-        if len(_here.withdrawn) > _MAX_WITHDRAWN:
-            del _here.withdrawn[next(iter(_here.withdrawn))]
+        _process.withdrawn[job] = None
+        if len(_process.withdrawn) > _MAX_WITHDRAWN:
+            del _process.withdrawn[next(iter(_process.withdrawn))]
         return True
 
 
@@ -93,6 +93,6 @@ def run_anywhere(load: bytes, *call: object) -> PlainAnswer:
         signal.signal(signal.SIGTERM, before)
 
 
-def get_warm(load: bytes, lane: int) -> Greeting:
+def load_anywhere(load: bytes, lane: int) -> LoadResult:
     """Loads the tasks in whichever process this is, so that the next job need not wait for that."""
-    return greet("", load, lane)
+    return load_tasks("", load, lane)

@@ -52,7 +52,7 @@ def ending() -> str:
 @pytest.fixture(autouse=True)
 def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As if this were a process of a cluster's, which has loaded nothing yet."""
-    monkeypatch.setattr(cluster, "_here", cluster._Here())
+    monkeypatch.setattr(cluster, "_process", cluster._Process())
     monkeypatch.setattr(hosted, "_process", hosted._Process())
     monkeypatch.setattr("offload.worker.start.limit_library_threads", lambda threads: None)
     monkeypatch.setattr("offload.worker.start.seed_anew", lambda: None)
@@ -85,71 +85,71 @@ def result(answer: PlainAnswer | None, number: int) -> Any:
 
 
 def test_a_process_that_was_greeted_runs_jobs_of_these_tasks(load: bytes) -> None:
-    token, pid, error = cluster.greet("mine", load, 0)
+    token, pid, error = cluster.load_tasks("mine", load, 0)
     assert (pid > 1, error) == (True, "")
-    assert result(cluster.run_here(token, "mine", "job-1", *call(7, body=b'{"a": 4}')), 7) == 5
+    assert result(cluster.run_pinned(token, "mine", "job-1", *call(7, body=b'{"a": 4}')), 7) == 5
 
 
 def test_the_hooks_are_called_once_however_often_a_process_is_greeted(load: bytes) -> None:
     for name in ("mine", "mine", "another service's"):
-        token, _, _ = cluster.greet(name, load, 0)
-    assert result(cluster.run_here(token, "mine", "job-1", *call(7)), 7) == 1
+        token, _, _ = cluster.load_tasks(name, load, 0)
+    assert result(cluster.run_pinned(token, "mine", "job-1", *call(7)), 7) == 1
 
 
 def test_a_process_that_cannot_load_the_tasks_says_why() -> None:
     target = Target(named="tasks.py", file="/away/tasks.py", source="import nowhere_to_be_found")
     load = pack_load(LoadSpec(targets=(target,), library_threads=1), is_debug=False)
-    token, _, error = cluster.greet("mine", load, 0)
+    token, _, error = cluster.load_tasks("mine", load, 0)
     assert "nowhere_to_be_found" in error
-    assert cluster.run_here(token, "mine", "job-1", *call(7)) is None
+    assert cluster.run_pinned(token, "mine", "job-1", *call(7)) is None
 
 
 def test_a_job_for_another_process_or_other_tasks_is_not_begun(load: bytes) -> None:
-    token, _, _ = cluster.greet("mine", load, 0)
-    assert cluster.run_here("another", "mine", "job-1", *call(7)) is None
-    assert cluster.run_here(token, "not mine", "job-1", *call(7)) is None
+    token, _, _ = cluster.load_tasks("mine", load, 0)
+    assert cluster.run_pinned("another", "mine", "job-1", *call(7)) is None
+    assert cluster.run_pinned(token, "not mine", "job-1", *call(7)) is None
 
 
 def test_a_job_that_has_not_begun_can_be_taken_back_and_never_will(load: bytes) -> None:
-    token, _, _ = cluster.greet("mine", load, 0)
-    assert cluster.withdraw(token, "job-1") is True
-    assert cluster.run_here(token, "mine", "job-1", *call(7)) is None
-    assert cluster.withdraw("another", "job-2") is False
+    token, _, _ = cluster.load_tasks("mine", load, 0)
+    assert cluster.withdraw_pinned(token, "job-1") is True
+    assert cluster.run_pinned(token, "mine", "job-1", *call(7)) is None
+    assert cluster.withdraw_pinned("another", "job-2") is False
 
 
 def test_what_was_taken_back_is_forgotten_in_the_end(load: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_MAX_WITHDRAWN", 2)
-    token, _, _ = cluster.greet("mine", load, 0)
+    token, _, _ = cluster.load_tasks("mine", load, 0)
     for number in range(4):
-        cluster.withdraw(token, f"job-{number}")
-    assert list(cluster._here.withdrawn) == ["job-2", "job-3"]
+        cluster.withdraw_pinned(token, f"job-{number}")
+    assert list(cluster._process.withdrawn) == ["job-2", "job-3"]
 
 
 def test_jobs_in_threads_know_which_they_are_and_cannot_be_taken_back(load: bytes) -> None:
-    token, _, _ = cluster.greet("mine", load, 0)
+    token, _, _ = cluster.load_tasks("mine", load, 0)
     told: dict[int, Any] = {}
 
     def run(number: int) -> None:
         told[number] = result(
-            cluster.run_here(token, "mine", f"job-{number}", *call(number, task=1, id=f"{number:032}")), number
+            cluster.run_pinned(token, "mine", f"job-{number}", *call(number, task=1, id=f"{number:032}")), number
         )
 
     threads = [threading.Thread(target=run, args=[number]) for number in (1, 2)]
     for thread in threads:
         thread.start()
-    while len(cluster._here.begun) < 2 and any(thread.is_alive() for thread in threads):
+    while len(cluster._process.begun) < 2 and any(thread.is_alive() for thread in threads):
         threads[0].join(0.001)
-    had_begun = not cluster.withdraw(token, "job-1")
+    had_begun = not cluster.withdraw_pinned(token, "job-1")
     for thread in threads:
         thread.join()
     assert had_begun
     assert told == {1: f"{1:032}", 2: f"{2:032}"}
-    assert not cluster._here.begun
+    assert not cluster._process.begun
 
 
 def test_anywhere_the_tasks_are_loaded_with_the_first_job_or_before(load: bytes) -> None:
     assert result(cluster.run_anywhere(load, *call(7)), 7) == 1
-    assert cluster.get_warm(load, 0)[2] == ""
+    assert cluster.load_anywhere(load, 0)[2] == ""
     assert result(cluster.run_anywhere(load, *call(8)), 8) == 1
 
 

@@ -25,9 +25,9 @@ from importlib import import_module
 from typing import Any, Final, Unpack
 
 from offload.engines.base import Capabilities, EngineParts
-from offload.engines.cluster.driver import Task, sentence
+from offload.engines.cluster.driver import ClusterParts, describe_error
 from offload.engines.cluster.engine import ClusterEngine, ClusterKind
-from offload.engines.cluster.seats import Order
+from offload.engines.cluster.slots import ClusterJob
 from offload.processes.brake import Brake
 
 # Of a cluster at an address.
@@ -37,13 +37,13 @@ ADDRESS_CAPABILITIES: Final = Capabilities(starts_before_jobs=True)
 CAPABILITIES: Final = replace(ADDRESS_CAPABILITIES, isolates_deaths=True, ends_with_service=True)
 
 # How often the scheduler is asked for its workers; it also tells when they come and go, so this is for what it forgets.
-_LOOK_S: Final = 2.0
+_POLL_S: Final = 2.0
 # What the scheduler may take to answer that.
-_PATIENCE_S: Final = 10.0
+_ANSWER_S: Final = 10.0
 # A worker that died has a successor by then, if there is to be one.
-_EMPTY_S: Final = 10.0
+_SUCCESSOR_S: Final = 10.0
 _TOPIC: Final = "all"
-_COMINGS: Final = frozenset({"add-worker", "remove-worker", "worker-status-change"})
+_MEMBERSHIP_EVENTS: Final = frozenset({"add-worker", "remove-worker", "worker-status-change"})
 
 
 def dask_engine(**parts: Unpack[EngineParts]) -> ClusterEngine:
@@ -59,23 +59,23 @@ class _Worker:
         self.address = address
         self.slots = slots
         self.token = ""
-        self.greeting: asyncio.Task[None] | None = None
+        self.loading: asyncio.Task[None] | None = None
 
 
 class DaskCluster:
     """Implements `driver.Cluster`."""
 
-    def __init__(self, task: Task) -> None:
-        from offload.worker import cluster as there  # not in the service: it is the inside of a worker
+    def __init__(self, parts: ClusterParts) -> None:
+        from offload.worker import cluster as remote  # not in the service: it is the inside of a worker
 
-        self._there = there
-        self._task = task
-        self._seats = task.seats
+        self._remote = remote
+        self._parts = parts
+        self._slots = parts.slots
         self._name = secrets.token_hex(8)  # of these tasks and jobs, among those of other services
         self._workers: dict[str, _Worker] = {}
         self._worker_of: dict[int, _Worker] = {}
         self._futures: dict[int, Any] = {}
-        self._errands: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._brake = Brake()
         self._has_changed = asyncio.Event()
         self._empty_since: float | None = None
@@ -87,10 +87,10 @@ class DaskCluster:
     async def open(self) -> None:
         _configure()
         distributed = import_module("distributed")
-        target: Any = self._task.address
+        target: Any = self._parts.address
         if not target:
             target = self._local = await distributed.LocalCluster(
-                n_workers=self._task.most,
+                n_workers=self._parts.max_slots,
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=0,
@@ -102,39 +102,39 @@ class DaskCluster:
         self._client = await distributed.Client(
             target,
             asynchronous=True,
-            timeout=self._task.start_timeout_s,
+            timeout=self._parts.start_timeout_s,
             direct_to_workers=self._local is not None or None,  # elsewhere they may be reached by the scheduler alone
         )
         self._client.subscribe_topic(_TOPIC, self._on_event)
 
-    async def attend(self) -> str:
+    async def follow(self) -> str:
         while True:
             try:
-                async with asyncio.timeout(_PATIENCE_S):
+                async with asyncio.timeout(_ANSWER_S):
                     identity = await self._client.scheduler.identity(n_workers=-1)
             except Exception as error:  # whatever its connection raises
-                return f"the scheduler does not answer: {sentence(error)}"
-            self._look(identity["workers"])
+                return f"the scheduler does not answer: {describe_error(error)}"
+            self._update_workers(identity["workers"])
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):
+                async with asyncio.timeout(_POLL_S):
                     await self._has_changed.wait()
             self._has_changed.clear()
             if self._client.status != "running":
                 return "the connection to the scheduler was lost"
 
-    def start(self, order: Order) -> None:
-        worker = self._worker_of[order.slot]
-        name = f"{self._name}-{order.number}-{order.attempt}-{secrets.token_hex(4)}"
-        future = self._submit(worker, name, self._there.run_here, worker.token, self._name, name, *order.call)
-        self._futures[order.number] = future
-        self._run(self._await(order, worker, future))
+    def start_job(self, job: ClusterJob) -> None:
+        worker = self._worker_of[job.slot]
+        name = f"{self._name}-{job.number}-{job.attempt}-{secrets.token_hex(4)}"
+        future = self._submit(worker, name, self._remote.run_pinned, worker.token, self._name, name, *job.call)
+        self._futures[job.number] = future
+        self._run_task(self._wait_for_answer(job, worker, future))
 
-    def stop(self, slot: int, number: int) -> None:
-        self._run(self._withdraw(self._worker_of[slot], slot, number))
+    def stop_job(self, slot: int, number: int) -> None:
+        self._run_task(self._withdraw(self._worker_of[slot], slot, number))
 
     async def close(self) -> None:
-        for errand in list(self._errands):
-            errand.cancel()
+        for task in list(self._tasks):
+            task.cancel()
         if self._client is not None:
             self._client.unsubscribe_topic(_TOPIC)
             await self._client.close()
@@ -145,84 +145,84 @@ class DaskCluster:
 
     def _on_event(self, event: tuple[float, Any]) -> None:
         message = event[1]
-        if isinstance(message, dict) and message.get("action") in _COMINGS:
+        if isinstance(message, dict) and message.get("action") in _MEMBERSHIP_EVENTS:
             self._has_changed.set()
 
-    def _look(self, found: dict[str, Any]) -> None:
+    def _update_workers(self, found: dict[str, Any]) -> None:
         able = {address: about["nthreads"] for address, about in found.items() if about.get("status") == "running"}
         for address in [address for address in self._workers if address not in found]:
-            self._forget(self._workers[address], "its worker left the cluster")
+            self._remove_worker(self._workers[address], "its worker left the cluster")
         for address in [address for address in self._workers if address not in able]:
-            self._rest(self._workers[address])
+            self._remove_idle_slots(self._workers[address])
         for address, threads in able.items():
             if address not in self._workers:
-                self._meet(address, threads)
-        self._note_empty(not found)
+                self._add_worker(address, threads)
+        self._report_empty(not found)
 
-    def _note_empty(self, is_empty: bool) -> None:
+    def _report_empty(self, is_empty: bool) -> None:
         if not is_empty:
             self._empty_since = None
         elif self._empty_since is None:
             self._empty_since = time.monotonic()
-        elif time.monotonic() - self._empty_since > _EMPTY_S:
-            self._empty_since = math.inf  # it is told once
-            self._task.trouble("the cluster has no workers")
+        elif time.monotonic() - self._empty_since > _SUCCESSOR_S:
+            self._empty_since = math.inf  # report it once
+            self._parts.on_start_failed("the cluster has no workers")
 
-    def _meet(self, address: str, threads: int) -> None:
-        slots = [slot for _ in range(threads) if (slot := self._seats.add()) is not None]
+    def _add_worker(self, address: str, threads: int) -> None:
+        slots = [slot for _ in range(threads) if (slot := self._slots.add()) is not None]
         if slots:
             worker = self._workers[address] = _Worker(address, slots)
             self._worker_of.update(dict.fromkeys(slots, worker))
-            worker.greeting = self._run(self._greet(worker))
+            worker.loading = self._run_task(self._make_ready(worker))
 
-    def _rest(self, worker: _Worker) -> None:
+    def _remove_idle_slots(self, worker: _Worker) -> None:
         """It takes no tasks for now, or is about to leave; what it is at goes on."""
-        for slot in [slot for slot in worker.slots if self._seats.is_idle(slot)]:
+        for slot in [slot for slot in worker.slots if self._slots.is_idle(slot)]:
             worker.slots.remove(slot)
-            self._drop(slot, "its worker takes no more")
+            self._remove_slot(slot, "its worker takes no more")
         if not worker.slots:
-            self._forget(worker, "")
+            self._remove_worker(worker, "")
 
-    def _forget(self, worker: _Worker, why: str) -> None:
+    def _remove_worker(self, worker: _Worker, why: str) -> None:
         """Whether its jobs had begun nobody can tell any more."""
         self._workers.pop(worker.address, None)
-        if worker.greeting is not None:
-            worker.greeting.cancel()
+        if worker.loading is not None:
+            worker.loading.cancel()
         for slot in worker.slots:
-            self._drop(slot, why)
+            self._remove_slot(slot, why)
 
-    def _drop(self, slot: int, why: str) -> None:
+    def _remove_slot(self, slot: int, why: str) -> None:
         del self._worker_of[slot]
-        self._seats.remove(slot, why)
+        self._slots.remove(slot, why)
 
-    async def _greet(self, worker: _Worker) -> None:
+    async def _make_ready(self, worker: _Worker) -> None:
         """Has the tasks loaded there, again and again until that succeeds; then its slots are ready."""
         while True:
             error = await self._load(worker)
             if not error:
                 self._brake.succeeded()
                 for slot in worker.slots:
-                    self._seats.ready(slot)
+                    self._slots.mark_ready(slot)
                 return
             self._brake.failed(worker.slots[0], error)
             if self._brake.is_on:
-                self._task.trouble(error)
+                self._parts.on_start_failed(error)
             await asyncio.sleep(self._brake.pause_s())
 
     async def _load(self, worker: _Worker) -> str:
         """Returns why it could not."""
         name = f"{self._name}-load-{secrets.token_hex(4)}"
-        future = self._submit(worker, name, self._there.greet, self._name, self._task.load, worker.slots[0])
+        future = self._submit(worker, name, self._remote.load_tasks, self._name, self._parts.load, worker.slots[0])
         try:
-            async with asyncio.timeout(self._task.start_timeout_s):
+            async with asyncio.timeout(self._parts.start_timeout_s):
                 worker.token, _, why = await future
                 return str(why)
         except TimeoutError:
-            return f"the tasks were not loaded within {self._task.start_timeout_s:g} s"
+            return f"the tasks were not loaded within {self._parts.start_timeout_s:g} s"
         except CancelledError:
             return "its greeting was cancelled"
         except Exception as error:  # whatever was raised there, or on the way
-            return f"{sentence(error)} (is offload installed there?)"
+            return f"{describe_error(error)} (is offload installed there?)"
         finally:
             future.release()
 
@@ -233,44 +233,46 @@ class DaskCluster:
             function, *arguments, key=name, workers=[worker.address], allow_other_workers=False, pure=False, retries=0
         )
 
-    async def _await(self, order: Order, worker: _Worker, future: Any) -> None:
-        slot, number = order.slot, order.number
+    async def _wait_for_answer(self, job: ClusterJob, worker: _Worker, future: Any) -> None:
+        slot, number = job.slot, job.number
         try:
             values = await future
-        except CancelledError as error:  # by ourselves, then it is told there; or the connection was lost
+        except CancelledError as error:  # by _withdraw, which reports it; or the connection was lost
             if self._futures.get(number) is future:
-                self._seats.lose(slot, "its task was cancelled", detail=sentence(error))
+                self._slots.mark_lost(slot, "its task was cancelled", detail=describe_error(error))
                 self._has_changed.set()
             return
-        except Exception as error:  # above all KilledWorker, which is told only where the scheduler allows no failures
-            self._seats.lose(slot, f"Dask says {type(error).__name__}", detail=sentence(error))
+        except Exception as error:  # above all KilledWorker, if the scheduler allows no failures
+            self._slots.mark_lost(slot, f"Dask says {type(error).__name__}", detail=describe_error(error))
             self._has_changed.set()
             return
         finally:
             self._futures.pop(number, None)
         if values is None:
-            self._seats.lose(slot, "another process came in its place", begun=False)
-            self._forget(worker, "another process came in its place")
+            self._slots.mark_lost(slot, "another process came in its place", begun=False)
+            self._remove_worker(worker, "another process came in its place")
             self._has_changed.set()
         else:
-            self._seats.answer(slot, number, values)
+            self._slots.finish(slot, number, values)
 
     async def _withdraw(self, worker: _Worker, slot: int, number: int) -> None:
         future = self._futures.get(number)
         if future is None:
             return
         with suppress(Exception):  # it is gone, then that will be seen
-            told = await self._client.run(self._there.withdraw, worker.token, future.key, workers=[worker.address])
-            if told.get(worker.address) is True and self._futures.pop(number, None) is not None:
+            answers = await self._client.run(
+                self._remote.withdraw_pinned, worker.token, future.key, workers=[worker.address]
+            )
+            if answers.get(worker.address) is True and self._futures.pop(number, None) is not None:
                 await future.cancel()
-                if self._seats.has(slot, number):
-                    self._seats.lose(slot, "it was taken back", begun=False)
-                    self._seats.ready(slot)
+                if self._slots.has_job(slot, number):
+                    self._slots.mark_lost(slot, "it was taken back", begun=False)
+                    self._slots.mark_ready(slot)
 
-    def _run(self, errand: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(errand)
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
+    def _run_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return task
 
 

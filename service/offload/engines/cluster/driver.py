@@ -18,41 +18,40 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, Protocol
 
-from offload.engines.cluster.messages import Message, read, write
-from offload.engines.cluster.seats import Order, Seats
+from offload.engines.cluster.messages import Message, read_message, write_message
+from offload.engines.cluster.slots import ClusterJob, ClusterSlots
 
 # What a cluster may take to be left; whoever waits for the driver is less patient and kills it.
 _LEAVE_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What the driver is there for.  `address`: of the cluster, of which to use `most` places; empty for a local one of
-    so many processes.
+class ClusterParts:
+    """What a `Cluster` is made from.
 
-    `load` is the JSON of `pack_load`.  `trouble` is to be called with a sentence when a worker could not start, or none
-    is there.
+    An empty `address` stands for a local cluster with `max_slots` processes.  `load` is the JSON of `pack_load`.  Call
+    `on_start_failed` with the reason when a worker cannot start or the cluster has no workers.
     """
 
     address: str
-    most: int
+    max_slots: int
     start_timeout_s: float
     load: bytes
-    seats: Seats
-    trouble: Callable[[str], None]
+    slots: ClusterSlots
+    on_start_failed: Callable[[str], None]
 
 
 class Cluster(Protocol):
     """What a cluster can be asked.  All of it is called on the driver's loop.
 
-    `open` reaches the cluster, or raises.  `attend` keeps the seats as the cluster's workers come and go, and returns
-    why it was lost, if it ever is.  `start` and `stop` return at once; what comes of them goes to the seats.
+    `open` reaches the cluster, or raises.  `follow` keeps the slots as the cluster's workers come and go, and returns
+    why it was lost, if it ever is.  `start_job` and `stop_job` return at once; what comes of them goes to the slots.
     """
 
     async def open(self) -> None: ...
-    async def attend(self) -> str: ...
-    def start(self, order: Order) -> None: ...
-    def stop(self, slot: int, number: int) -> None: ...
+    async def follow(self) -> str: ...
+    def start_job(self, job: ClusterJob) -> None: ...
+    def stop_job(self, slot: int, number: int) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -61,34 +60,34 @@ class Driver:
 
     def __init__(self, kind: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         module, _, name = kind.partition(":")
-        self._make: Callable[[Task], Cluster] = getattr(import_module(module), name)
+        self._make: Callable[[ClusterParts], Cluster] = getattr(import_module(module), name)
         self._reader = reader
         self._writer = writer
         self._cluster: Cluster
-        self._is_open = False
+        self._is_connected = False
 
     async def run(self) -> None:
         """Returns when the service has gone, or has been told why the cluster has."""
-        message = await read(self._reader)
+        message = await read_message(self._reader)
         if message is None:
             return
-        _, address, most, start_timeout_s = message.head
-        self._seats = Seats(most, self._tell)
+        _, address, max_slots, start_timeout_s = message.head
+        self._slots = ClusterSlots(max_slots, self._send)
         self._cluster = self._make(
-            Task(
+            ClusterParts(
                 address=address,
-                most=most,
+                max_slots=max_slots,
                 start_timeout_s=start_timeout_s,
                 load=message.body,
-                seats=self._seats,
-                trouble=lambda why: self._tell(["trouble", why]),
+                slots=self._slots,
+                on_start_failed=lambda why: self._send(["start-failed", why]),
             )
         )
-        living, listening = asyncio.create_task(self._live()), asyncio.create_task(self._listen())
-        await asyncio.wait([living, listening], return_when=asyncio.FIRST_COMPLETED)
-        if living.done():
-            self._tell(["down", living.result()])
-        for task in (living, listening):
+        running, reading = asyncio.create_task(self._run_cluster()), asyncio.create_task(self._read_messages())
+        await asyncio.wait([running, reading], return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            self._send(["disconnected", running.result()])
+        for task in (running, reading):
             task.cancel()
         with suppress(Exception):  # what the library says at the end is of no use to anybody
             await asyncio.wait_for(self._cluster.close(), _LEAVE_S)
@@ -96,41 +95,41 @@ class Driver:
         with suppress(OSError):
             await self._writer.wait_closed()
 
-    async def _live(self) -> str:
+    async def _run_cluster(self) -> str:
         try:
             await self._cluster.open()
-            self._tell(["up"])
-            self._is_open = True
-            return await self._cluster.attend()
+            self._send(["connected"])
+            self._is_connected = True
+            return await self._cluster.follow()
         except Exception as error:  # whatever the library raises
-            return sentence(error)
+            return describe_error(error)
 
-    async def _listen(self) -> None:
-        while (message := await read(self._reader)) is not None:
-            if self._is_open:
-                self._obey(message)
+    async def _read_messages(self) -> None:
+        while (message := await read_message(self._reader)) is not None:
+            if self._is_connected:
+                self._on_message(message)
 
-    def _obey(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
         match message.head:
-            case ["start", slot, turn, number, task_index, attempt, meta_bytes]:
-                if self._seats.take(slot, turn, number):
+            case ["start", slot, generation, number, task_index, attempt, meta_bytes]:
+                if self._slots.accept(slot, generation, number):
                     meta, body = message.body[:meta_bytes], message.body[meta_bytes:]
-                    self._cluster.start(Order(slot, number, task_index, attempt, meta, body))
+                    self._cluster.start_job(ClusterJob(slot, number, task_index, attempt, meta, body))
             case ["stop", slot, number]:
-                if self._seats.has(slot, number):
-                    self._cluster.stop(slot, number)
+                if self._slots.has_job(slot, number):
+                    self._cluster.stop_job(slot, number)
 
-    def _tell(self, head: list[Any], *body: bytes) -> None:
-        write(self._writer, head, *body)
+    def _send(self, head: list[Any], *body: bytes) -> None:
+        write_message(self._writer, head, *body)
 
 
-def sentence(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """What a library's error is told as."""
     text = " ".join(str(error).split())[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-async def _serve(kind: str, sock: socket.socket) -> None:
+async def _run_driver(kind: str, sock: socket.socket) -> None:
     reader, writer = await asyncio.open_unix_connection(sock=sock)
     await Driver(kind, reader, writer).run()
 
@@ -138,5 +137,5 @@ async def _serve(kind: str, sock: socket.socket) -> None:
 def main() -> None:
     """Called in a new interpreter, with the `kind` and the number of the socket's descriptor as arguments."""
     kind, descriptor = sys.argv[1:]
-    asyncio.run(_serve(kind, socket.socket(fileno=int(descriptor))))
+    asyncio.run(_run_driver(kind, socket.socket(fileno=int(descriptor))))
     os._exit(0)  # threads of the library's may not end

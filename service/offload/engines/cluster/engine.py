@@ -22,7 +22,7 @@ from offload.core.death import Death
 from offload.core.job import Job, Reason, SlotId
 from offload.engines.answers import broken, call_of, outcome_of
 from offload.engines.base import Capabilities, EngineEvents, EngineParts
-from offload.engines.cluster.link import Link
+from offload.engines.cluster.driver_process import DriverProcess
 from offload.engines.cluster.messages import Message
 from offload.engines.running import running_s
 from offload.engines.slot_table import SlotTable
@@ -62,18 +62,18 @@ class ClusterEngine:
         self._settings = parts["settings"]
         self._launcher = parts["launcher"]
         self._metrics = parts["metrics"]
-        load = parts["load"] if not self._settings.engine_address else shipped(parts["load"])
+        load = parts["load"] if not self._settings.engine_address else with_sources(parts["load"])
         self._load = pack_load(load, is_debug=self._settings.debug)
-        self._turns: dict[SlotId, int] = {}
-        self._last: dict[SlotId, RemoteAnswer] = {}
+        self._generations: dict[SlotId, int] = {}
+        self._last_answers: dict[SlotId, RemoteAnswer] = {}
         self._ready_at: dict[SlotId, str] = {}
         self._restarts: Counter[EndCause] = Counter()
         self._restarts_of_slot: Counter[SlotId] = Counter()
         self._brake = Brake()
         self._error = ""
-        self._link: Link | None = None
-        self._living: asyncio.Task[None] | None = None
-        self._ending: asyncio.Task[str] | None = None
+        self._driver: DriverProcess | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[str] | None = None
         self._grace_s = _GRACE_S
 
     # Engine
@@ -82,33 +82,33 @@ class ClusterEngine:
         """Begins to look for the cluster; slots come when it is there."""
         self._events = events
         self._table = SlotTable(0, events)
-        self._living = asyncio.create_task(self._live())
-        self._living.add_done_callback(_log_fault)
+        self._running = asyncio.create_task(self._run())
+        self._running.add_done_callback(_log_fault)
 
     def start(self, slot: SlotId, job: Job) -> None:
         self._table.assign(slot, job)
-        if self._link is not None:
+        if self._driver is not None:
             _, number, task_index, attempt, _, meta, body = call_of(job, load=b"", lane=slot)
-            head = ["start", slot, self._turns[slot], number, task_index, attempt, len(meta)]
-            self._link.tell(head, meta, body)
+            head = ["start", slot, self._generations[slot], number, task_index, attempt, len(meta)]
+            self._driver.send(head, meta, body)
 
     def stop(self, slot: SlotId, job: Job, why: Reason) -> None:
-        if self._link is not None and self._table.job_in(slot) is job:
-            self._link.tell(["stop", slot, job.number])
+        if self._driver is not None and self._table.job_in(slot) is job:
+            self._driver.send(["stop", slot, job.number])
 
     def withdraw(self, slot: SlotId, job: Job) -> bool:
         return False
 
     async def close(self, grace_s: float) -> None:
         """What is not ours goes on, if it cannot be stopped; a local cluster ends."""
-        if self._living is None:
+        if self._running is None:
             return
-        living, self._living = self._living, None
+        running, self._running = self._running, None
         self._grace_s = grace_s
-        living.cancel()
-        await asyncio.wait([living])
-        if self._ending is not None:
-            await asyncio.wait([self._ending])
+        running.cancel()
+        await asyncio.wait([running])
+        if self._stopping is not None:
+            await asyncio.wait([self._stopping])
 
     # What `/stats` shows
 
@@ -128,37 +128,37 @@ class ClusterEngine:
 
     # The driver's life
 
-    async def _live(self) -> None:
+    async def _run(self) -> None:
         while True:
             try:
-                link = Link.start(self._kind.driver, mark=self._launcher.mark)
+                driver = DriverProcess.start(self._kind.driver, mark=self._launcher.mark)
             except OSError as error:
-                self._lost(f"its driver could not be started: {error}")
+                self._on_cluster_lost(f"its driver could not be started: {error}")
             else:
-                await self._drive(link)
+                await self._run_driver(driver)
             await asyncio.sleep(self._brake.pause_s())
 
-    async def _drive(self, link: Link) -> None:
+    async def _run_driver(self, driver: DriverProcess) -> None:
         self._error = ""
-        self._launcher.watch(link.pid)
+        self._launcher.watch(driver.pid)
         try:
-            await link.listen(partial(self._introduce, link), self._heard)
-            self._link = None
-            self._lost(self._error or "its driver ended")
+            await driver.receive(partial(self._on_connected, driver), self._on_message)
+            self._driver = None
+            self._on_cluster_lost(self._error or "its driver ended")
         finally:
-            self._link = None
-            self._ending = asyncio.create_task(link.end(self._grace_s))
-            how = await asyncio.shield(self._ending)
-            self._launcher.forget(link.pid)
+            self._driver = None
+            self._stopping = asyncio.create_task(driver.stop(self._grace_s))
+            how = await asyncio.shield(self._stopping)
+            self._launcher.forget(driver.pid)
         if not self._error:
-            logger.warning("driver ended", extra={"fields": {"pid": link.pid, "how": how}})
+            logger.warning("driver ended", extra={"fields": {"pid": driver.pid, "how": how}})
 
-    def _introduce(self, link: Link) -> None:
-        self._link = link
+    def _on_connected(self, driver: DriverProcess) -> None:
+        self._driver = driver
         settings = self._settings
-        link.tell(["open", settings.engine_address, self._workers, settings.start_timeout], self._load)
+        driver.send(["open", settings.engine_address, self._workers, settings.start_timeout], self._load)
 
-    def _lost(self, why: str) -> None:
+    def _on_cluster_lost(self, why: str) -> None:
         """There is no cluster: what was running there is answered, and nothing is taken."""
         self._brake.failed(0, why)
         fields = {"engine": self.name, "error": why, "pause_s": self._brake.pause_s()}
@@ -170,48 +170,48 @@ class ClusterEngine:
 
     # What the driver says
 
-    def _heard(self, message: Message) -> bool:
+    def _on_message(self, message: Message) -> bool:
         """Returns whether it is to be heard any further."""
         match message.head:
-            case ["up"]:
+            case ["connected"]:
                 logger.info("cluster reached", extra={"fields": {"engine": self.name}})
-            case ["ready", slot, turn]:
-                self._ready(slot, turn)
-            case ["answer", slot, number, *answer]:
-                self._answered(slot, number, answer, message.body)
-            case ["garbage", _, number]:
+            case ["ready", slot, generation]:
+                self._on_ready(slot, generation)
+            case ["finished", slot, number, *answer]:
+                self._on_finished(slot, number, answer, message.body)
+            case ["invalid-answer", _, number]:
                 self._table.finish(number, broken("what came back is no answer"))
-            case ["gone", slot, number, begun, why, detail]:
-                self._gone(slot, number, begun, why, detail)
+            case ["lost", slot, number, begun, why, detail]:
+                self._on_worker_lost(slot, number, begun, why, detail)
             case ["removed", slot]:
                 self._table.remove(slot)
-            case ["trouble", why]:
-                self._trouble(why)
-            case ["down", why]:
+            case ["start-failed", why]:
+                self._on_start_failed(why)
+            case ["disconnected", why]:
                 self._error = why
                 return False
         return True
 
-    def _ready(self, slot: SlotId, turn: int) -> None:
+    def _on_ready(self, slot: SlotId, generation: int) -> None:
         self._brake.succeeded()
-        self._turns[slot] = turn
+        self._generations[slot] = generation
         self._ready_at[slot] = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         self._table.add(slot)
         self._table.add_worker([slot])
 
-    def _answered(self, slot: SlotId, number: int, answer: list[Any], body: bytes) -> None:
+    def _on_finished(self, slot: SlotId, number: int, answer: list[Any], body: bytes) -> None:
         job = self._table.job(number)
         if job is None:
             return
         status, media_type, run_ns, traceback, pid, rss_bytes = answer
-        self._last[slot] = RemoteAnswer(number, status, media_type, body, run_ns, traceback, pid, rss_bytes)
+        self._last_answers[slot] = RemoteAnswer(number, status, media_type, body, run_ns, traceback, pid, rss_bytes)
         self._metrics.worker_row(slot).ran(run_ns)
-        self._table.finish(number, outcome_of(job, self._last[slot]))
+        self._table.finish(number, outcome_of(job, self._last_answers[slot]))
 
-    def _gone(self, slot: SlotId, number: int, begun: bool, why: str, detail: str) -> None:
+    def _on_worker_lost(self, slot: SlotId, number: int, begun: bool, why: str, detail: str) -> None:
         """A job that was on its way there had not begun: the driver does not know its number."""
         job = self._table.job_in(slot)
-        self._last.pop(slot, None)
+        self._last_answers.pop(slot, None)
         self._restarts_of_slot[slot] += 1
         if job is not None and job.outcome is not None:
             self._restarts[STOP_CAUSES.get(job.outcome.reason, EndCause.CRASH)] += 1
@@ -221,7 +221,7 @@ class ClusterEngine:
             logger.log(logging.INFO if job is None else logging.WARNING, "worker lost", extra={"fields": fields})
         self._table.drop_worker(slot, Death(note=why), begun=begun and job is not None and job.number == number)
 
-    def _trouble(self, why: str) -> None:
+    def _on_start_failed(self, why: str) -> None:
         self._brake.failed(0, why)
         logger.warning("cluster has no worker", extra={"fields": {"engine": self.name, "error": why}})
         if not any(self._table.has_worker(slot) for slot in self._table.slots()):
@@ -229,7 +229,7 @@ class ClusterEngine:
 
     def _facts(self, slot: SlotId) -> WorkerFacts:
         """The process is the one that did the last job there; the next may be another."""
-        job, last = self._table.job_in(slot), self._last.get(slot)
+        job, last = self._table.job_in(slot), self._last_answers.get(slot)
         if job is not None:
             state = WorkerState.KILLING if job.is_settled else WorkerState.BUSY
         else:
@@ -247,7 +247,7 @@ class ClusterEngine:
         )
 
 
-def shipped(load: LoadSpec) -> LoadSpec:
+def with_sources(load: LoadSpec) -> LoadSpec:
     """The same with the text of each file in it, for machines that do not have it.  Raises TargetError."""
     return replace(load, targets=tuple(_with_source(target) for target in load.targets))
 
@@ -261,6 +261,6 @@ def _with_source(target: Target) -> Target:
         raise TargetError(target.named, str(error)) from error
 
 
-def _log_fault(living: asyncio.Task[None]) -> None:
-    if not living.cancelled() and living.exception() is not None:
-        logger.error("the engine has failed", exc_info=living.exception())
+def _log_fault(running: asyncio.Task[None]) -> None:
+    if not running.cancelled() and running.exception() is not None:
+        logger.error("the engine has failed", exc_info=running.exception())

@@ -10,17 +10,17 @@ says what it is, and bytes that nobody looks into; nothing is pickled.
 
     to the driver
         open, address, most slots, start timeout in seconds                + the JSON of `pack_load`
-        start, slot, turn, number, task index, attempt, bytes of meta      + meta and body
+        start, slot, generation, number, task index, attempt, bytes of meta   + meta and body
         stop, slot, number
     to the service
-        up                                      it speaks to the cluster
-        ready, slot, turn                       the slot has a worker; `turn` counts how often it got one
-        answer, slot, number, status, media type, run time in ns, traceback, pid, rss   + body
-        garbage, slot, number                   what came back is no answer
-        gone, slot, number, begun, why, detail  the slot has no worker; its job `number` (0: none) may have begun
-        removed, slot                           and will get none
-        trouble, why                            a start-up failed, or there are no workers; it goes on trying
-        down, why                               it has lost the cluster, or could not reach it, and ends
+        connected                               the driver is connected to the cluster
+        ready, slot, generation                 the slot has a worker
+        finished, slot, number, status, media type, run time in ns, traceback, pid, rss   + body
+        invalid-answer, slot, number            the job came back with an invalid answer
+        lost, slot, number, begun, why, detail  the slot has no worker; its job `number` (0: none) may have begun
+        removed, slot                           the slot has no worker and will not get another
+        start-failed, why                       a worker failed to start, or there is none; the driver tries again
+        disconnected, why                       the driver lost the cluster or could not reach it, and ends
 
 The end of the stream ends the other side too.
 """
@@ -44,7 +44,7 @@ class Message(NamedTuple):
     body: bytes
 
 
-async def read(reader: asyncio.StreamReader) -> Message | None:
+async def read_message(reader: asyncio.StreamReader) -> Message | None:
     """The next message; None at the end, however it came."""
     try:
         head_bytes, body_bytes = _LENGTHS.unpack(await reader.readexactly(_LENGTHS.size))
@@ -54,7 +54,7 @@ async def read(reader: asyncio.StreamReader) -> Message | None:
         return None
 
 
-def write(writer: asyncio.StreamWriter, head: Sequence[object], *body: bytes | bytearray) -> None:
+def write_message(writer: asyncio.StreamWriter, head: Sequence[object], *body: bytes | bytearray) -> None:
     """Sends a message, at once or when there is room."""
     packed = orjson.dumps(head)
     lengths = _LENGTHS.pack(len(packed), sum(map(len, body)))

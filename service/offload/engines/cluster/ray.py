@@ -21,9 +21,9 @@ from importlib import import_module
 from typing import Any, Final, Unpack
 
 from offload.engines.base import Capabilities, EngineParts
-from offload.engines.cluster.driver import Task, sentence
+from offload.engines.cluster.driver import ClusterParts, describe_error
 from offload.engines.cluster.engine import ClusterEngine, ClusterKind
-from offload.engines.cluster.seats import Order
+from offload.engines.cluster.slots import ClusterJob
 from offload.processes.brake import Brake
 
 CAPABILITIES: Final = Capabilities(stops_running_jobs=True, isolates_deaths=True, ends_with_service=True)
@@ -37,9 +37,9 @@ _ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 # How often the cluster is asked for its size.
-_LOOK_S: Final = 1.0
+_POLL_S: Final = 1.0
 # What it may take to answer that.
-_PATIENCE_S: Final = 5.0
+_ANSWER_S: Final = 5.0
 # A cancel that comes while Ray hands the task over may be lost; it is said again until the work is over.
 _CANCEL_AGAIN_S: Final = 0.5
 _CAUSES: Final = {
@@ -61,69 +61,72 @@ def ray_engine(**parts: Unpack[EngineParts]) -> ClusterEngine:
 class RayCluster:
     """Implements `driver.Cluster`."""
 
-    def __init__(self, task: Task) -> None:
-        from offload.worker import cluster as there  # not in the service: it is the inside of a worker
+    def __init__(self, parts: ClusterParts) -> None:
+        from offload.worker import cluster as remote  # not in the service: it is the inside of a worker
 
-        self._there = there
-        self._task = task
-        self._seats = task.seats
+        self._remote = remote
+        self._parts = parts
+        self._slots = parts.slots
         self._refs: dict[int, Any] = {}
-        self._errands: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._brake = Brake()
-        self._slots: list[int] = []
+        self._own_slots: list[int] = []
         self._size = 0
-        self._is_down = asyncio.Event()
-        self._why_down = ""
+        self._has_disconnected = asyncio.Event()
+        self._why_disconnected = ""
         self._is_empty = False
         self._ray: Any = None
 
     # Cluster
 
     async def open(self) -> None:
-        own = {} if self._task.address else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        own = {} if self._parts.address else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         for name, value in {**_ENVIRONMENT, **own}.items():
             os.environ.setdefault(name, value)
         ray = self._ray = import_module("ray")
-        if self._task.address:
-            ray.init(address=self._task.address, logging_level="warning")
+        if self._parts.address:
+            ray.init(address=self._parts.address, logging_level="warning")
         else:
             ray.init(
                 address="local",
-                num_cpus=self._task.most,
+                num_cpus=self._parts.max_slots,
                 include_dashboard=False,
                 logging_level="warning",
                 _temp_dir=os.environ.get("TMPDIR"),
             )
         options = ray.remote(num_cpus=1, max_retries=0, retry_exceptions=False)
-        self._run_anywhere, self._get_warm = options(self._there.run_anywhere), options(self._there.get_warm)
-        self._load = ray.put(self._task.load)
+        self._run_anywhere, self._load_anywhere = (
+            options(self._remote.run_anywhere),
+            options(self._remote.load_anywhere),
+        )
+        self._load = ray.put(self._parts.load)
 
-    async def attend(self) -> str:
-        while not self._is_down.is_set():
+    async def follow(self) -> str:
+        while not self._has_disconnected.is_set():
             try:
-                async with asyncio.timeout(_PATIENCE_S):
+                async with asyncio.timeout(_ANSWER_S):
                     resources = await asyncio.to_thread(self._ray.cluster_resources)
             except Exception as error:  # whatever its connection raises
-                return f"the cluster does not answer: {sentence(error)}"
-            self._resize(min(int(resources.get("CPU", 0)), self._task.most))
+                return f"the cluster does not answer: {describe_error(error)}"
+            self._resize(min(int(resources.get("CPU", 0)), self._parts.max_slots))
             try:
-                async with asyncio.timeout(_LOOK_S):
-                    await self._is_down.wait()
+                async with asyncio.timeout(_POLL_S):
+                    await self._has_disconnected.wait()
             except TimeoutError:
                 continue
-        return self._why_down
+        return self._why_disconnected
 
-    def start(self, order: Order) -> None:
-        ref = self._run_anywhere.remote(self._load, *order.call)
-        self._refs[order.number] = ref
-        self._run(self._await(order, ref))
+    def start_job(self, job: ClusterJob) -> None:
+        ref = self._run_anywhere.remote(self._load, *job.call)
+        self._refs[job.number] = ref
+        self._run_task(self._wait_for_answer(job, ref))
 
-    def stop(self, slot: int, number: int) -> None:
-        self._run(self._cancel(number))
+    def stop_job(self, slot: int, number: int) -> None:
+        self._run_task(self._cancel(number))
 
     async def close(self) -> None:
-        for errand in list(self._errands):
-            errand.cancel()
+        for task in list(self._tasks):
+            task.cancel()
         if self._ray is not None:
             await asyncio.to_thread(self._ray.shutdown)
 
@@ -131,83 +134,83 @@ class RayCluster:
 
     def _resize(self, size: int) -> None:
         self._size = size
-        while len(self._slots) < size and (slot := self._seats.add()) is not None:
-            self._slots.append(slot)
-            self._run(self._warm_up(slot))
-        for slot in self._slots[size:]:
-            if self._seats.is_idle(slot):
-                self._leave(slot)
+        while len(self._own_slots) < size and (slot := self._slots.add()) is not None:
+            self._own_slots.append(slot)
+            self._run_task(self._make_ready(slot))
+        for slot in self._own_slots[size:]:
+            if self._slots.is_idle(slot):
+                self._remove_slot(slot)
         if not size and not self._is_empty:
-            self._task.trouble("the cluster has no CPUs")
+            self._parts.on_start_failed("the cluster has no CPUs")
         self._is_empty = not size
 
     def _is_surplus(self, slot: int) -> bool:
-        return slot in self._slots[self._size :]
+        return slot in self._own_slots[self._size :]
 
-    def _leave(self, slot: int) -> None:
-        self._slots.remove(slot)
-        self._seats.remove(slot, "the cluster has become smaller")
+    def _remove_slot(self, slot: int) -> None:
+        self._own_slots.remove(slot)
+        self._slots.remove(slot, "the cluster has become smaller")
 
-    async def _warm_up(self, slot: int) -> None:
+    async def _make_ready(self, slot: int) -> None:
         """Until a process has loaded the tasks; then the slot is ready."""
-        while slot in self._slots:
-            error = await self._load_somewhere(slot)
-            if slot not in self._slots:
+        while slot in self._own_slots:
+            error = await self._load_tasks(slot)
+            if slot not in self._own_slots:
                 return
             if not error:
                 self._brake.succeeded()
-                self._seats.ready(slot)
+                self._slots.mark_ready(slot)
                 return
             self._brake.failed(slot, error)
             if self._brake.is_on:
-                self._task.trouble(error)
+                self._parts.on_start_failed(error)
             await asyncio.sleep(self._brake.pause_s())
 
-    async def _load_somewhere(self, slot: int) -> str:
+    async def _load_tasks(self, slot: int) -> str:
         """Returns why that failed."""
-        ref = self._get_warm.remote(self._load, slot)
+        ref = self._load_anywhere.remote(self._load, slot)
         try:
-            async with asyncio.timeout(self._task.start_timeout_s):
+            async with asyncio.timeout(self._parts.start_timeout_s):
                 _, _, why = await asyncio.wrap_future(ref.future())
                 return str(why)
         except TimeoutError:
             self._ray.cancel(ref, force=True)
-            return f"the tasks were not loaded within {self._task.start_timeout_s:g} s"
+            return f"the tasks were not loaded within {self._parts.start_timeout_s:g} s"
         except Exception as error:  # whatever was raised there, or on the way
-            self._note_loss(error)
-            return f"{sentence(error)} (is offload installed there?)"
+            self._check_connection(error)
+            return f"{describe_error(error)} (is offload installed there?)"
 
     # Jobs
 
-    async def _await(self, order: Order, ref: Any) -> None:
-        slot, number = order.slot, order.number
+    async def _wait_for_answer(self, job: ClusterJob, ref: Any) -> None:
+        slot, number = job.slot, job.number
         why = ""
         try:
             values = await asyncio.wrap_future(ref.future())
         except Exception as error:  # Ray's, which say what happened to the worker
             kind = type(error).__name__
             why = _CAUSES.get(kind, f"Ray says {kind}")
-            self._note_loss(error)
-            self._seats.lose(slot, why, begun=kind not in _UNBEGUN, detail=sentence(error))
+            self._check_connection(error)
+            self._slots.mark_lost(slot, why, begun=kind not in _UNBEGUN, detail=describe_error(error))
         else:
-            why = self._seats.answer(slot, number, values)
+            why = self._slots.finish(slot, number, values)
         self._refs.pop(number, None)
         if self._is_surplus(slot):
-            self._leave(slot)
+            self._remove_slot(slot)
         elif why:
-            self._run(self._warm_up(slot))
+            self._run_task(self._make_ready(slot))
 
     async def _cancel(self, number: int) -> None:
         while (ref := self._refs.get(number)) is not None:
             self._ray.cancel(ref, force=True)
             await asyncio.sleep(_CANCEL_AGAIN_S)
 
-    def _note_loss(self, error: Exception) -> None:
+    def _check_connection(self, error: Exception) -> None:
         if isinstance(error, self._ray.exceptions.LocalRayletDiedError):
-            self._why_down = sentence(error)
-            self._is_down.set()
+            self._why_disconnected = describe_error(error)
+            self._has_disconnected.set()
 
-    def _run(self, errand: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(errand)
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
+    def _run_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -9,47 +9,47 @@ import time
 
 import orjson
 
-from offload.engines.cluster.driver import Task
-from offload.engines.cluster.seats import Order
+from offload.engines.cluster.driver import ClusterParts
+from offload.engines.cluster.slots import ClusterJob
 
 
 class FakeCluster:
     """Implements `driver.Cluster`.  Its address is what `open` does."""
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
-        self._seats = task.seats
+    def __init__(self, parts: ClusterParts) -> None:
+        self._parts = parts
+        self._slots = parts.slots
         self._why = asyncio.get_running_loop().create_future()
 
     async def open(self) -> None:
-        if self._task.address == "refuses":
+        if self._parts.address == "refuses":
             raise OSError("nobody answers")
-        if self._task.address == "empty":
-            self._task.trouble("there are no workers")
+        if self._parts.address == "empty":
+            self._parts.on_start_failed("there are no workers")
             return
-        print(f"load {len(self._task.load)}", flush=True)
-        for _ in range(self._task.most):
-            slot = self._seats.add()
+        print(f"load {len(self._parts.load)}", flush=True)
+        for _ in range(self._parts.max_slots):
+            slot = self._slots.add()
             assert slot is not None
-            self._seats.ready(slot)
+            self._slots.mark_ready(slot)
 
-    async def attend(self) -> str:
+    async def follow(self) -> str:
         why: str = await self._why
         return why
 
-    def start(self, order: Order) -> None:
-        what = orjson.loads(order.body)[0] if order.body.startswith(b"[") else "answer"
+    def start_job(self, job: ClusterJob) -> None:
+        what = orjson.loads(job.body)[0] if job.body.startswith(b"[") else "answer"
         match what:
             case "answer":
-                answer = (order.number, 0, "application/json", order.body, 10**9, "", os.getpid(), 4096)
-                self._seats.answer(order.slot, order.number, answer)
+                answer = (job.number, 0, "application/json", job.body, 10**9, "", os.getpid(), 4096)
+                self._slots.finish(job.slot, job.number, answer)
             case "garbage":
-                self._seats.answer(order.slot, order.number, (order.number, "what?"))
+                self._slots.finish(job.slot, job.number, (job.number, "what?"))
             case "cannot load":
-                answer = (order.number, -1, "", b"no such module", 0, "", os.getpid(), 0)
-                self._seats.answer(order.slot, order.number, answer)
+                answer = (job.number, -1, "", b"no such module", 0, "", os.getpid(), 0)
+                self._slots.finish(job.slot, job.number, answer)
             case "lose another":
-                self._seats.remove(order.slot + 1, "it left", begun=True)
+                self._slots.remove(job.slot + 1, "it left", begun=True)
             case "down":
                 self._why.set_result("it went away")
             case "die":
@@ -57,9 +57,9 @@ class FakeCluster:
             case "hang":
                 time.sleep(1000)
 
-    def stop(self, slot: int, number: int) -> None:
-        self._seats.lose(slot, "it was stopped")
-        self._seats.ready(slot)
+    def stop_job(self, slot: int, number: int) -> None:
+        self._slots.mark_lost(slot, "it was stopped")
+        self._slots.mark_ready(slot)
 
     async def close(self) -> None:
         return

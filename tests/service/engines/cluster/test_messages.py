@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from offload.engines.cluster.messages import Message, read, write
+from offload.engines.cluster.messages import Message, read_message, write_message
 
 
 @pytest.mark.parametrize("body", [b"", b"x", bytes(70_000), bytes(5_000_000)], ids=len)
@@ -15,10 +15,10 @@ async def test_messages_arrive_whole_and_in_order(body: bytes) -> None:
     ours, theirs = socket.socketpair()
     _, writer = await asyncio.open_unix_connection(sock=ours)
     reader, other = await asyncio.open_unix_connection(sock=theirs)
-    write(writer, ["first", 1, None, "ö"], b"meta", body)
-    write(writer, ["second"])
-    assert await read(reader) == Message(["first", 1, None, "ö"], b"meta" + body)
-    assert await read(reader) == Message(["second"], b"")
+    write_message(writer, ["first", 1, None, "ö"], b"meta", body)
+    write_message(writer, ["second"])
+    assert await read_message(reader) == Message(["first", 1, None, "ö"], b"meta" + body)
+    assert await read_message(reader) == Message(["second"], b"")
     for end in (writer, other):
         end.close()
         await end.wait_closed()
@@ -29,6 +29,6 @@ async def test_an_end_inside_of_a_message_is_an_end() -> None:
     reader, writer = await asyncio.open_unix_connection(sock=theirs)
     with ours:
         ours.sendall(b"\x05\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00[")
-    assert await read(reader) is None
+    assert await read_message(reader) is None
     writer.close()
     await writer.wait_closed()

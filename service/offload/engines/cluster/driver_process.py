@@ -19,7 +19,7 @@ from shutil import rmtree
 from subprocess import DEVNULL, Popen
 from typing import Final, Self
 
-from offload.engines.cluster.messages import Message, read, write
+from offload.engines.cluster.messages import Message, read_message, write_message
 from offload.engines.off_loop import off_loop
 from offload.processes.killing import kill_all
 from offload.processes.naming import name_death
@@ -34,7 +34,7 @@ _TRACKER_S: Final = 1.0
 _DIE_S: Final = 5.0
 
 
-class Link:
+class DriverProcess:
     """Made by `start`, on the loop that it is used on."""
 
     def __init__(self, process: Popen[bytes], sock: socket.socket, output: int, mark: str, directory: str) -> None:
@@ -56,71 +56,71 @@ class Link:
         own_mark = f"{_MARK_VARIABLE}={token_hex(16)}"
         directory = tempfile.mkdtemp(prefix="offload-")
         environment = dict(entry.split("=") for entry in (mark, own_mark))
-        ours, theirs = socket.socketpair()
+        own_end, driver_end = socket.socketpair()
         readable, writable = os.pipe()
         try:
             process = Popen(
-                [sys.executable, "-c", _COMMAND, kind, str(theirs.fileno())],
+                [sys.executable, "-c", _COMMAND, kind, str(driver_end.fileno())],
                 stdin=DEVNULL,
                 stdout=writable,
                 stderr=writable,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[driver_end.fileno()],
                 env={**os.environ, **environment, "TMPDIR": directory},
                 start_new_session=True,
             )
         except BaseException:
-            ours.close()
+            own_end.close()
             os.close(readable)
             rmtree(directory, ignore_errors=True)
             raise
         finally:
-            theirs.close()
+            driver_end.close()
             os.close(writable)
-        return cls(process, ours, readable, own_mark, directory)
+        return cls(process, own_end, readable, own_mark, directory)
 
-    def tell(self, head: Sequence[object], *body: bytes | bytearray) -> None:
+    def send(self, head: Sequence[object], *body: bytes | bytearray) -> None:
         """Sends a message; if the driver is gone, that is seen elsewhere."""
         if self._writer is not None:
-            write(self._writer, head, *body)
+            write_message(self._writer, head, *body)
 
-    async def listen(self, first: Callable[[], None], heard: Callable[[Message], bool]) -> None:
+    async def receive(self, on_connected: Callable[[], None], on_message: Callable[[Message], bool]) -> None:
         """Passes on what the driver says, as long as it is heard and lives.
 
-        `first` is called as soon as it can be told something.
+        `on_connected` is called as soon as it can be told something.
         """
         self._output.open()
         reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
-        first()
-        while (message := await read(reader)) is not None and heard(message):
+        on_connected()
+        while (message := await read_message(reader)) is not None and on_message(message):
             pass
 
-    async def end(self, grace_s: float) -> str:
+    async def stop(self, grace_s: float) -> str:
         """Lets it end by itself for so long, and kills what is left of it then.  Returns how it ended."""
         if self._writer is None:
             self._socket.close()
         else:
             self._writer.close()
         await asyncio.wait([self._ended], timeout=grace_s)
-        await off_loop(self._sweep, name="offload-driver-ending")
+        await off_loop(self._kill_remaining, name="offload-driver-ending")
         await asyncio.wait([self._ended], timeout=_DIE_S)  # a process in the kernel's hands is the guard's
         self._output.close()
         await off_loop(partial(rmtree, self._directory, ignore_errors=True), name="offload-driver-ending")
         return str(name_death(self._process.returncode))
 
-    def _sweep(self) -> None:
+    def _kill_remaining(self) -> None:
         """Kills what is left.
 
         A resource tracker may end by itself, when it has seen to what the others have left in shared memory.
         Ray's processes write over their environment, so they are known by the driver's session alone; as long as that
         has a member, no other gets its id (fork(2)).
         """
-        kill_all(lambda processes: {pid for pid in self._ours(processes) if not is_tracker(pid)})
+        kill_all(lambda processes: {pid for pid in self._remaining(processes) if not is_tracker(pid)})
         give_up_at = time.monotonic() + _TRACKER_S
-        while self._ours(all_processes()) and time.monotonic() < give_up_at:
+        while self._remaining(all_processes()) and time.monotonic() < give_up_at:
             time.sleep(_TRACKER_S / 100)
-        kill_all(self._ours)
+        kill_all(self._remaining)
 
-    def _ours(self, processes: dict[int, ProcessInfo]) -> set[int]:
+    def _remaining(self, processes: dict[int, ProcessInfo]) -> set[int]:
         mark = self._mark.encode("ascii")
         alive = [pid for pid, info in processes.items() if not info.is_dead]
         return {pid for pid in alive if _session(pid) == self.pid or has_mark(pid, mark)}
