@@ -19,7 +19,7 @@ from offload.engines.choice import _PROMISES, promise_table
 from offload.settings.table import table
 from offload.web.answers.outcomes import _FIELDS
 from offload.web.answers.problems import PROBLEMS
-from offload.web.requests import known_heads as request_heads
+from offload.web.server import known_heads as request_heads
 from offload.wire import shared_bytes
 from tests.project.readme_text import code_spans, fences, rows, section
 

@@ -13,9 +13,9 @@ from aiohttp import web
 
 from offload.core.job import Job, Outcome, Reason
 from offload.dispatch.dispatcher import JobRequest
-from offload.web.requests import known_heads as request_heads
+from offload.web.server import known_heads as request_heads
 from offload.web.requests.exchange import Exchange
-from offload.web.requests.known_heads import RequestHead, RequestHeads
+from offload.web.server.known_heads import RequestHead, RequestHeads
 from offload.web.routes.jobs import JobHandlers
 from offload.web.server import direct
 from offload.web.server.access_log import Batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from offload.web.answers.reply import Reply
-from offload.web.answers.response_head import HeadWriter
+from offload.web.server.response_head import HeadWriter
 
 
 def test_the_date_follows_the_clock_backwards_too(monkeypatch: pytest.MonkeyPatch) -> None:

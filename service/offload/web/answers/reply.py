@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sized
 
 from aiohttp import hdrs, web
 
-from offload.web.answers.large import LargeResponse
+from offload.web.server.large import LargeResponse
 from offload.web.answers.timing import Timing
 from offload.wire.shared_bytes import SharedBytes
 

@@ -15,7 +15,7 @@ from typing import Final
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http import HttpVersion11
 
-from offload.web.answers.large import Collector
+from offload.web.server.large import Collector
 from offload.web.answers.problems import CallerGone, Problem
 from offload.wire.shared_bytes import SharedBytes
 

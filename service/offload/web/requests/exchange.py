@@ -18,7 +18,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from offload.core.job import Job
-from offload.web.answers.large import LargeResponse
+from offload.web.server.large import LargeResponse
 from offload.web.answers.problems import CLIENT_CLOSED, CallerGone, Problem
 from offload.web.parts import PartsOf
 from offload.web.requests.headers import REQUEST_ID, SERVER, request_id

@@ -21,14 +21,14 @@ from aiohttp.http import RawRequestMessage
 
 from offload.core.job import Job, Reason
 from offload.engines.release import release_body
-from offload.web.answers.large import send_content
+from offload.web.server.large import send_content
 from offload.web.answers.outcomes import outcome_reply
 from offload.web.answers.problems import CLIENT_CLOSED
 from offload.web.answers.reply import Reply
-from offload.web.answers.response_head import HeadWriter
+from offload.web.server.response_head import HeadWriter
 from offload.web.parts import WebParts
 from offload.web.requests.exchange import COUNTED_BYTES, internal_problem
-from offload.web.requests.known_heads import RequestHead, RequestHeads
+from offload.web.server.known_heads import RequestHead, RequestHeads
 from offload.web.server.access_log import AccessLog
 from offload.web.server.connection import Connection
 from offload.web.server.request_ends import END_OF_HEAD, RequestEnds
