@@ -8,25 +8,24 @@ Lives here: which handler answers which path, and what happens to everything els
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Final
 
 from aiohttp import hdrs, web
 
 from offload.core.job import Reason
 from offload.web.answers.problems import Problem, printable
+from offload.web.answers.reply import Reply
 from offload.web.parts import PARTS, PartsOf, WebParts
 from offload.web.requests.body import leave_expectation
 from offload.web.requests.disconnects import DisconnectWatch
-from offload.web.requests.exchange import Exchange, Exchanges, Handler
+from offload.web.requests.exchange import Exchange, Handler
 from offload.web.routes import links
 from offload.web.routes.health import HealthHandlers
 from offload.web.routes.index import IndexHandler
 from offload.web.routes.jobs import JobHandlers
 from offload.web.routes.stats import stats_handler
 from offload.web.routes.tasks import TaskHandlers
-from offload.web.server.access_log import AccessLog
-
-ACCESS_LOG: Final = web.AppKey("ACCESS_LOG", AccessLog)
+from offload.web.server.access_log import ACCESS_LOG, AccessLog
+from offload.web.server.adapter import HandlerAdapter
 
 
 def build_app(parts: WebParts | None = None) -> web.Application:
@@ -37,7 +36,7 @@ def build_app(parts: WebParts | None = None) -> web.Application:
     access_log = app[ACCESS_LOG] = AccessLog()
     parts_of = PartsOf(app)
     watch = DisconnectWatch(lambda job: parts_of.now.dispatcher.cancel(job, Reason.DISCONNECTED))
-    _add_routes(_Routes(app.router, Exchanges(parts_of, access_log)), parts_of, watch)
+    _add_routes(_Routes(app.router, HandlerAdapter(parts_of, access_log)), parts_of, watch)
 
     async def timers(_: web.Application) -> AsyncIterator[None]:
         yield
@@ -51,14 +50,14 @@ def build_app(parts: WebParts | None = None) -> web.Application:
 class _Routes:
     """Adds resources with all of their methods; what they do not take is answered with a problem of ours."""
 
-    def __init__(self, router: web.UrlDispatcher, exchanges: Exchanges) -> None:
+    def __init__(self, router: web.UrlDispatcher, adapter: HandlerAdapter) -> None:
         self.router = router
-        self._exchanges = exchanges
+        self._adapter = adapter
 
     def add(self, path: str, name: str, handlers: Mapping[str, Handler], *, is_logged: bool = True) -> None:
         resource = self.router.add_resource(path, name=name)
         for method, handle in handlers.items():
-            handler = self._exchanges.handler(handle, is_logged=is_logged)
+            handler = self._adapter.adapt(handle, is_logged=is_logged)
             resource.add_route(method, handler, expect_handler=leave_expectation)
             if method == hdrs.METH_GET:
                 resource.add_route(hdrs.METH_HEAD, handler, expect_handler=leave_expectation)
@@ -66,7 +65,7 @@ class _Routes:
         self.any(resource, _method_not_allowed(", ".join(allowed)))
 
     def any(self, resource: web.Resource, handle: Handler) -> None:
-        resource.add_route(hdrs.METH_ANY, self._exchanges.handler(handle), expect_handler=leave_expectation)
+        resource.add_route(hdrs.METH_ANY, self._adapter.adapt(handle), expect_handler=leave_expectation)
 
 
 def _add_routes(routes: _Routes, parts: PartsOf, watch: DisconnectWatch) -> None:
@@ -88,16 +87,16 @@ def _add_routes(routes: _Routes, parts: PartsOf, watch: DisconnectWatch) -> None
 
 
 def _method_not_allowed(allowed: str) -> Handler:
-    async def refuse(exchange: Exchange) -> web.Response:
+    async def refuse(exchange: Exchange) -> Reply:
         raise Problem(
             "method-not-allowed",
             f"{printable(exchange.request.method)} is not possible here; {allowed} is.",
-            headers={hdrs.ALLOW: allowed},
+            headers=((hdrs.ALLOW, allowed),),
         )
 
     return refuse
 
 
-async def _not_found(exchange: Exchange) -> web.Response:
+async def _not_found(exchange: Exchange) -> Reply:
     path = exchange.request.rel_url.path
     raise Problem("not-found", f"There is nothing at {printable(path)!r}. GET / lists what there is.")

@@ -13,13 +13,15 @@ from aiohttp import web
 
 from offload.core.job import Job, Outcome, Reason
 from offload.dispatch.dispatcher import JobRequest
-from offload.web.server import known_heads as request_heads
+from offload.web.answers.reply import Reply
+from offload.web.answers.timing import Timing
 from offload.web.requests.exchange import Exchange
-from offload.web.server.known_heads import RequestHead, RequestHeads
 from offload.web.routes.jobs import JobHandlers
 from offload.web.server import direct
+from offload.web.server import known_heads as request_heads
 from offload.web.server.access_log import Batch
 from offload.web.server.direct import DirectConnection
+from offload.web.server.known_heads import RequestHead, RequestHeads
 from tests.support.fake_engine import FakeEngine, body_of, result
 from tests.support.raw_http import Answer
 from tests.support.web_service import BOUND_S, catalogue, eventually, web_service
@@ -308,7 +310,7 @@ async def test_a_caller_that_hangs_up_at_the_end_of_its_job_is_in_the_log(
 async def test_an_answer_that_cannot_be_made_is_a_bug_that_its_caller_is_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(job: Job) -> None:
+    def fail(job: Job, timing: Timing) -> None:
         raise RuntimeError("no answer can be made")
 
     async with web_service() as service, service.raw() as caller:
@@ -391,7 +393,7 @@ async def test_head_and_body_may_come_one_after_the_other(monkeypatch: pytest.Mo
     handled: list[object] = []
     run = JobHandlers.run
 
-    async def note(handlers: JobHandlers, exchange: Exchange) -> web.StreamResponse:
+    async def note(handlers: JobHandlers, exchange: Exchange) -> Reply:
         handled.append(exchange)
         return await run(handlers, exchange)
 

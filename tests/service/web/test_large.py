@@ -15,7 +15,7 @@ import pytest
 import uvloop
 
 from offload.core.job import Job, Outcome, Reason
-from offload.web.server.large import _STEP_BYTES, _send_directly
+from offload.web.server.sending import _STEP_BYTES, _send_directly
 from offload.wire.shared_bytes import LARGE_BYTES, SharedBytes
 from tests.support.fake_engine import FakeEngine, body_of, result
 from tests.support.raw_http import RawConnection

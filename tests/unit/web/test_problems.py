@@ -8,21 +8,22 @@ import pytest
 from offload.core.job import END_STATE, Job, JobId, JobState, Outcome, Reason, SlotId, TaskLimits
 from offload.web.answers.outcomes import outcome_reply
 from offload.web.answers.problems import PROBLEMS, Problem, printable, spliced
+from offload.web.answers.reply import Reply
 
 
-def ended(reason: Reason) -> Job:
+def reply_to(reason: Reason) -> Reply:
     job = Job(
         id=JobId("a"), number=1, limits=TaskLimits(name="primes", index=0, timeout_s=5), submitted_at=0.0, deadline=2.5
     )
     if END_STATE[reason] is not JobState.REJECTED:
         job.start(SlotId(0), 1.0)
     job.settle(Outcome(reason=reason), 2.0)
-    return job
+    return outcome_reply(job, ("0.000", ""))
 
 
 @pytest.mark.parametrize("reason", set(Reason) - {Reason.SUCCEEDED, Reason.DISCONNECTED})
 def test_every_end_of_a_job_has_its_row(reason: Reason) -> None:
-    reply = outcome_reply(ended(reason))
+    reply = reply_to(reason)
     assert isinstance(reply.body, bytes)
     document = orjson.loads(reply.body)
     kind = PROBLEMS[document["type"].removeprefix("/problems/")]
@@ -31,7 +32,7 @@ def test_every_end_of_a_job_has_its_row(reason: Reason) -> None:
 
 
 def test_a_budget_is_told_as_it_was_given() -> None:
-    reply = outcome_reply(ended(Reason.DEADLINE_EXCEEDED))
+    reply = reply_to(Reason.DEADLINE_EXCEEDED)
     assert isinstance(reply.body, bytes)
     assert "The budget of 2.5 s" in orjson.loads(reply.body)["detail"]
 

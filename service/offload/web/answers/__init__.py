@@ -1,1 +1,1 @@
-"""What is sent back: problems, outcomes of jobs, headers, timing."""
+"""Replies as values: outcomes of jobs, problems and their status codes, timing."""

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from http import HTTPStatus
 from typing import Final, cast
 
 import orjson
 
 from offload.core.job import Job, Outcome, Reason
-from offload.web.answers.problems import CLIENT_CLOSED, members, problem_reply, spliced
-from offload.web.answers.reply import Reply
-from offload.web.answers.timing import timing_of
-from offload.web.requests.headers import JOB_ID, RETRY_AFTER, SERVER_TIMING
+from offload.web.answers.problems import members, problem_reply, spliced
+from offload.web.answers.reply import BYTES, CLIENT_CLOSED_REPLY, JSON, JSON_HEADERS, OK, Headers, Reply
+from offload.web.answers.timing import Timing
+from offload.web.header_names import CONTENT_TYPE, JOB_ID, RETRY_AFTER, SERVER_TIMING
 
 # Looked up once, as in `core.job`.
 _SUCCEEDED: Final = Reason.SUCCEEDED
-_OK: Final = HTTPStatus.OK.value
+_JSON_CONTENT: Final = JSON_HEADERS[0]
 
-_JSON: Final = "application/json"
-_BYTES: Final = "application/octet-stream"
 # A media type comes from the user's task by way of the worker: nothing else may get into the head of a response.
 _MEDIA_TYPE: Final = re.compile(r"[\x21-\x7e]+/[\x20-\x7e]+")
 
@@ -42,28 +39,34 @@ _FIELDS: Final[Mapping[Reason, tuple[str, ...]]] = {
 _SLUGS: Final[Mapping[Reason, str]] = {Reason.STOPPED: "draining"}
 
 
-def outcome_reply(job: Job) -> Reply:
-    """What the caller of a job that has ended is told."""
-    outcome = _outcome_of(job)
-    timing = queue_ms, run_ms = timing_of(job)
-    run = f", run;dur={run_ms}" if run_ms else ""
-    lines = f"{JOB_ID}: {job.id}\r\n{SERVER_TIMING}: queue;dur={queue_ms}{run}\r\n"
+def outcome_reply(job: Job, timing: Timing) -> Reply:
+    """Return the reply to the caller of a job that has ended; `timing` is the job's."""
+    outcome = job.outcome
+    if outcome is None:
+        raise _has_not_ended(job)
+    queue_ms, run_ms = timing
+    server_timing = f"queue;dur={queue_ms}, run;dur={run_ms}" if run_ms else f"queue;dur={queue_ms}"
     if outcome.reason is _SUCCEEDED:
-        media_type = outcome.media_type
-        if media_type != _JSON and not _MEDIA_TYPE.fullmatch(media_type):
-            media_type = _BYTES
-        return Reply(_OK, media_type, outcome.body, lines, timing)
+        content = _JSON_CONTENT if outcome.media_type == JSON else _content(outcome.media_type)
+        return Reply(OK, (content, (JOB_ID, job.id), (SERVER_TIMING, server_timing)), outcome.body)
     if outcome.reason is Reason.DISCONNECTED:
-        return Reply(CLIENT_CLOSED, _BYTES, b"")
+        return CLIENT_CLOSED_REPLY
+    headers: Headers = ((JOB_ID, job.id), (SERVER_TIMING, server_timing))
     retry_after_s = outcome.facts.get("retry_after_s")
     if retry_after_s is not None:
-        lines += f"{RETRY_AFTER}: {retry_after_s}\r\n"
-    return problem_reply(_slug(outcome.reason), _problem_body(job, outcome), lines)
+        headers += ((RETRY_AFTER, str(retry_after_s)),)
+    return problem_reply(_slug(outcome.reason), _problem_body(job, outcome), headers)
 
 
 def outcome_problem(job: Job) -> dict[str, object]:
     """The problem of a job that the service itself ended, as a member of its job document."""
-    return _described(job, _outcome_of(job))
+    if job.outcome is None:
+        raise _has_not_ended(job)
+    return _described(job, job.outcome)
+
+
+def _content(media_type: str) -> tuple[str, str]:
+    return CONTENT_TYPE, media_type if _MEDIA_TYPE.fullmatch(media_type) else BYTES
 
 
 def _problem_body(job: Job, outcome: Outcome) -> bytes:
@@ -89,10 +92,8 @@ def _slug(reason: Reason) -> str:
     return _SLUGS.get(reason, reason.value)
 
 
-def _outcome_of(job: Job) -> Outcome:
-    if job.outcome is None:
-        raise RuntimeError(f"{job!r} has not ended")
-    return job.outcome
+def _has_not_ended(job: Job) -> RuntimeError:
+    return RuntimeError(f"{job!r} has not ended")
 
 
 def _job_timeout(job: Job, facts: Mapping[str, object]) -> str:

@@ -7,16 +7,17 @@ Nothing outside of this file names the status of an error.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import orjson
-from aiohttp import web
 
 from offload.errors import OffloadError
-from offload.web.answers.reply import Reply, header_lines
+from offload.web.answers.reply import Headers, Reply
+from offload.web.header_names import CONTENT_TYPE
 
-PROBLEM_TYPE: Final = "application/problem+json"
+_CONTENT_TYPE: Final = (CONTENT_TYPE, "application/problem+json")
 
 # Nothing that a caller sent is echoed at greater length.
 _MAX_ECHO_CHARS: Final = 100
@@ -54,21 +55,18 @@ PROBLEMS: Final[Mapping[str, Kind]] = {
     "deadline-exceeded": Kind(504, "The time that the caller gave is over"),
 }
 
-# The caller hung up (as nginx has it): only in logs, nobody is there to read it.
-CLIENT_CLOSED: Final = 499
-
 
 class Problem(OffloadError):
     """Ends the handling of a request with a problem document.
 
-    `fields` are the members beside the standard ones, `headers` what the response carries beside its content type.
+    `fields` are the members beside the standard ones, `headers` those beside the content type.
     """
 
-    def __init__(self, slug: str, detail: str, *, headers: Mapping[str, str] | None = None, **fields: object) -> None:
+    def __init__(self, slug: str, detail: str, *, headers: Headers = (), **fields: object) -> None:
         super().__init__(slug, detail)
         self.slug = slug
         self.detail = detail
-        self.headers = headers or {}
+        self.headers = headers
         self.fields = fields
 
     def __str__(self) -> str:
@@ -78,10 +76,7 @@ class Problem(OffloadError):
         return {**members(self.slug), "detail": self.detail, **self.fields}
 
     def reply(self) -> Reply:
-        return problem_reply(self.slug, orjson.dumps(self.document(), default=str), header_lines(self.headers))
-
-    def response(self) -> web.Response:
-        return self.reply().response()
+        return problem_reply(self.slug, orjson.dumps(self.document(), default=str), self.headers)
 
 
 class CallerGone(OffloadError):
@@ -102,8 +97,17 @@ def spliced(head: Mapping[str, object], encoded: bytes | bytearray | memoryview)
     return b"%b,%b" % (orjson.dumps(head)[:-1], rest[1:])
 
 
-def problem_reply(slug: str, body: bytes, lines: str) -> Reply:
-    return Reply(PROBLEMS[slug].status, PROBLEM_TYPE, body, lines)
+def problem_reply(slug: str, body: bytes, headers: Headers) -> Reply:
+    """Return the reply with this document; `headers` are those beside the content type."""
+    return Reply(PROBLEMS[slug].status, (_CONTENT_TYPE, *headers), body)
+
+
+def internal_problem(error: BaseException | None, *, is_debug: bool) -> Problem:
+    """Return the problem for a bug of the service, with the traceback only if `is_debug`."""
+    detail = "This is a fault of the service, not of the request. Its log has more; the request may be tried again."
+    if is_debug and error is not None:
+        return Problem("internal-error", detail, traceback="".join(traceback.format_exception(error)))
+    return Problem("internal-error", detail)
 
 
 def printable(text: str) -> str:

@@ -1,1 +1,1 @@
-"""What arrives: heads, bodies, disconnects, and the wrapper around every handler."""
+"""What a request asks for: its head, its body, and whether its caller is still there."""

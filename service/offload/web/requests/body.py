@@ -15,8 +15,8 @@ from typing import Final
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http import HttpVersion11
 
-from offload.web.server.large import Collector
 from offload.web.answers.problems import CallerGone, Problem
+from offload.web.requests.collector import Collector
 from offload.wire.shared_bytes import SharedBytes
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -15,15 +15,6 @@ from multidict import CIMultiDictProxy, istr
 from offload.core.job import DEFAULT_URGENCY
 from offload.web.answers.problems import Problem, printable
 
-REQUEST_TIMEOUT: Final = istr("Request-Timeout")
-PRIORITY: Final = istr("Priority")
-REQUEST_ID: Final = istr("X-Request-ID")
-TRACEPARENT: Final = istr("traceparent")
-JOB_ID: Final = istr("Job-Id")
-SERVER_TIMING: Final = istr("Server-Timing")
-RETRY_AFTER: Final = istr("Retry-After")
-SERVER: Final = "offload"
-
 _MAX_CLIENT_CHARS: Final = 128  # an address is shorter; longer names are cut, so that nobody's costs much
 _MAX_TIMEOUT_S: Final = 999_999_999
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")

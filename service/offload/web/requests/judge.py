@@ -14,15 +14,15 @@ from multidict import CIMultiDictProxy
 
 from offload.core.job import NO_LABELS
 from offload.dispatch.dispatcher import JobRequest
-from offload.tasks.catalogue import TaskInfo
+from offload.tasks.catalogue import Catalogue, TaskInfo
 from offload.web.answers.problems import Problem, printable
+from offload.web.answers.reply import JSON
+from offload.web.header_names import PRIORITY, REQUEST_ID, REQUEST_TIMEOUT, TRACEPARENT
 from offload.web.parts import WebParts
 from offload.web.requests import headers as head
 from offload.web.requests.body import check_size
-from offload.web.routes.tasks import find_task
 from offload.wire.frames import JobHead, pack_head
 
-_JSON: Final = "application/json"
 _NPY: Final = "application/x-npy"
 _NDJSON: Final = "application/x-ndjson"
 
@@ -44,14 +44,14 @@ def judge(
     content_type = headers.get(hdrs.CONTENT_TYPE, "")
     _judge_content(task, content_type, head.all_of(headers, hdrs.CONTENT_ENCODING))
     check_size(announced_bytes, parts.max_body_bytes)
-    has_budget = head.REQUEST_TIMEOUT in headers
-    priority = head.all_of(headers, head.PRIORITY)
-    request_id = head.request_id(headers.get(head.REQUEST_ID))
-    traceparent = head.traceparent(headers.get(head.TRACEPARENT))
+    has_budget = REQUEST_TIMEOUT in headers
+    priority = head.all_of(headers, PRIORITY)
+    request_id = head.request_id(headers.get(REQUEST_ID))
+    traceparent = head.traceparent(headers.get(TRACEPARENT))
     return JobRequest(
         limits=task.limits,
         client=head.client(headers, parts.client_header, address),
-        budget_s=head.request_timeout_s(headers.getall(head.REQUEST_TIMEOUT)) if has_budget else None,
+        budget_s=head.request_timeout_s(headers.getall(REQUEST_TIMEOUT)) if has_budget else None,
         urgency=head.urgency(priority, task.limits.urgency) if priority else task.limits.urgency,
         head=pack_head(
             JobHead(
@@ -64,6 +64,16 @@ def judge(
         ),
         labels=_labels(request_id, traceparent),
     )
+
+
+def find_task(catalogue: Catalogue, name: str) -> TaskInfo:
+    """The task of that name.  Raises Problem, with the names that are near, if there is none."""
+    try:
+        return catalogue[name]
+    except KeyError:
+        known = catalogue.near(printable(name))
+    hint = f"Did you mean {known[0]!r}?" if known else "GET /tasks lists those that there are."
+    raise Problem("unknown-task", f"There is no task {printable(name)!r}. {hint}", known=known)
 
 
 def _labels(request_id: str, traceparent: str) -> Mapping[str, str]:
@@ -81,13 +91,13 @@ def _judge_content(task: TaskInfo, content_type: str, content_encoding: str) -> 
         raise Problem(
             "unsupported-media-type",
             f"The body is encoded as {printable(content_encoding)!r}. Send it as it is, without Content-Encoding.",
-            headers={hdrs.ACCEPT_ENCODING: "identity"},
+            headers=((hdrs.ACCEPT_ENCODING, "identity"),),
             supported=["identity"],
         )
-    if not content_type or content_type == _JSON or task.body == "bytes":
+    if not content_type or content_type == JSON or task.body == "bytes":
         return
     media_type = head.media_type(content_type)
-    supported = [_JSON, _NPY] if task.body == "npy-or-json" else [_JSON]
+    supported = [JSON, _NPY] if task.body == "npy-or-json" else [JSON]
     if media_type == _NDJSON or (media_type == _NPY and _NPY not in supported):
         raise Problem(
             "unsupported-media-type",

@@ -5,35 +5,33 @@ Lives here: two answers that cost next to nothing.  Whether a job would be taken
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final
 
 import orjson
-from aiohttp import hdrs, web
 
+from offload.web.answers.reply import FRESH_JSON_HEADERS, OK, Reply
+from offload.web.header_names import RETRY_AFTER
 from offload.web.parts import PartsOf
 from offload.web.requests.exchange import Exchange
-from offload.web.requests.headers import RETRY_AFTER
 
-_HEADERS: Final[Mapping[str, str]] = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-store"}
+_LIVE: Final = Reply(OK, FRESH_JSON_HEADERS, b'{"status":"live"}')
+_READY: Final = Reply(OK, FRESH_JSON_HEADERS, b'{"status":"ready"}')
 
 
 class HealthHandlers:
     def __init__(self, parts: PartsOf) -> None:
         self._parts = parts
 
-    async def live(self, exchange: Exchange) -> web.Response:
+    async def live(self, exchange: Exchange) -> Reply:
         """The event loop runs, or nobody would answer."""
-        return web.Response(body=b'{"status":"live"}', headers=_HEADERS)
+        return _LIVE
 
-    async def ready(self, exchange: Exchange) -> web.Response:
+    async def ready(self, exchange: Exchange) -> Reply:
         """A job sent now would be taken; else why not, and when to look again."""
         refusal = self._parts.now.dispatcher.refusal()
         if refusal is None:
-            return web.Response(body=b'{"status":"ready"}', headers=_HEADERS)
+            return _READY
+        headers = (*FRESH_JSON_HEADERS, (RETRY_AFTER, str(refusal.retry_after_s)))
         body = orjson.dumps({"status": "not-ready", "reason": refusal.reason})
-        return web.Response(
-            status=web.HTTPServiceUnavailable.status_code,
-            body=body,
-            headers={**_HEADERS, RETRY_AFTER: str(refusal.retry_after_s)},
-        )
+        return Reply(HTTPStatus.SERVICE_UNAVAILABLE.value, headers, body)

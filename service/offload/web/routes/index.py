@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import cached_property
 
 import orjson
-from aiohttp import web
 
+from offload.web.answers.reply import JSON_HEADERS, OK, Reply
 from offload.web.parts import PartsOf
 from offload.web.requests.exchange import Exchange
 from offload.web.routes.links import LIVE, READY, STATS, TASKS, Links
@@ -20,8 +20,8 @@ class IndexHandler:
         self._parts = parts
         self._links = links
 
-    async def index(self, exchange: Exchange) -> web.Response:
-        return web.Response(body=self._document, content_type="application/json")
+    async def index(self, exchange: Exchange) -> Reply:
+        return Reply(OK, JSON_HEADERS, self._document)
 
     @cached_property
     def _document(self) -> bytes:

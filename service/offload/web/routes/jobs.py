@@ -19,6 +19,8 @@ from offload.dispatch.arrival import NoRoom
 from offload.engines.release import release_body
 from offload.web.answers.outcomes import outcome_problem, outcome_reply
 from offload.web.answers.problems import Problem, printable
+from offload.web.answers.reply import JSON_HEADERS, OK, Reply
+from offload.web.answers.timing import timing_of
 from offload.web.parts import PartsOf
 from offload.web.requests.body import body_at_hand, read_body
 from offload.web.requests.disconnects import DisconnectWatch
@@ -28,7 +30,6 @@ from offload.web.routes.links import JOB, Links
 from offload.wire.shared_bytes import LARGE_BYTES, SharedBytes
 
 _MS_PER_S: Final = 1e3
-_JSON: Final = "application/json"
 
 
 class JobHandlers:
@@ -37,7 +38,7 @@ class JobHandlers:
         self._watch = watch
         self._links = links
 
-    async def run(self, exchange: Exchange) -> web.Response:
+    async def run(self, exchange: Exchange) -> Reply:
         """Runs one job and answers with its result.
 
         Everything that the head can be refused for is looked at before the body is read, overload included; where the
@@ -59,12 +60,12 @@ class JobHandlers:
             refusal = dispatcher.refusal(job_request, size_bytes=announced_bytes)
             if refusal is not None:
                 exchange.job = job = dispatcher.refuse(job_request, refusal)
-                return outcome_reply(job).response()
+                return outcome_reply(job, timing_of(job))
             try:
                 body = await self._read_body(request)
             except NoRoom:
                 exchange.job = job = dispatcher.crowded(job_request)
-                return outcome_reply(job).response()
+                return outcome_reply(job, timing_of(job))
         exchange.job = job = dispatcher.new_job(job_request, body)
         self._watch.watch(job, request)
         try:
@@ -77,7 +78,7 @@ class JobHandlers:
             self._watch.forget(job)
             if len(body) > LARGE_BYTES:
                 release_body(body)
-        return outcome_reply(job).response()
+        return outcome_reply(job, timing_of(job))
 
     async def _read_body(self, request: web.Request) -> bytes | SharedBytes:
         parts = self._parts.now
@@ -86,7 +87,7 @@ class JobHandlers:
                 request, limit_bytes=parts.max_body_bytes, timeout_s=parts.body_timeout_s, on_bytes=arrival.add
             )
 
-    async def cancel(self, exchange: Exchange) -> web.Response:
+    async def cancel(self, exchange: Exchange) -> Reply:
         """Ends a job that waits or runs, and answers with its document."""
         match, dispatcher = exchange.request.match_info, self._parts.now.dispatcher
         job = dispatcher.find(JobId(match["id"]))
@@ -98,7 +99,7 @@ class JobHandlers:
             )
         exchange.job = job
         dispatcher.cancel(job)
-        return web.Response(body=orjson.dumps(job_document(job, self._links)), content_type=_JSON)
+        return Reply(OK, JSON_HEADERS, orjson.dumps(job_document(job, self._links)))
 
 
 def job_document(job: Job, links: Links) -> dict[str, object]:

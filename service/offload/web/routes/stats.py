@@ -6,17 +6,14 @@ Lives here: the encoding of a snapshot that others make.
 from __future__ import annotations
 
 import orjson
-from aiohttp import hdrs, web
 
+from offload.web.answers.reply import FRESH_JSON_HEADERS, OK, Reply
 from offload.web.parts import PartsOf
 from offload.web.requests.exchange import Exchange, Handler
 
 
 def stats_handler(parts: PartsOf) -> Handler:
-    async def stats(exchange: Exchange) -> web.Response:
-        return web.Response(
-            body=orjson.dumps(parts.now.stats_source()),
-            headers={hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-store"},
-        )
+    async def stats(exchange: Exchange) -> Reply:
+        return Reply(OK, FRESH_JSON_HEADERS, orjson.dumps(parts.now.stats_source()))
 
     return stats

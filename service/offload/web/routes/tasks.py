@@ -8,28 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Final
 
 import orjson
-from aiohttp import web
 
-from offload.tasks.catalogue import Catalogue, TaskInfo
-from offload.web.answers.problems import Problem, printable
+from offload.tasks.catalogue import TaskInfo
+from offload.web.answers.reply import JSON_HEADERS, OK, Reply
 from offload.web.parts import PartsOf
 from offload.web.requests.exchange import Exchange
+from offload.web.requests.judge import find_task
 from offload.web.routes.links import JOBS, TASK, TASKS, Links
-
-_JSON: Final = "application/json"
-
-
-def find_task(catalogue: Catalogue, name: str) -> TaskInfo:
-    """The task of that name.  Raises Problem, with the names that are near, if there is none."""
-    try:
-        return catalogue[name]
-    except KeyError:
-        known = catalogue.near(printable(name))
-    hint = f"Did you mean {known[0]!r}?" if known else "GET /tasks lists those that there are."
-    raise Problem("unknown-task", f"There is no task {printable(name)!r}. {hint}", known=known)
 
 
 class TaskHandlers:
@@ -37,12 +24,12 @@ class TaskHandlers:
         self._parts = parts
         self._links = links
 
-    async def every(self, exchange: Exchange) -> web.Response:
-        return web.Response(body=self._list, content_type=_JSON)
+    async def every(self, exchange: Exchange) -> Reply:
+        return Reply(OK, JSON_HEADERS, self._list)
 
-    async def one(self, exchange: Exchange) -> web.Response:
+    async def one(self, exchange: Exchange) -> Reply:
         task = find_task(self._parts.now.catalogue, exchange.request.match_info["task"])
-        return web.Response(body=self._encoded[task.limits.name], content_type=_JSON)
+        return Reply(OK, JSON_HEADERS, self._encoded[task.limits.name])
 
     @cached_property
     def _encoded(self) -> Mapping[str, bytes]:

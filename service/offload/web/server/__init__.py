@@ -1,1 +1,1 @@
-"""Connections, listening sockets and the access log."""
+"""Connections, listening sockets, sending of replies and the access log."""

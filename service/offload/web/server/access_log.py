@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from aiohttp import web
+
 from offload.core.job import Job
 from offload.web.answers.timing import Timing, timing_of
 
@@ -110,6 +112,9 @@ class AccessLog:
             logger.info(Batch(self._lines, self._dropped))
         self._lines = []
         self._dropped = 0
+
+
+ACCESS_LOG: Final = web.AppKey("ACCESS_LOG", AccessLog)
 
 
 @lru_cache(maxsize=_KNOWN_TEXTS)

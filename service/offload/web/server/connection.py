@@ -13,10 +13,10 @@ from typing import Any, Final, cast
 from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
 
-from offload.web.answers.problems import Problem
-from offload.web.requests.exchange import internal_problem
-from offload.web.requests.headers import SERVER
+from offload.web.answers.problems import Problem, internal_problem
+from offload.web.header_names import SERVER_NAME
 from offload.web.server.access_log import AccessLog, LogLine
+from offload.web.server.responses import response_of
 
 logger: Final = logging.getLogger("offload.web")
 
@@ -107,8 +107,8 @@ class Connection(web.RequestHandler):
             problem = internal_problem(exc, is_debug=self.debug)
         if request.writer.output_size > 0:
             raise ConnectionError("the response has begun, no other can be sent")
-        response = problem.response()
-        response.headers[hdrs.SERVER] = SERVER
+        response = response_of(problem.reply())
+        response.headers[hdrs.SERVER] = SERVER_NAME
         response.force_close()
         if self._problem_log is not None:
             line = LogLine.of(request.method, "-", remote=request.remote)

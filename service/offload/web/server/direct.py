@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sized
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, cast
@@ -21,17 +20,17 @@ from aiohttp.http import RawRequestMessage
 
 from offload.core.job import Job, Reason
 from offload.engines.release import release_body
-from offload.web.server.large import send_content
 from offload.web.answers.outcomes import outcome_reply
-from offload.web.answers.problems import CLIENT_CLOSED
-from offload.web.answers.reply import Reply
-from offload.web.server.response_head import HeadWriter
+from offload.web.answers.problems import internal_problem
+from offload.web.answers.reply import CLIENT_CLOSED_REPLY, Reply
+from offload.web.answers.timing import Timing, timing_of
 from offload.web.parts import WebParts
-from offload.web.requests.exchange import COUNTED_BYTES, internal_problem
-from offload.web.server.known_heads import RequestHead, RequestHeads
 from offload.web.server.access_log import AccessLog
 from offload.web.server.connection import Connection
+from offload.web.server.known_heads import RequestHead, RequestHeads
 from offload.web.server.request_ends import END_OF_HEAD, RequestEnds
+from offload.web.server.response_head import HeadWriter
+from offload.web.server.sending import COUNTED_BYTES, send_content
 from offload.wire.shared_bytes import SharedBytes
 
 logger: Final = logging.getLogger("offload.web")
@@ -102,7 +101,7 @@ class DirectConnection(Connection):
         self._kept = b""
         self._kept_timer: asyncio.TimerHandle | None = None
         self._ends = RequestEnds()
-        self._finishing: asyncio.Task[None] | None = None
+        self._finishing: asyncio.Task[Reply] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -224,29 +223,33 @@ class DirectConnection(Connection):
         dispatcher.submit(job, self._on_end)
 
     def _on_end(self, job: Job) -> None:
+        timing: Timing | None = None
         try:
-            reply = outcome_reply(job)
+            timing = timing_of(job)
+            reply = outcome_reply(job, timing)
         except Exception as error:
             reply = self._direct.bug(job, error)
         head = self._head
         is_last = head is None or head.should_close or self._direct.dispatcher.is_draining
         if job.crashes or len(reply.body) > COUNTED_BYTES:
             self._finishing = self._loop.create_task(self._finish(job, reply, is_last=is_last))
-            self._finishing.add_done_callback(partial(self._finished, job, reply, reply.body, is_last))
+            self._finishing.add_done_callback(partial(self._finished, job, reply, timing, is_last))
         else:
-            self._send(job, reply, is_last=is_last)
-            self._end(job, reply, is_last=is_last)
+            self._end(job, self._send(job, reply, is_last=is_last), timing, is_last=is_last)
 
-    async def _finish(self, job: Job, reply: Reply, *, is_last: bool) -> None:
-        """What takes longer than a moment: to look at what has killed a worker, and to send what is large."""
+    async def _finish(self, job: Job, reply: Reply, *, is_last: bool) -> Reply:
+        """Send what takes longer than a moment: an answer that is large, or whose job killed a worker and must be
+        identified first. Return what was sent."""
         dispatcher = self._direct.dispatcher
         if job.crashes:
             await dispatcher.identify(job)
+        sent = reply
         with dispatcher.leaving(len(reply.body)), suppress(ConnectionError):
-            self._send(job, reply, is_last=is_last)
-            if isinstance(reply.body, SharedBytes) and self.transport is not None:
-                await send_content(reply.body, self.transport, self._write)
+            sent = self._send(job, reply, is_last=is_last)
+            if isinstance(sent.body, SharedBytes) and self.transport is not None:
+                await send_content(sent.body, self.transport, self._write)
             await self._drain_helper()
+        return sent
 
     async def _write(self, data: bytes) -> None:
         if self.transport is None:
@@ -254,32 +257,37 @@ class DirectConnection(Connection):
         self.transport.write(data)
         await self._drain_helper()
 
-    def _finished(self, job: Job, reply: Reply, content: Sized, is_last: bool, finishing: asyncio.Task[None]) -> None:
+    def _finished(
+        self, job: Job, reply: Reply, timing: Timing | None, is_last: bool, finishing: asyncio.Task[Reply]
+    ) -> None:
         self._finishing = None
-        release_body(content)
-        if finishing.cancelled():  # before it began, maybe
-            reply.status, reply.body = CLIENT_CLOSED, b""
+        release_body(reply.body)
+        if finishing.cancelled():  # possibly before it began
+            sent = CLIENT_CLOSED_REPLY
         elif (error := finishing.exception()) is not None:
-            reply, is_last = self._direct.bug(job, error), True  # nobody knows what the caller has of its answer
-        self._end(job, reply, is_last=is_last)
+            sent, is_last = self._direct.bug(job, error), True  # an unknown part of the answer was sent
+        else:
+            sent = finishing.result()
+        self._end(job, sent, timing, is_last=is_last)
 
-    def _send(self, job: Job, reply: Reply, *, is_last: bool) -> None:
+    def _send(self, job: Job, reply: Reply, *, is_last: bool) -> Reply:
+        """Send the reply, of shared memory only the head. Return what was sent."""
         transport = self.transport
         if transport is None or transport.is_closing():
-            reply.status, reply.body = CLIENT_CLOSED, b""
-            return
+            return CLIENT_CLOSED_REPLY
         request_id = job.labels.get("request_id", "") if job.labels else ""
         head = self._direct.writer.head(reply, request_id=request_id, is_last=is_last)
         body = reply.body
         if isinstance(body, bytes) and len(body) <= COUNTED_BYTES:
             transport.write(head + body)
-            return
+            return reply
         transport.write(head)
-        if not isinstance(body, SharedBytes):  # that one follows, see `_finish`
+        if not isinstance(body, SharedBytes):
             transport.write(cast(bytes, body))
+        return reply
 
-    def _end(self, job: Job, reply: Reply, *, is_last: bool) -> None:
-        """The answer is on its way, or nobody is there to get it."""
+    def _end(self, job: Job, reply: Reply, timing: Timing | None, *, is_last: bool) -> None:
+        """The answer was sent, or the caller is gone."""
         head, self._head, self._job = self._head, None, None
         assert head is not None
         access_log = self._direct.access_log
@@ -289,7 +297,7 @@ class DirectConnection(Connection):
                 body_bytes=len(reply.body),
                 duration_s=time.perf_counter() - self._began_at,
                 job=job,
-                timing=reply.timing,
+                timing=timing,
             )
             access_log.add(line)
         if is_last:

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Final
 
 from offload.web.answers.reply import Reply
-from offload.web.requests.headers import REQUEST_ID, SERVER
+from offload.web.header_names import REQUEST_ID, SERVER_NAME
 
 _STATUS_LINES: Final[Mapping[int, str]] = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
@@ -24,7 +24,6 @@ class HeadWriter:
     """Makes heads of HTTP/1.1 responses; what many have in common is made once a second, with the date."""
 
     def __init__(self) -> None:
-        self._beginnings: dict[tuple[int, str], str] = {}
         self._ending = ""
         self._second = -1
 
@@ -33,16 +32,13 @@ class HeadWriter:
         now = int(time.time())
         if now != self._second:  # the clock may have been set back
             self._second = now
-            self._ending = f"Date: {formatdate(now, usegmt=True)}\r\nServer: {SERVER}\r\n\r\n"
-            self._beginnings.clear()
-        head = self._beginnings.get((reply.status, reply.content_type)) or self._begin(reply)
+            self._ending = f"Date: {formatdate(now, usegmt=True)}\r\nServer: {SERVER_NAME}\r\n\r\n"
+        status, headers, body = reply
+        head = _STATUS_LINES[status]
+        for name, value in headers:
+            head += f"{name}: {value}\r\n"
         if request_id:
             head += f"{REQUEST_ID}: {request_id}\r\n"
         if is_last:
             head += "Connection: close\r\n"
-        return f"{head}{reply.lines}Content-Length: {len(reply.body)}\r\n{self._ending}".encode("latin-1")
-
-    def _begin(self, reply: Reply) -> str:
-        beginning = f"{_STATUS_LINES[reply.status]}Content-Type: {reply.content_type}\r\n"
-        self._beginnings[reply.status, reply.content_type] = beginning
-        return beginning
+        return f"{head}Content-Length: {len(body)}\r\n{self._ending}".encode("latin-1")

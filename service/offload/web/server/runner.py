@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from offload.web.app import ACCESS_LOG
 from offload.web.parts import PARTS
-from offload.web.server.access_log import AccessLog
+from offload.web.server.access_log import ACCESS_LOG, AccessLog
 from offload.web.server.connection import Connection
 from offload.web.server.direct import IS_POSSIBLE, DirectConnection, DirectJobs
 
