@@ -189,8 +189,8 @@ class Service:
         """`draining`, `ready`, or why a job sent now would be refused."""
         if self.dispatcher.is_draining:
             return "draining"
-        refusal = self.dispatcher.refusal()
-        return "ready" if refusal is None else refusal.reason.value
+        rejection = self.dispatcher.rejection()
+        return "ready" if rejection is None else rejection.reason.value
 
 
 def create_app(tasks: Named | Sequence[Named], settings: Settings | None = None) -> web.Application:

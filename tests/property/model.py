@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from offload.core.commands import Command, Settled, Start, Stop
 from offload.core.deadlines import TICK_S
-from offload.core.job import Job, Outcome, Reason, SlotId
+from offload.core.job import Job, Outcome, OverloadCause, Reason, SlotId
 from offload.core.prefetch import MAX_AHEAD_S, MAX_IN_SLOT, PATIENCE_S
 from offload.core.queue.job_queue import AGED_S
 from offload.core.run_times import RunTimes
@@ -80,6 +80,7 @@ class Model:
         self.asked: list[SlotId] = []
         self.waiting: list[Waiting] = []
         self.told: dict[Job, Reason] = {}
+        self.causes: dict[Job, OverloadCause] = {}
         self.printing: set[int] = set()
         self.was_ready = False
         self.is_failing = False
@@ -118,7 +119,7 @@ class Model:
         limit = (job.started_at + job.limits.timeout_s, Reason.JOB_TIMEOUT)
         return limit if budget is None or limit[0] <= budget[0] else budget
 
-    def refusal(self, job: Job, *, is_late: bool) -> Reason | None:
+    def rejection(self, job: Job, *, is_late: bool) -> Reason | None:
         """Why a job that comes now is not taken; whether it would be done in time is not judged here."""
         if self.drain_ends_at is not None:
             return Reason.DRAINING
@@ -126,8 +127,14 @@ class Model:
             return None
         if not any(slot.has_worker for slot in self.slots.values()) and (self.is_failing or not self.was_ready):
             return Reason.STARTING
-        is_full = not self._has_room(job) and self.to_push_out(job) is None
-        return Reason.OVERLOADED if is_full or is_late else None
+        if not self._has_room(job) and self.to_push_out(job) is None:
+            is_full = len(self.waiting) >= QUEUE_LIMIT
+            return self._overloaded(job, OverloadCause.QUEUE_FULL if is_full else OverloadCause.QUEUE_BYTES_FULL)
+        return self._overloaded(job, OverloadCause.DEADLINE_UNREACHABLE) if is_late else None
+
+    def _overloaded(self, job: Job, cause: OverloadCause) -> Reason:
+        self.causes[job] = cause
+        return Reason.OVERLOADED
 
     def would_start(self, job: Job) -> bool:
         is_in_time = job.deadline is None or job.deadline > self.now
@@ -141,7 +148,7 @@ class Model:
     def make_room(self, job: Job) -> list[Command]:
         """What has to happen before a job that was taken may wait."""
         victim = None if self.would_start(job) or self._has_room(job) else self.to_push_out(job)
-        return [] if victim is None else self.end(victim, Reason.OVERLOADED)
+        return [] if victim is None else self.end(victim, self._overloaded(victim, OverloadCause.DISPLACED))
 
     def to_push_out(self, job: Job) -> Job | None:
         """The newest of the least urgent; or of the caller with two more than this one in the same line."""
@@ -319,7 +326,8 @@ class Model:
             self.waiting = [entry for entry in self.waiting if entry.job is not job]
             if job is not at_once and not self._is_in_time(job):
                 is_over = job.deadline is not None and job.deadline <= self.now
-                self.told[job] = Reason.DEADLINE_EXCEEDED if is_over else Reason.OVERLOADED
+                unreachable = OverloadCause.DEADLINE_UNREACHABLE
+                self.told[job] = Reason.DEADLINE_EXCEEDED if is_over else self._overloaded(job, unreachable)
                 assert command == Settled(job)
                 continue
             assert isinstance(command, Start)

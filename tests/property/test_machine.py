@@ -22,7 +22,7 @@ from offload.core.prefetch import PATIENCE_S
 from offload.core.queue.job_queue import AGED_S
 from offload.core.scheduler import Scheduler
 from tests.property.model import QUEUE_LIMIT, QUEUE_LIMIT_BYTES, Model, ModelSlot
-from tests.unit.core.stage import new_job, reason_of
+from tests.unit.core.stage import facts_of, new_job, reason_of
 
 SLOTS = 3
 TASKS = (
@@ -83,15 +83,17 @@ class Core(RuleBasedStateMachine):
             limits=limits, now=model.now, budget_s=budget_s, urgency=urgency, size_bytes=size_bytes, client=client
         )
         self.jobs.append(job)
-        refusal = model.refusal(job, is_late=self.scheduler._admission.too_late(job, model.now) is not None)
+        rejection = model.rejection(
+            job, is_late=self.scheduler._admission.deadline_unreachable(job, model.now) is not None
+        )
         commands = self.scheduler.submit(job, model.now)
-        if refusal is None:
+        if rejection is None:
             pushed_out = model.make_room(job)
             at_once = job if model.would_start(job) else None
             model.wait_for_slot(job)
             model.expect(commands, pushed_out, at_once=at_once)
         else:
-            model.expect(commands, model.end(job, refusal))
+            model.expect(commands, model.end(job, rejection))
 
     @rule(limits=st.sampled_from(TASKS[:2]), count=st.integers(min_value=3, max_value=6))
     def submit_several(self, limits: TaskLimits, count: int) -> None:
@@ -297,6 +299,11 @@ class Core(RuleBasedStateMachine):
         told = self.model.told
         assert {job: reason_of(job) for job in self.jobs} == {job: told.get(job) for job in self.jobs}
         assert dict(self.scheduler.ended) == Counter(job.state for job in told)
+
+    @invariant()
+    def every_overloaded_caller_was_given_the_cause(self) -> None:
+        overloaded = [job for job in self.jobs if reason_of(job) is Reason.OVERLOADED]
+        assert {job: facts_of(job)["cause"] for job in overloaded} == self.model.causes
 
     @invariant()
     def the_rest_waits_or_runs(self) -> None:

@@ -68,6 +68,16 @@ class Reason(StrEnum):
     STARTING = "starting"
 
 
+class OverloadCause(StrEnum):
+    """Why a job was rejected as `overloaded`."""
+
+    QUEUE_FULL = "queue-full"
+    QUEUE_BYTES_FULL = "queue-bytes-full"
+    TASK_QUEUE_FULL = "task-queue-full"
+    DEADLINE_UNREACHABLE = "deadline-unreachable"
+    DISPLACED = "displaced"
+
+
 END_STATE: Final[Mapping[Reason, JobState]] = {
     Reason.SUCCEEDED: JobState.SUCCEEDED,
     Reason.TASK_ERROR: JobState.FAILED,

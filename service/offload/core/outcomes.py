@@ -5,7 +5,7 @@ Lives here: words for the scheduler, no decisions.  `web` makes the problem docu
 
 from __future__ import annotations
 
-from offload.core.admission.admission import Refusal
+from offload.core.admission.admission import Rejection
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, Reason
 
@@ -32,9 +32,9 @@ def crashed(death: Death) -> Outcome:
     return Outcome(reason=Reason.WORKER_CRASHED, facts={"death": death, **death.facts()})
 
 
-def refused(refusal: Refusal, retry_after_s: int | None) -> Outcome:
+def rejected(rejection: Rejection, retry_after_s: int | None) -> Outcome:
     when = {} if retry_after_s is None else {"retry_after_s": retry_after_s}
-    return Outcome(reason=refusal.reason, facts={**refusal.facts, **when})
+    return Outcome(reason=rejection.reason, facts={**rejection.facts, **when})
 
 
 def sent_away(why: Reason) -> Outcome:

@@ -14,8 +14,8 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from offload.core.admission.admission import Admission, AdmissionLimits, Load, Refusal
-from offload.core.admission.estimate import Ask, Estimate, Inquiry
+from offload.core.admission.admission import Admission, AdmissionLimits, Load, Rejection
+from offload.core.admission.estimate import Candidate, Estimate, Inquiry
 from offload.core.books import Books
 from offload.core.commands import Command
 from offload.core.deadlines import Alarm
@@ -134,11 +134,11 @@ class Scheduler:
         """How long a job that came now would wait."""
         return 0.0 if self._slots.idle else self._estimate.outlook(Inquiry(), now).wait_s
 
-    def refusal(self, ask: Ask, now: float) -> Refusal | None:
+    def rejection(self, candidate: Candidate, now: float) -> Rejection | None:
         """Why such a job would not be taken if it came now; None if it would."""
-        if self._steps.would_start(ask, now):
+        if self._steps.would_start(candidate, now):
             return None
-        return self._admission.refusal(ask, now)
+        return self._admission.rejection(candidate, now)
 
     # Callers
 
@@ -148,15 +148,15 @@ class Scheduler:
         Another that waits may have to go for it, with an answer.
         """
         if job.fingerprint is not None:
-            poison = self._admission.poison(job, now)
-            if poison is not None:
-                return self.refuse(job, poison, now)
+            rejection = self._admission.quarantined(job, now)
+            if rejection is not None:
+                return self.reject(job, rejection, now)
         if self._slots.idle and self._steps.would_start(job, now):
             self._books.admit(job)
             return [self._steps.start(job, now)]
-        refusal = self._admission.refusal(job, now)
-        if refusal is not None:
-            return self.refuse(job, refusal, now)
+        rejection = self._admission.rejection(job, now)
+        if rejection is not None:
+            return self.reject(job, rejection, now)
         self._books.admit(job)
         if not self.queue.length and self._slots.holds_several:
             start = self._steps.start_behind(job, now)
@@ -167,14 +167,14 @@ class Scheduler:
         self.queue.push(job)
         return commands + self._steps.fill(now)
 
-    def refuse(self, job: Job, refusal: Refusal, now: float) -> list[Command]:
-        """A new job that is not taken, for a reason that `refusal` gave: counted, and settled at once."""
+    def reject(self, job: Job, rejection: Rejection, now: float) -> list[Command]:
+        """A new job that is not taken, for a reason that `rejection` gave: counted, and settled at once."""
         self._books.count_in(job)
-        return [self._steps.send_away(job, refusal, now)]
+        return [self._steps.send_away(job, rejection, now)]
 
-    def crowded(self, now: float) -> Refusal:
-        """For a job that was let in, and whose body found no room."""
-        return self._admission.overloaded(Inquiry(), now)
+    def body_without_room(self, now: float) -> Rejection:
+        """Returns the rejection of a job whose body found no room while it arrived."""
+        return self._admission.body_without_room(Inquiry(), now)
 
     def identify(self, job: Job, fingerprint: str) -> None:
         """Which job it was that has killed its worker."""

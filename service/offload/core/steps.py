@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from offload.core.admission.admission import Admission, Load, Refusal
-from offload.core.admission.estimate import Ask
+from offload.core.admission.admission import Admission, Load, Rejection
+from offload.core.admission.estimate import Candidate
 from offload.core.books import Books
 from offload.core.commands import Command, Settled, Start, Stop
 from offload.core.death import Death
 from offload.core.job import Job, Outcome, SlotId
-from offload.core.outcomes import crashed, overdue, refused
+from offload.core.outcomes import crashed, overdue, rejected
 from offload.core.queue.gates import Gates
 from offload.core.queue.job_queue import JobQueue
 from offload.core.run_times import RunTimes
@@ -77,9 +77,9 @@ class Steps:
         """Its caller's time is over, or will be before it could be done; then another machine may do it."""
         if job.deadline is not None and job.deadline <= now:
             return self.books.settle(job, overdue(job), now)
-        return self.send_away(job, self.admission.overloaded(job, now), now)
+        return self.send_away(job, self.admission.missed_chance(job, now), now)
 
-    def would_start(self, ask: Ask, now: float) -> bool:
+    def would_start(self, candidate: Candidate, now: float) -> bool:
         """Whether there is a slot that would take such a job at once.
 
         Also one that is expected to take longer than its caller's time: nobody else is held up, and it is how we hear
@@ -87,20 +87,20 @@ class Steps:
         """
         if not self.slots.idle or self.load.drain_ends_at is not None:
             return False
-        if ask.deadline is not None and ask.deadline <= now:
+        if candidate.deadline is not None and candidate.deadline <= now:
             return False
-        return ask.limits is None or self.gates.lets_pass(ask.limits, ask.client)
+        return candidate.limits is None or self.gates.lets_pass(candidate.limits, candidate.client)
 
-    def make_room(self, ask: Ask, now: float) -> list[Command]:
+    def make_room(self, candidate: Candidate, now: float) -> list[Command]:
         """In a full queue another job goes for one that was taken."""
-        victim = self.admission.must_go_for(ask)
+        victim = self.admission.job_to_displace(candidate)
         if victim is None:
             return []
         self.queue.remove(victim)
-        return [self.send_away(victim, self.admission.overloaded(victim, now), now)]
+        return [self.send_away(victim, self.admission.displaced(victim, now), now)]
 
-    def send_away(self, job: Job, refusal: Refusal, now: float) -> Settled:
-        return self.books.settle(job, refused(refusal, self.admission.retry_after_s(refusal, job, now)), now)
+    def send_away(self, job: Job, rejection: Rejection, now: float) -> Settled:
+        return self.books.settle(job, rejected(rejection, self.admission.retry_after_s(rejection, job, now)), now)
 
     def start(self, job: Job, now: float) -> Start:
         slot_id = self.slots.occupy_idle(job, now)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from offload.core.admission.admission import Refusal
+from offload.core.admission.admission import Rejection
 from offload.core.admission.estimate import Inquiry
 from offload.core.commands import Command, Settled, Start
 from offload.core.death import Death
@@ -96,10 +96,10 @@ class Dispatcher:
 
     # Callers
 
-    def refusal(self, request: JobRequest | None = None, *, size_bytes: int = 0) -> Refusal | None:
+    def rejection(self, request: JobRequest | None = None, *, size_bytes: int = 0) -> Rejection | None:
         """Why this job, with a body of that size, or any job at all, would be refused now; None if it would not."""
         if request is None:
-            return self._scheduler.refusal(Inquiry(), self._clock())
+            return self._scheduler.rejection(Inquiry(), self._clock())
         now = self._clock()
         inquiry = Inquiry(
             limits=request.limits,
@@ -108,15 +108,15 @@ class Dispatcher:
             size_bytes=size_bytes,
             deadline=None if request.budget_s is None else now + request.budget_s,
         )
-        return self._scheduler.refusal(inquiry, now)
+        return self._scheduler.rejection(inquiry, now)
 
     def arrival(self) -> Arrival:
         """For a body that is going to be read."""
         return Arrival(self._scheduler.traffic)
 
-    def crowded(self, request: JobRequest) -> Job:
-        """The job of a caller whose body found no room: settled as refused, and counted as any other."""
-        return self.refuse(request, self._scheduler.crowded(self._clock()))
+    def reject_body(self, request: JobRequest) -> Job:
+        """Rejects a job whose body found no room while it arrived. The job is settled and counted like any other."""
+        return self.reject(request, self._scheduler.body_without_room(self._clock()))
 
     @contextmanager
     def leaving(self, size_bytes: int) -> Iterator[None]:
@@ -160,7 +160,7 @@ class Dispatcher:
         self._carry_out(self._scheduler.submit(job, self._clock()))
 
     async def run(self, job: Job) -> None:
-        """Returns when the job has its outcome (`job.outcome`), a refusal being one.
+        """Returns when the job has its outcome (`job.outcome`), a rejection being one.
 
         Cancelling the caller's task ends the job, as if the caller had hung up, and its work with it.
         """
@@ -182,11 +182,11 @@ class Dispatcher:
         if fingerprint is not None:
             self._scheduler.identify(job, fingerprint)
 
-    def refuse(self, request: JobRequest, refusal: Refusal) -> Job:
+    def reject(self, request: JobRequest, rejection: Rejection) -> Job:
         """The job of a caller who is refused before its body was read: settled, and counted as any other."""
         job = self.new_job(request)
         self._recorder.submitted(job.limits.index)
-        self._carry_out(self._scheduler.refuse(job, refusal, self._clock()))
+        self._carry_out(self._scheduler.reject(job, rejection, self._clock()))
         return job
 
     def find(self, job_id: JobId) -> Job | None:

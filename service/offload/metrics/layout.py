@@ -9,12 +9,12 @@ holds one would block everybody else.  T tasks, L lanes, offsets in words of 8 b
 
     offset              words   what                                                      written by
     0                   16 L    worker rows                                               the lane's worker
-    16 L                16 T    counter rows, one a task                                  the service
-    16 L + 16 T         2988    histograms over all tasks: queue, run, response           the service
-    16 L + 16 T + 2988  2988 T  histograms of each task, in the same order                the service
+    16 L                24 T    counter rows, one a task                                  the service
+    16 L + 24 T         2988    histograms over all tasks: queue, run, response           the service
+    16 L + 24 T + 2988  2988 T  histograms of each task, in the same order                the service
 
     worker row          0 busy, ns   1 jobs   2 current job   3 its begin, ns   4 … 15 free
-    counter row         0 … 6 `JOB_COUNTERS`   7 … 12 `REJECTIONS`   13 … 15 free
+    counter row         0 … 6 `JOB_COUNTERS`   7 … 12 `REJECTIONS`   13 … 17 `OVERLOADED_BY`   18 … 23 free
     histogram           see `histogram`; the service puts latencies there by the dozen, and before it reads them
 
 Two worker rows have 96 unused bytes between them, so they never share a cache line of 64 bytes, wherever the block
@@ -33,13 +33,16 @@ import time
 from multiprocessing.sharedctypes import RawArray
 from typing import Any, Final
 
+from offload.core.job import OverloadCause
 from offload.metrics.histogram import HISTOGRAM_WORDS
 
 JOB_COUNTERS: Final = ("submitted", "succeeded", "failed", "timed_out", "cancelled", "crashed", "rejected")
 REJECTIONS: Final = ("overloaded", "client-queue-full", "rate-limited", "quarantined", "draining", "starting")
+OVERLOADED_BY: Final = tuple(cause.value for cause in OverloadCause)
 LATENCIES: Final = ("queue", "run", "response")
 
 _ROW_WORDS: Final = 16
+_COUNTER_WORDS: Final = 24
 _LATENCY_WORDS: Final = len(LATENCIES) * HISTOGRAM_WORDS
 
 _BUSY: Final = 0
@@ -59,7 +62,7 @@ class MetricsMemory:
     __slots__ = ("_array", "_words", "lanes", "tasks")
 
     def __init__(self, *, tasks: int, lanes: int) -> None:
-        size_words = _ROW_WORDS * (lanes + tasks) + _LATENCY_WORDS * (1 + tasks)
+        size_words = _ROW_WORDS * lanes + _COUNTER_WORDS * tasks + _LATENCY_WORDS * (1 + tasks)
         # `RawArray` itself and not `multiprocessing.Array`, which would fix the process's default start method.
         self.__setstate__((tasks, lanes, RawArray("q", size_words)))
 
@@ -76,9 +79,9 @@ class MetricsMemory:
         return WorkerRow(self._part(_ROW_WORDS * lane, _ROW_WORDS))
 
     def counters(self, task_index: int) -> memoryview:
-        """The words of a task's counters: `JOB_COUNTERS`, then `REJECTIONS`."""
+        """The words of a task's counters: `JOB_COUNTERS`, `REJECTIONS`, `OVERLOADED_BY`."""
         _check_index("task", task_index, self.tasks)
-        return self._part(_ROW_WORDS * (self.lanes + task_index), _ROW_WORDS)
+        return self._part(_ROW_WORDS * self.lanes + _COUNTER_WORDS * task_index, _COUNTER_WORDS)
 
     def histograms(self, task_index: int) -> tuple[memoryview, ...]:
         """The words of a task's histograms, in the order of `LATENCIES`."""
@@ -90,7 +93,7 @@ class MetricsMemory:
         return self._histograms(0)
 
     def _histograms(self, place: int) -> tuple[memoryview, ...]:
-        offset = _ROW_WORDS * (self.lanes + self.tasks) + _LATENCY_WORDS * place
+        offset = _ROW_WORDS * self.lanes + _COUNTER_WORDS * self.tasks + _LATENCY_WORDS * place
         return tuple(self._part(offset + HISTOGRAM_WORDS * n, HISTOGRAM_WORDS) for n in range(len(LATENCIES)))
 
     def _part(self, offset: int, size_words: int) -> memoryview:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Self
 from offload.core.job import END_STATE, Job, Reason
 from offload.errors import IllegalStep
 from offload.metrics.histogram import Histogram, MergedHistogram
-from offload.metrics.layout import JOB_COUNTERS, LATENCIES, REJECTIONS, MetricsMemory
+from offload.metrics.layout import JOB_COUNTERS, LATENCIES, OVERLOADED_BY, REJECTIONS, MetricsMemory
 
 _US_PER_S: Final = 1e6
 # Together latencies cost a third; to put so many into their histograms takes a tenth of a millisecond.
@@ -23,6 +23,8 @@ _WORD_OF_END: Final[Mapping[Reason, int]] = {reason: JOB_COUNTERS.index(state) f
 _WORD_OF_REJECTION: Final[Mapping[Reason, int]] = {
     reason: len(JOB_COUNTERS) + REJECTIONS.index(reason) for reason in Reason if reason in REJECTIONS
 }
+_FIRST_CAUSE: Final = len(JOB_COUNTERS) + len(REJECTIONS)
+_WORD_OF_CAUSE: Final[Mapping[object, int]] = {cause: _FIRST_CAUSE + place for place, cause in enumerate(OVERLOADED_BY)}
 
 
 class JobCounts(NamedTuple):
@@ -85,6 +87,8 @@ class Recorder:
         task.counters[_WORD_OF_END[reason]] += 1
         if reason in _WORD_OF_REJECTION:
             task.counters[_WORD_OF_REJECTION[reason]] += 1
+            if reason is Reason.OVERLOADED:
+                task.counters[_WORD_OF_CAUSE[outcome.facts["cause"]]] += 1
             return
         task.recent.append((wait_s, job.run_s, finished_at - job.submitted_at))
         if len(task.recent) >= _MAX_RECENT:
@@ -103,9 +107,15 @@ class Recorder:
 
     def rejections(self) -> dict[str, int]:
         """How many jobs of all tasks were refused for each reason of `REJECTIONS`."""
-        first = len(JOB_COUNTERS)
-        per_task = [task.counters[first : first + len(REJECTIONS)].tolist() for task in self._tasks]
-        return {reason: sum(column) for reason, *column in zip(REJECTIONS, *per_task, strict=True)}
+        return self._sums(len(JOB_COUNTERS), REJECTIONS)
+
+    def overloaded_by(self) -> dict[str, int]:
+        """How many jobs of all tasks were rejected as overloaded, by cause. They add up to that reason's count."""
+        return self._sums(_FIRST_CAUSE, OVERLOADED_BY)
+
+    def _sums(self, first: int, names: Sequence[str]) -> dict[str, int]:
+        per_task = [task.counters[first : first + len(names)].tolist() for task in self._tasks]
+        return {name: sum(column) for name, *column in zip(names, *per_task, strict=True)}
 
     def latency_ms(self, task_index: int) -> dict[str, Mapping[str, float]]:
         """The summaries of one task's histograms, by `LATENCIES`."""

@@ -116,6 +116,7 @@ def snapshot(instruments: Instruments, facts: Facts, now: float) -> dict[str, An
         "latency_ms": recorder.overall_latency_ms(),
         "rate": instruments.rates.summary(now),
         "rejections": recorder.rejections(),
+        "overloaded_by": recorder.overloaded_by(),
         "tasks": {
             name: {
                 "jobs": _jobs(recorder.counts(index), facts.queued_by_task[index], facts.running_by_task[index]),

@@ -93,7 +93,7 @@ async def dispatched(directory: Path, tasks: str, **settings: Any) -> AsyncItera
     try:
         await engine.open(dispatcher)
         async with asyncio.timeout(BOUND_S):
-            while dispatcher.refusal() is not None:
+            while dispatcher.rejection() is not None:
                 await asyncio.sleep(0.001)
         yield Dispatched(engine, dispatcher, limits)
         scheduler.check_books()

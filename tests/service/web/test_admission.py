@@ -120,7 +120,7 @@ async def test_a_task_lets_no_more_jobs_wait_than_may() -> None:
         running = await service.engine.next_started()
         second.send(head())
         await queued(service, 1)
-        assert (await service.post("primes", data=b"{}")).slug == "overloaded"
+        assert (await service.post("primes", data=b"{}")).json()["cause"] == "task-queue-full"
         service.engine.finish(running, result())
         service.engine.finish(await service.engine.next_started(), result())
 
@@ -149,7 +149,7 @@ async def test_a_job_that_has_to_go_for_a_more_urgent_one_is_told_so() -> None:
         await queued(service, 1)
         urgent.send(head("Priority: u=0"))
         answer = await patient.answer()
-        assert (answer.status, answer.slug) == (503, "overloaded")
+        assert (answer.status, answer.slug, answer.json()["cause"]) == (503, "overloaded", "displaced")
         assert int(answer.headers["Retry-After"]) >= 1
         service.engine.finish(running, result())
         service.engine.finish(await service.engine.next_started(), result())
@@ -201,6 +201,7 @@ async def test_bodies_that_arrive_slowly_take_no_more_memory_than_there_is_for_t
             second.send(head(body=b" " * 60_000, size=70_000))
             answer = await second.answer()
             assert (answer.status, answer.slug, answer.headers["Connection"]) == (503, "overloaded", "close")
+            assert answer.json()["cause"] == "queue-bytes-full"
             assert traffic.arriving_bytes == 60_000
             assert (await service.post("primes", data=b"x" * 50_000)).slug == "overloaded"
             service.engine.finish(running, result())

@@ -19,6 +19,8 @@ from offload.core.commands import Command, Settled, Start
 from offload.core.deadlines import TICK_S
 from offload.core.job import END_STATE, URGENCIES, Job, JobId, JobState, Reason, SlotId, TaskLimits
 from offload.core.scheduler import Scheduler
+from offload.metrics.layout import MetricsMemory
+from offload.metrics.recorder import Recorder
 from tests.unit.core.fake_engine import POISON, FakeEngine
 from tests.unit.core.fake_worker import TIMER_LATE_S
 from tests.unit.core.habits import DRAGS_BY, USUAL, Habits
@@ -80,6 +82,10 @@ class Simulation:
         self.now = 0.0
         self.events = 0
         self.reasons: Counter[Reason] = Counter()
+        self.causes: Counter[str] = Counter()
+        self.recorder = Recorder(
+            MetricsMemory(tasks=len(mixture.tasks), lanes=0), [task.name for task in mixture.tasks]
+        )
         self.scheduler = Scheduler(
             limits=AdmissionLimits(
                 queue_limit=mixture.queue_limit,
@@ -164,6 +170,9 @@ class Simulation:
         # One that waits can be told at any time: that it cannot be done in its time, or that it goes for another.
         is_possible = reason in possible or reason is Reason.OVERLOADED
         assert is_possible, f"{job!r} ended with {reason}, possible are {sorted(possible)}"
+        self.recorder.settled(job)
+        if reason is Reason.OVERLOADED:
+            self.causes[str(outcome.facts["cause"])] += 1
         if job.crashes:
             self.scheduler.identify(job, fingerprint(job))
         assert job.state is END_STATE[reason]
@@ -253,6 +262,11 @@ class Simulation:
         assert self._told.count(1) == self.mixture.jobs, "somebody was never told"
         assert {state: n for state, n in scheduler.ended.items() if n} == dict(self._states)
         assert (scheduler.queued, scheduler.running, scheduler.is_empty) == (0, 0, True)
+        overloaded_by = self.recorder.overloaded_by()
+        assert (
+            sum(overloaded_by.values()) == self.recorder.rejections()["overloaded"] == self.reasons[Reason.OVERLOADED]
+        )
+        assert +Counter(overloaded_by) == self.causes
         assert scheduler.next_instant() is None, "a deadline is left of nobody's"
         self.engine.check_all_back()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from offload.core.admission.admission import AdmissionLimits, Refusal
+from offload.core.admission.admission import AdmissionLimits, Rejection
 from offload.core.commands import Command, Settled, Start, Stop
 from offload.core.death import Death
 from offload.core.job import DEFAULT_URGENCY, Job, JobId, Outcome, Reason, SlotId, TaskLimits
@@ -105,8 +105,8 @@ class Stage:
         self.submit_job(job)
         return job
 
-    def refuse(self, job: Job, refusal: Refusal) -> list[Command]:
-        return self._checked(self.scheduler.refuse(job, refusal, self.now))
+    def reject(self, job: Job, rejection: Rejection) -> list[Command]:
+        return self._checked(self.scheduler.reject(job, rejection, self.now))
 
     def submit_job(self, job: Job) -> list[Command]:
         return self._checked(self.scheduler.submit(job, self.now))
@@ -180,6 +180,12 @@ def stopped(commands: list[Command]) -> list[Job]:
 
 def reason_of(job: Job) -> Reason | None:
     return None if job.outcome is None else job.outcome.reason
+
+
+def cause_of(job: Job) -> object:
+    """Why the job was rejected as overloaded."""
+    assert reason_of(job) is Reason.OVERLOADED
+    return facts_of(job)["cause"]
 
 
 def facts_of(job: Job) -> dict[str, object]:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from offload.core.admission.estimate import Inquiry
-from offload.core.job import JobState, Outcome, Reason, SlotId, TaskLimits
+from offload.core.job import JobState, Outcome, OverloadCause, Reason, SlotId, TaskLimits
 from offload.core.run_times import UNKNOWN_S
-from tests.unit.core.stage import TASK, Stage, facts_of, reason_of, settled, started, stopped
+from tests.unit.core.stage import TASK, Stage, cause_of, facts_of, reason_of, settled, started, stopped
 
 OTHER = TaskLimits(name="other", index=1, timeout_s=60.0)
 
@@ -70,6 +70,7 @@ def test_a_full_queue_refuses_with_what_waits_and_for_how_long() -> None:
     facts = facts_of(refused)
     # Two that wait and the one that runs.
     assert (facts["queued"], facts["expected_wait_s"]) == (2, 9.0)
+    assert (facts["cause"], facts["limit"]) == (OverloadCause.QUEUE_FULL, 2)
 
 
 def test_an_idle_slot_takes_a_job_even_where_none_may_wait() -> None:
@@ -82,7 +83,7 @@ def test_a_queue_full_of_bytes_refuses() -> None:
     stage = Stage(slots=1, queue_limit_bytes=100)
     stage.submit(size_bytes=100)
     assert stage.submit(size_bytes=60).state is JobState.QUEUED
-    assert reason_of(stage.submit(size_bytes=50)) is Reason.OVERLOADED
+    assert cause_of(stage.submit(size_bytes=50)) is OverloadCause.QUEUE_BYTES_FULL
     assert stage.submit(size_bytes=40).state is JobState.QUEUED
 
 
@@ -95,7 +96,8 @@ def test_into_a_full_queue_a_more_urgent_job_pushes_the_newest_of_the_least_urge
     older, newer = (stage.submit(urgency=7) for _ in range(2))
     others = [stage.submit(urgency=5), stage.submit(urgency=3)]
     urgent = stage.submit(urgency=4)
-    assert (newer.state, reason_of(newer)) == (JobState.REJECTED, Reason.OVERLOADED)
+    assert (newer.state, cause_of(newer)) == (JobState.REJECTED, OverloadCause.DISPLACED)
+    assert facts_of(newer)["limit"] == 4
     assert {job.state for job in (older, *others, urgent)} == {JobState.QUEUED}
     assert facts_of(newer)["retry_after_s"] == 1
 
@@ -145,7 +147,7 @@ def test_whether_anybody_would_be_taken_is_not_said_by_the_limit_of_one() -> Non
     stage = Stage(slots=1, max_queued_per_client=1)
     for _ in range(3):
         stage.submit(client="")
-    assert stage.scheduler.refusal(Inquiry(), stage.now) is None
+    assert stage.scheduler.rejection(Inquiry(), stage.now) is None
 
 
 def test_a_caller_with_as_many_running_as_it_may_waits_while_others_run() -> None:
@@ -178,7 +180,8 @@ def test_a_task_with_as_many_waiting_as_it_may_is_refused_and_others_are_not() -
     heavy = TaskLimits(name="heavy", index=1, timeout_s=60.0, max_queued=1)
     stage.submit(limits=heavy)
     stage.submit(limits=heavy)
-    assert reason_of(stage.submit(limits=heavy)) is Reason.OVERLOADED
+    rejected = stage.submit(limits=heavy)
+    assert (cause_of(rejected), facts_of(rejected)["limit"]) == (OverloadCause.TASK_QUEUE_FULL, 1)
     assert stage.submit().state is JobState.QUEUED
 
 
@@ -192,7 +195,7 @@ def test_a_job_that_would_be_done_later_than_its_budget_is_refused_at_once() -> 
     stage.submit()
     # One runs; one waits, which may take twice as long as expected; it needs two seconds itself; and a twentieth of the
     # budget is left for the way.
-    assert reason_of(stage.submit(budget_s=8.4)) is Reason.OVERLOADED
+    assert cause_of(stage.submit(budget_s=8.4)) is OverloadCause.DEADLINE_UNREACHABLE
     assert stage.submit(budget_s=8.5).state is JobState.QUEUED
 
 
@@ -374,7 +377,7 @@ def test_a_waiting_job_that_can_no_longer_be_done_in_its_budget_is_not_started()
     job = stage.submit(budget_s=4.0)
     stage.wait(3.5)
     assert settled(stage.finish(running, run_s=1.0)) == [running, job]
-    assert (reason_of(job), facts_of(job)["retry_after_s"]) == (Reason.OVERLOADED, 3)
+    assert (cause_of(job), facts_of(job)["retry_after_s"]) == (OverloadCause.DEADLINE_UNREACHABLE, 3)
 
 
 # Bytes on their way
@@ -420,22 +423,22 @@ def test_a_draining_service_refuses_until_it_is_gone() -> None:
 
 def test_asking_is_answered_as_submitting_would_be_and_changes_nothing() -> None:
     stage = Stage(slots=1, queue_limit=1)
-    assert stage.scheduler.refusal(Inquiry(), stage.now) is None
+    assert stage.scheduler.rejection(Inquiry(), stage.now) is None
     stage.submit()
-    assert stage.scheduler.refusal(Inquiry(), stage.now) is None
+    assert stage.scheduler.rejection(Inquiry(), stage.now) is None
     stage.submit()
-    refusal = stage.scheduler.refusal(Inquiry(), stage.now)
-    assert refusal is not None
-    assert refusal.reason is Reason.OVERLOADED
+    rejection = stage.scheduler.rejection(Inquiry(), stage.now)
+    assert rejection is not None
+    assert rejection.reason is Reason.OVERLOADED
     assert stage.scheduler.submitted == 2
 
 
 def test_a_job_refused_beforehand_is_counted_and_told_like_any_other() -> None:
     stage = Stage(slots=1)
     stage.scheduler.begin_drain(stage.now)
-    refusal = stage.scheduler.refusal(Inquiry(), stage.now)
-    assert refusal is not None
+    rejection = stage.scheduler.rejection(Inquiry(), stage.now)
+    assert rejection is not None
     job = stage.new_job()
-    assert settled(stage.refuse(job, refusal)) == [job]
+    assert settled(stage.reject(job, rejection)) == [job]
     assert reason_of(job) is Reason.DRAINING
     assert stage.scheduler.ended == {JobState.REJECTED: 1}

@@ -166,7 +166,7 @@ def test_the_newest_of_the_least_urgent_has_to_go(urgency: int, goes: str | None
     waiting = queue(limit=3)
     jobs = {"7 oldest": pushed(waiting, urgency=7), "7 newest": pushed(waiting, urgency=7)}
     jobs["3"] = pushed(waiting, urgency=3)
-    found = waiting.to_push_out(urgency=urgency, client="", size_bytes=0)
+    found = waiting.displaceable(urgency=urgency, client="", size_bytes=0)
     assert found is (None if goes is None else jobs[goes])
 
 
@@ -175,8 +175,8 @@ def test_among_equals_the_newest_of_the_caller_with_the_most_has_to_go() -> None
     of_many = [pushed(waiting, client="many") for _ in range(3)]
     pushed(waiting, client="few")
     pushed(waiting, client="few")
-    assert waiting.to_push_out(urgency=3, client="new", size_bytes=0) is of_many[-1]
-    assert waiting.to_push_out(urgency=3, client="few", size_bytes=0) is None
+    assert waiting.displaceable(urgency=3, client="new", size_bytes=0) is of_many[-1]
+    assert waiting.displaceable(urgency=3, client="few", size_bytes=0) is None
 
 
 # What goes before

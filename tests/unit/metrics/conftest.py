@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from offload.core.job import Job, JobId, JobState, Outcome, Reason, SlotId, TaskLimits
+from offload.core.job import Job, JobId, JobState, Outcome, OverloadCause, Reason, SlotId, TaskLimits
 
 # These can only be the end of a job that has begun.
 _NEEDS_A_RUN = (JobState.SUCCEEDED, JobState.FAILED, JobState.CRASHED)
@@ -23,10 +23,12 @@ def ended_job() -> Callable[..., Job]:
         began_s: float | None = 0.0,
         end_s: float = 1.0,
         run_s: float | None = None,
+        cause: OverloadCause = OverloadCause.QUEUE_FULL,
     ) -> Job:
         limits = TaskLimits(name=f"task-{task_index}", index=task_index, timeout_s=60.0)
         job = Job(id=JobId("one"), number=1, limits=limits, submitted_at=1000.0)
-        outcome = Outcome(reason=reason, run_s=run_s)
+        facts = {"cause": cause} if reason is Reason.OVERLOADED else {}
+        outcome = Outcome(reason=reason, run_s=run_s, facts=facts)
         if outcome.state is not JobState.REJECTED:
             job.enqueue()
             if began_s is not None:

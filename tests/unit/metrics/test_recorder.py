@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offload.core.job import END_STATE, Job, JobId, JobState, Reason, SlotId, TaskLimits
+from offload.core.job import END_STATE, Job, JobId, JobState, OverloadCause, Reason, SlotId, TaskLimits
 from offload.errors import IllegalStep
 from offload.metrics.layout import REJECTIONS, MetricsMemory
 from offload.metrics.recorder import JobCounts, Recorder
@@ -46,6 +46,22 @@ def test_a_refused_job_is_counted_under_its_reason_and_has_no_latency(
     recorder.settled(ended_job(reason))
     assert recorder.rejections() == {**dict.fromkeys(REJECTIONS, 0), str(reason): 1}
     assert [counts_of(recorder, name) for name in ("queue", "run", "response")] == [0, 0, 0]
+
+
+def test_overloaded_jobs_are_counted_by_cause(ended_job: Callable[..., Job]) -> None:
+    recorder = new_recorder()
+    for count, cause in enumerate(OverloadCause, 1):
+        for task_index in (0, 1, 1)[:count]:
+            recorder.settled(ended_job(Reason.OVERLOADED, task_index=task_index, cause=cause))
+    by_cause = recorder.overloaded_by()
+    assert list(by_cause.items()) == [
+        ("queue-full", 1),
+        ("queue-bytes-full", 2),
+        ("task-queue-full", 3),
+        ("deadline-unreachable", 3),
+        ("displaced", 3),
+    ]
+    assert sum(by_cause.values()) == recorder.rejections()["overloaded"]
 
 
 def test_a_job_that_ran_is_in_all_three_histograms(ended_job: Callable[..., Job]) -> None:

@@ -15,7 +15,7 @@ from multiprocessing.reduction import ForkingPickler
 import pytest
 
 from offload.core.job import Job, Reason
-from offload.metrics.layout import JOB_COUNTERS, LATENCIES, REJECTIONS, MetricsMemory
+from offload.metrics.layout import JOB_COUNTERS, LATENCIES, OVERLOADED_BY, REJECTIONS, MetricsMemory
 from offload.metrics.recorder import Recorder
 
 SECOND_NS = 1_000_000_000
@@ -62,7 +62,7 @@ def test_the_parts_of_the_block_do_not_overlap() -> None:
 
 def test_a_counter_row_has_room_for_every_counter() -> None:
     memory = MetricsMemory(tasks=1, lanes=1)
-    assert len(memory.counters(0)) >= len(JOB_COUNTERS) + len(REJECTIONS)
+    assert len(memory.counters(0)) >= len(JOB_COUNTERS) + len(REJECTIONS) + len(OVERLOADED_BY)
     assert len(memory.histograms(0)) == len(memory.overall_histograms()) == len(LATENCIES)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from offload.core.job import Job, Reason
-from offload.metrics.layout import REJECTIONS, MetricsMemory
+from offload.metrics.layout import OVERLOADED_BY, REJECTIONS, MetricsMemory
 from offload.metrics.loop_lag import LoopLag
 from offload.metrics.rates import Rates
 from offload.metrics.recorder import Recorder
@@ -45,6 +45,9 @@ IDLE_SERVICE = {
     "rate": {"jobs_per_s_1s": 0, "jobs_per_s_10s": 0, "jobs_per_s_60s": 0},
     "rejections": dict.fromkeys(
         ("overloaded", "client-queue-full", "rate-limited", "quarantined", "draining", "starting"), 0
+    ),
+    "overloaded_by": dict.fromkeys(
+        ("queue-full", "queue-bytes-full", "task-queue-full", "deadline-unreachable", "displaced"), 0
     ),
     "tasks": {
         "primes": {"jobs": JOBS, "latency_ms": LATENCY_MS},
@@ -167,6 +170,7 @@ def test_the_books_balance_in_the_document(ended_job: Callable[..., Job]) -> Non
     assert document["tasks"]["primes"]["jobs"] == {**JOBS, "submitted": 2, "succeeded": 1, "queued": 1}
     assert document["tasks"]["sort"]["jobs"] == {**JOBS, "submitted": 3, "rejected": 1, "running": 2}
     assert document["rejections"] == {**dict.fromkeys(REJECTIONS, 0), "overloaded": 1}
+    assert document["overloaded_by"] == {**dict.fromkeys(OVERLOADED_BY, 0), "queue-full": 1}
 
 
 def test_latencies_rates_and_lag_come_from_the_instruments(ended_job: Callable[..., Job]) -> None:

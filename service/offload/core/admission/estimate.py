@@ -33,7 +33,7 @@ class BusySlots(Protocol):
         a job of which task."""
 
 
-class Ask(Protocol):
+class Candidate(Protocol):
     """What has to be known of a job to say when it would be done.  A `Job` is one, an `Inquiry` comes before it."""
 
     @property
@@ -50,7 +50,7 @@ class Ask(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Inquiry:
-    """An `Ask` for which there is no job.  Without `limits` it is for any job, of anybody.
+    """A `Candidate` for which there is no job.  Without `limits` it is for any job, of anybody.
 
     `deadline` is the end of the caller's budget, an instant, None without one.
     """
@@ -66,7 +66,7 @@ class Outlook(NamedTuple):
     """How long a job would wait, seconds: as expected, and if what goes before it takes `DOUBT` times as long."""
 
     wait_s: float
-    doubted_wait_s: float
+    cautious_wait_s: float
 
 
 class Estimate:
@@ -79,30 +79,30 @@ class Estimate:
         self._kept_for: tuple[object, ...] = ()
         self._kept_until = 0.0
 
-    def outlook(self, ask: Ask, now: float) -> Outlook:
+    def outlook(self, candidate: Candidate, now: float) -> Outlook:
         """What such a job would wait for while no slot is idle.
 
         In an overload many are refused between two changes, and to all that are alike it looks the same.
         """
-        kept_for = (ask.limits, ask.urgency, ask.client, self._queue.changes, self._slots.changes)
+        kept_for = (candidate.limits, candidate.urgency, candidate.client, self._queue.changes, self._slots.changes)
         if kept_for != self._kept_for or now > self._kept_until:
-            self._kept = self._look_out(ask, now)
+            self._kept = self._look_out(candidate, now)
             self._kept_for = kept_for
             self._kept_until = now + KEPT_S
         return self._kept
 
-    def _look_out(self, ask: Ask, now: float) -> Outlook:
+    def _look_out(self, candidate: Candidate, now: float) -> Outlook:
         present, busy = self._slots.busy(now)
         share = len(busy) / present if present else 1.0
-        task = ask.limits
+        task = candidate.limits
         shut = {
             limits.index: count * self.cost_s(limits) / limits.max_running
-            for limits, count in self._queue.gated(ask.urgency)
+            for limits, count in self._queue.gated(candidate.urgency)
             if limits is not task and not self._gates.is_open(limits)
         }
         ahead_s = share * self._queue.ahead_s(
-            urgency=ask.urgency,
-            client=ask.client,
+            urgency=candidate.urgency,
+            client=candidate.client,
             index=None if task is None else task.index,
             cost_s=self.cost_s(task),
             without=shut,

@@ -93,7 +93,7 @@ class JobQueue:
         held_bytes = self.size_bytes + besides_bytes
         return not held_bytes or held_bytes + size_bytes <= self.limit_bytes
 
-    def to_push_out(self, *, urgency: int, client: str, size_bytes: int, besides_bytes: int = 0) -> Job | None:
+    def displaceable(self, *, urgency: int, client: str, size_bytes: int, besides_bytes: int = 0) -> Job | None:
         """The job that has to go for one that comes, None if there is none: then the one that comes has.
 
         The newest of the least urgent; and if none is less urgent, the newest of the caller with the most jobs, if

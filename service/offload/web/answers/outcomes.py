@@ -12,7 +12,7 @@ from typing import Final, cast
 
 import orjson
 
-from offload.core.job import Job, Outcome, Reason
+from offload.core.job import Job, Outcome, OverloadCause, Reason
 from offload.web.answers.problems import members, problem_reply, spliced
 from offload.web.answers.reply import BYTES, CLIENT_CLOSED_REPLY, JSON, JSON_HEADERS, OK, Headers, Reply
 from offload.web.answers.timing import Timing
@@ -31,7 +31,7 @@ _FIELDS: Final[Mapping[Reason, tuple[str, ...]]] = {
     Reason.DEADLINE_EXCEEDED: ("stage",),
     Reason.WORKER_CRASHED: ("signal", "exit_code"),
     Reason.MEMORY_LIMIT: ("limit_bytes", "peak_bytes"),
-    Reason.OVERLOADED: ("queued", "expected_wait_s"),
+    Reason.OVERLOADED: ("cause", "queued", "expected_wait_s"),
     Reason.CLIENT_QUEUE_FULL: ("limit",),
     Reason.QUARANTINED: ("crashes",),
 }
@@ -104,10 +104,14 @@ def _job_timeout(job: Job, facts: Mapping[str, object]) -> str:
 
 
 def _deadline_exceeded(job: Job, facts: Mapping[str, object]) -> str:
-    budget = "" if job.deadline is None else f" of {job.deadline - job.submitted_at:g} s"
+    budget = _budget(job)
     if facts.get("stage") == "queued":
         return f"The budget{budget} given by Request-Timeout ran out while the job waited for a worker; it was not run."
     return f"The budget{budget} given by Request-Timeout ran out while the job ran; its work has been stopped."
+
+
+def _budget(job: Job) -> str:
+    return "" if job.deadline is None else f" of {job.deadline - job.submitted_at:g} s"
 
 
 def _worker_crashed(job: Job, facts: Mapping[str, object]) -> str:
@@ -134,11 +138,20 @@ def _stopped(job: Job, facts: Mapping[str, object]) -> str:
 
 
 def _overloaded(job: Job, facts: Mapping[str, object]) -> str:
-    return (
-        f"{facts.get('queued')} jobs wait, and this one would have waited {facts.get('expected_wait_s')} s: either "
-        "there is no room for it, or for its task, or it would not have been done within its Request-Timeout. "
-        "Come back after Retry-After seconds."
-    )
+    cause, retry = facts["cause"], f"Retry after {facts.get('retry_after_s')} s"
+    limit = f"{facts['limit']} jobs" if "limit" in facts else f"{facts.get('limit_bytes')} bytes"
+    if cause is OverloadCause.TASK_QUEUE_FULL:
+        return f"The queue of task {job.limits.name!r} is full ({limit}). {retry}."
+    if cause is OverloadCause.QUEUE_BYTES_FULL:
+        return f"The bodies and results in memory leave no room for this body (limit: {limit} in all). {retry}."
+    if cause is OverloadCause.DEADLINE_UNREACHABLE:
+        return f"The job cannot finish within its Request-Timeout{_budget(job)}. {retry}, or allow more time."
+    if cause is OverloadCause.DISPLACED:
+        return (
+            f"The queue is full ({limit}); this job made room for a more urgent one or one of another client. "
+            f"{retry}, or send it with a more urgent Priority."
+        )
+    return f"The queue is full ({limit}). {retry}."
 
 
 def _client_queue_full(job: Job, facts: Mapping[str, object]) -> str:

@@ -29,9 +29,9 @@ class HealthHandlers:
 
     async def ready(self, exchange: Exchange) -> Reply:
         """A job sent now would be taken; else why not, and when to look again."""
-        refusal = self._parts.now.dispatcher.refusal()
-        if refusal is None:
+        rejection = self._parts.now.dispatcher.rejection()
+        if rejection is None:
             return _READY
-        headers = (*FRESH_JSON_HEADERS, (RETRY_AFTER, str(refusal.retry_after_s)))
-        body = orjson.dumps({"status": "not-ready", "reason": refusal.reason})
+        headers = (*FRESH_JSON_HEADERS, (RETRY_AFTER, str(rejection.retry_after_s)))
+        body = orjson.dumps({"status": "not-ready", "reason": rejection.reason})
         return Reply(HTTPStatus.SERVICE_UNAVAILABLE.value, headers, body)

@@ -57,14 +57,14 @@ class JobHandlers:
         )
         body: bytes | SharedBytes | None = body_at_hand(request, parts.max_body_bytes)
         if body is None:
-            refusal = dispatcher.refusal(job_request, size_bytes=announced_bytes)
-            if refusal is not None:
-                exchange.job = job = dispatcher.refuse(job_request, refusal)
+            rejection = dispatcher.rejection(job_request, size_bytes=announced_bytes)
+            if rejection is not None:
+                exchange.job = job = dispatcher.reject(job_request, rejection)
                 return outcome_reply(job, timing_of(job))
             try:
                 body = await self._read_body(request)
             except NoRoom:
-                exchange.job = job = dispatcher.crowded(job_request)
+                exchange.job = job = dispatcher.reject_body(job_request)
                 return outcome_reply(job, timing_of(job))
         exchange.job = job = dispatcher.new_job(job_request, body)
         self._watch.watch(job, request)
