@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from offload import __version__
 from offload.core.admission.admission import AdmissionLimits
@@ -28,7 +28,7 @@ from offload.metrics.layout import MetricsMemory
 from offload.metrics.loop_lag import LoopLag
 from offload.metrics.rates import Rates
 from offload.metrics.recorder import Recorder
-from offload.metrics.snapshot import Facts, Instruments, QueueFacts, ServiceFacts, snapshot
+from offload.metrics.snapshot import Facts, Instruments, QueueClients, QueueFacts, ServiceFacts, Stats, snapshot
 from offload.processes.cpus import usable_cpus
 from offload.processes.describe import describe
 from offload.processes.launcher import Launcher
@@ -118,7 +118,7 @@ class Service:
             is_debug=settings.debug,
         )
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> Stats:
         """The document of `/stats`."""
         return snapshot(self._instruments, self._facts(), time.monotonic())
 
@@ -165,7 +165,7 @@ class Service:
                 pid=os.getpid(),
                 state=self._state(),
                 started_at=self._started_at,
-                uptime_s=now - self._born_at,
+                uptime_s=round(now - self._born_at, 3),
             ),
             queued_by_task=[queued[index] for index in range(len(self.catalogue))],
             running_by_task=[running[index] for index in range(len(self.catalogue))],
@@ -177,10 +177,9 @@ class Service:
                 limit_bytes=queue.limit_bytes,
                 arriving_bytes=scheduler.traffic.arriving_bytes,
                 leaving_bytes=scheduler.traffic.leaving_bytes,
-                expected_wait_ms=scheduler.expected_wait_s(now) * 1e3,
+                expected_wait_ms=round(scheduler.expected_wait_s(now) * 1e3, 3),
                 by_urgency=queue.lengths(),
-                clients=len(waiting),
-                most_of_a_client=max(waiting, default=0),
+                clients=QueueClients(waiting=len(waiting), most_queued=max(waiting, default=0)),
                 quarantined=scheduler.quarantine.size(now),
             ),
         )

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
+import orjson
+
 from offload.core.job import Job, Outcome
 from offload.dispatch.dispatcher import JobRequest
 from offload.engines.base import Capabilities
@@ -68,6 +70,11 @@ class Running:
     def can(self) -> Capabilities:
         return self.engine.capabilities
 
+    def stats(self) -> dict[str, Any]:
+        """The document of `/stats`."""
+        document: dict[str, Any] = orjson.loads(orjson.dumps(self.service.stats()))
+        return document
+
     def begin(
         self, name: str, arguments: dict[str, Any] | None = None, **request: Any
     ) -> tuple[Job, asyncio.Task[None]]:
@@ -91,7 +98,7 @@ class Running:
         """Every worker idle, nothing queued, the books balanced."""
 
         async def is_there() -> dict[str, Any] | None:
-            stats = self.service.stats()
+            stats = self.stats()
             jobs = stats["jobs"]
             assert jobs["submitted"] == sum(count for state, count in jobs.items() if state != "submitted"), jobs
             states = [worker["state"] for worker in stats["workers"]]

@@ -92,7 +92,7 @@ async def test_many_jobs_are_all_answered_with_their_own_results(running: Runnin
         for number in numbers:
             results[number] = await running.result("add", {"a": number, "b": 1})
 
-    before = running.service.stats()
+    before = running.stats()
     await asyncio.gather(*(caller() for _ in range(32)))
     assert results == {number: number + 1 for number in range(count)}
     stats = await running.full_strength()
@@ -100,7 +100,7 @@ async def test_many_jobs_are_all_answered_with_their_own_results(running: Runnin
     done_before = sum(row["jobs"] for row in before["workers"])
 
     async def are_counted() -> bool:  # a worker counts a job when it has sent the answer
-        return bool(sum(row["jobs"] for row in running.service.stats()["workers"]) >= done_before + count)
+        return bool(sum(row["jobs"] for row in running.stats()["workers"]) >= done_before + count)
 
     await eventually("the workers have counted them", are_counted)
 
@@ -114,7 +114,7 @@ async def test_what_an_engine_is_stands_in_the_statistics(running: Running) -> N
     await asyncio.gather(*(running.result("add", {"a": 1}) for _ in range(8)))
 
     async def is_seen() -> dict[str, Any] | None:
-        stats = running.service.stats()
+        stats = running.stats()
         return stats if all(row["rss_bytes"] for row in stats["workers"]) else None
 
     stats = await eventually("all workers were looked at", is_seen)

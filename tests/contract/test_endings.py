@@ -29,7 +29,7 @@ async def check_stopped(running: Running, spinning: Spinning, pid: int) -> None:
 
         await eventually("the process that burned the CPU is gone", is_gone)
     else:
-        states = [worker["state"] for worker in running.service.stats()["workers"]]
+        states = [worker["state"] for worker in running.stats()["workers"]]
         assert sorted(states) == ["idle", "killing"]
         assert await running.result("add", {"a": 1}) == 1
         assert not are_gone([pid])
@@ -192,7 +192,7 @@ async def test_no_job_is_begun_twice_whoever_is_killed(running: Running, tmp_pat
         async with asyncio.timeout(30):
             while len(outcomes) < at:
                 await asyncio.sleep(0.001)
-        pid = next((row["pid"] for row in running.service.stats()["workers"] if row["pid"]), None)
+        pid = next((row["pid"] for row in running.stats()["workers"] if row["pid"]), None)
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

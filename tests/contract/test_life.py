@@ -32,7 +32,7 @@ async def test_a_drain_lets_what_is_there_finish_and_takes_nothing_new(row: str,
         assert (await ended(*waiting)).reason == "succeeded"
         await draining
         await running.service.close()
-        assert [worker["state"] for worker in running.service.stats()["workers"]] != ["busy"]
+        assert [worker["state"] for worker in running.stats()["workers"]] != ["busy"]
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -61,7 +61,7 @@ async def test_a_hook_that_fails_is_told(row: str, tmp_path: Path, monkeypatch: 
         error: str = await eventually("the cause is told", lambda: error_of(running))
         assert "@on_worker_start begin raised ValueError: the model is missing" in error
         if running.can.starts_before_jobs:
-            assert running.service.stats()["service"]["state"] == "starting"
+            assert running.stats()["service"]["state"] == "starting"
             assert (await running.outcome("add", {"a": 1})).reason == "starting"
         broken.unlink()
         if not running.can.starts_before_jobs:
@@ -72,11 +72,11 @@ async def test_a_hook_that_fails_is_told(row: str, tmp_path: Path, monkeypatch: 
             await eventually("a job is done", is_done)
         await running.full_strength()
         assert await running.result("add", {"a": 1}) == 1
-        assert running.service.stats()["pool"]["error"] is None
+        assert running.stats()["pool"]["error"] is None
 
 
 async def error_of(running: Running) -> str | None:
-    error: str | None = running.service.stats()["pool"]["error"]
+    error: str | None = running.stats()["pool"]["error"]
     return error
 
 

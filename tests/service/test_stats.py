@@ -30,6 +30,7 @@ async def test_what_jobs_do_is_in_the_statistics() -> None:
     async with serving(TASKS, "--workers", "2") as service:
         before = await service.ready()
         assert set(before["rate"].values()) == {0}
+        assert before["pool"]["restarts"] == dict.fromkeys(("crash", "timeout", "cancel", "memory", "retire"), 0)
         answers = await asyncio.gather(*(service.job("steady", {"ms": WORK_MS}) for _ in range(JOBS)))
         assert {answer.status for answer in answers} == {200}
         stats = await eventually("all is measured", lambda: measured(service))

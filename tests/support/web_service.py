@@ -18,8 +18,8 @@ from offload.core.admission.admission import AdmissionLimits
 from offload.core.job import TaskLimits
 from offload.core.scheduler import Scheduler
 from offload.dispatch.dispatcher import Dispatcher
-from offload.metrics.layout import MetricsMemory
-from offload.metrics.recorder import JobCounts, Recorder
+from offload.metrics.layout import JobCounts, MetricsMemory
+from offload.metrics.recorder import Recorder
 from offload.tasks.catalogue import Catalogue, TaskInfo
 from offload.web.app import build_app
 from offload.web.parts import WebParts
@@ -114,7 +114,7 @@ async def web_service(
     scheduler = Scheduler(limits=AdmissionLimits(queue_limit=queue_limit, queue_bytes=queue_bytes, **(limits or {})))
     dispatcher = Dispatcher(scheduler=scheduler, engine=engine, recorder=recorder)
     defaults: dict[str, Any] = {
-        "stats_source": lambda: {"jobs": recorder.totals._asdict()},
+        "stats_source": lambda: {"jobs": recorder.totals},
         "version": "1.2.3",
         "max_body_bytes": 1 << 16,
         "body_timeout_s": BOUND_S,

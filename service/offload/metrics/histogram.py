@@ -22,6 +22,7 @@ from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final, NamedTuple
 
@@ -44,6 +45,19 @@ MAX_US: Final = (1 << (_INDEX_BITS + _OCTAVES)) - 1
 _PER_MILLE: Final[Mapping[str, int]] = {"p50": 500, "p90": 900, "p99": 990, "p999": 999}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What is read of a histogram, milliseconds; all zero where nothing was counted."""
+
+    count: int = 0
+    mean: float = 0.0
+    p50: float = 0.0
+    p90: float = 0.0
+    p99: float = 0.0
+    p999: float = 0.0
+    max: float = 0.0
+
+
 class _Reading(NamedTuple):
     """The words beside the buckets: enough to know whether anything changed, and where to look."""
 
@@ -63,7 +77,7 @@ class Histogram:
         # The writer's own copies: compared with every value, and cheaper to look at than shared words.
         self._max_us = words[_MAX]
         self._min_us = words[_MIN] if words[_COUNT] else MAX_US + 1
-        self._summary = _Summary(words)
+        self._summary = _KeptSummary(words)
 
     @classmethod
     def private(cls) -> Histogram:
@@ -101,8 +115,7 @@ class Histogram:
             words[word] += count
         return buckets
 
-    def summary(self) -> Mapping[str, float]:
-        """`count`, and `mean`, `p50`, `p90`, `p99`, `p999`, `max` in milliseconds; zeros where nothing was counted."""
+    def summary(self) -> Summary:
         return self._summary.of(self.reading())
 
     def reading(self) -> _Reading:
@@ -121,7 +134,7 @@ class MergedHistogram:
     def __init__(self, words: memoryview, parts: Sequence[Histogram]) -> None:
         self._words = words
         self._parts = parts
-        self._summary = _Summary(words)
+        self._summary = _KeptSummary(words)
 
     def count(self, buckets: Mapping[int, int]) -> None:
         """Counts what a part has recorded; `buckets` is what its `record_all` returned."""
@@ -129,7 +142,7 @@ class MergedHistogram:
         for word, count in buckets.items():
             words[word] += count
 
-    def summary(self) -> Mapping[str, float]:
+    def summary(self) -> Summary:
         """As `Histogram.summary`, over all parts."""
         readings = [reading for part in self._parts if (reading := part.reading()).values]
         if not readings:
@@ -138,34 +151,33 @@ class MergedHistogram:
         return self._summary.of(_Reading(sum(counts), sum(sums), max(maxima), min(minima)))
 
 
-class _Summary:
+class _KeptSummary:
     """Turns buckets into a summary, and keeps it: a histogram that did not change costs nothing to read again."""
 
     __slots__ = ("_kept", "_of_values", "_words")
 
     def __init__(self, words: memoryview) -> None:
         self._words = words
-        self._kept: Mapping[str, float] = dict.fromkeys(("count", "mean", *_PER_MILLE, "max"), 0)
+        self._kept = Summary()
         self._of_values = 0
 
-    def of(self, reading: _Reading) -> Mapping[str, float]:
+    def of(self, reading: _Reading) -> Summary:
         if reading.values != self._of_values:
             self._kept = self._make(reading)
             self._of_values = reading.values
         return self._kept
 
-    def _make(self, reading: _Reading) -> Mapping[str, float]:
+    def _make(self, reading: _Reading) -> Summary:
         count, sum_us, max_us, min_us = reading
         first = _word_of(min_us)
         # Only what was ever used: latencies of one task seldom fill more than a tenth of the buckets.
         counted = list(accumulate(self._words[first : _word_of(max_us) + 1].tolist()))
-        summary: dict[str, float] = {"count": count, "mean": round(sum_us / count / 1000, 3)}
+        percentiles = {}
         for name, per_mille in _PER_MILLE.items():
             rank = -(-count * per_mille // 1000)  # nearest rank, rounded up, in whole numbers
             middle_us = _middle_us(first + bisect_left(counted, rank))
-            summary[name] = max(min_us, min(middle_us, max_us)) / 1000
-        summary["max"] = max_us / 1000
-        return summary
+            percentiles[name] = max(min_us, min(middle_us, max_us)) / 1000
+        return Summary(count=count, mean=round(sum_us / count / 1000, 3), **percentiles, max=max_us / 1000)
 
 
 def _word_of(us: int) -> int:

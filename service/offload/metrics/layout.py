@@ -30,13 +30,13 @@ number is right by itself.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, fields
 from multiprocessing.sharedctypes import RawArray
 from typing import Any, Final
 
 from offload.core.job import OverloadCause
 from offload.metrics.histogram import HISTOGRAM_WORDS
 
-JOB_COUNTERS: Final = ("submitted", "succeeded", "failed", "timed_out", "cancelled", "crashed", "rejected")
 REJECTIONS: Final = ("overloaded", "client-queue-full", "rate-limited", "quarantined", "draining", "starting")
 OVERLOADED_BY: Final = tuple(cause.value for cause in OverloadCause)
 LATENCIES: Final = ("queue", "run", "response")
@@ -51,6 +51,27 @@ _CURRENT_JOB: Final = 2
 _CURRENT_BEGAN_NS: Final = 3
 
 _NS_PER_S: Final = 1e9
+
+
+@dataclass(frozen=True)
+class JobCounts:
+    """How many jobs came, and how they ended.  The fields are the first words of a counter row, in their order."""
+
+    submitted: int
+    succeeded: int
+    failed: int
+    timed_out: int
+    cancelled: int
+    crashed: int
+    rejected: int
+
+    @property
+    def ended(self) -> int:
+        """Jobs that were taken and are over, however they ended; refused ones are none."""
+        return self.succeeded + self.failed + self.timed_out + self.cancelled + self.crashed
+
+
+JOB_COUNTERS: Final = tuple(field.name for field in fields(JobCounts))
 
 
 class MetricsMemory:

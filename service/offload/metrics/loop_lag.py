@@ -6,12 +6,22 @@ Lives here: the window over the lags that somebody else measures; no clock and n
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from offload.metrics.histogram import Histogram
 
 _HALF_S: Final = 30.0
 _US_PER_S: Final = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LagSummary:
+    """Milliseconds."""
+
+    p50: float
+    p99: float
+    max: float
 
 
 class LoopLag:
@@ -34,10 +44,9 @@ class LoopLag:
         self._older.record(lag_us)
         self._younger.record(lag_us)
 
-    def summary(self) -> dict[str, float]:
-        """`p50`, `p99` and `max`, milliseconds."""
-        summary = self._older.summary()
-        return {"p50": summary["p50"], "p99": summary["p99"], "max": summary["max"]}
+    def summary(self) -> LagSummary:
+        lags = self._older.summary()
+        return LagSummary(p50=lags.p50, p99=lags.p99, max=lags.max)
 
     def _turn(self, now: float) -> None:
         is_younger_stale = now >= self._turn_at + _HALF_S

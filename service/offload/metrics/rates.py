@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-WINDOWS_S: Final = (1, 10, 60)
+_LONGEST_S: Final = 60
 
 # Ticks that come faster than this only renew the newest total: it bounds the ring to 60 s / 50 ms = 1,200 ticks.
 _RESOLUTION_S: Final = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateSummary:
+    """Jobs that ended, a second, over each window."""
+
+    jobs_per_s_1s: float
+    jobs_per_s_10s: float
+    jobs_per_s_60s: float
 
 
 class _Tick(NamedTuple):
@@ -35,16 +45,19 @@ class Rates:
             return
         self._ticks.append(_Tick(now, ended_total))
         # One tick at or before the longest window's begin stays: it is what that window is measured from.
-        while self._ticks[1].at <= now - WINDOWS_S[-1]:
+        while self._ticks[1].at <= now - _LONGEST_S:
             self._ticks.popleft()
 
-    def summary(self, now: float) -> dict[str, float]:
-        """`jobs_per_s_1s`, `jobs_per_s_10s`, `jobs_per_s_60s`."""
-        return {f"jobs_per_s_{window_s}s": round(self._per_s(now, window_s), 3) for window_s in WINDOWS_S}
+    def summary(self, now: float) -> RateSummary:
+        return RateSummary(
+            jobs_per_s_1s=self._per_s(now, 1),
+            jobs_per_s_10s=self._per_s(now, 10),
+            jobs_per_s_60s=self._per_s(now, _LONGEST_S),
+        )
 
     def _per_s(self, now: float, window_s: int) -> float:
         """Since the last tick before the window began.  A service younger than the window: since it began."""
         place = bisect_right(self._ticks, now - window_s, key=lambda tick: tick.at)
         since = self._ticks[max(place - 1, 0)]
         elapsed_s = now - since.at
-        return (self._ended_total - since.ended_total) / elapsed_s if elapsed_s > 0 else 0.0
+        return round((self._ended_total - since.ended_total) / elapsed_s, 3) if elapsed_s > 0 else 0.0

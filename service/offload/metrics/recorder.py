@@ -7,12 +7,13 @@ its outcome is settled; nothing here decides either.  `dispatch` calls it for ev
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
 from offload.core.job import END_STATE, Job, Reason
 from offload.errors import IllegalStep
-from offload.metrics.histogram import Histogram, MergedHistogram
-from offload.metrics.layout import JOB_COUNTERS, LATENCIES, OVERLOADED_BY, REJECTIONS, MetricsMemory
+from offload.metrics.histogram import Histogram, MergedHistogram, Summary
+from offload.metrics.layout import JOB_COUNTERS, OVERLOADED_BY, REJECTIONS, JobCounts, MetricsMemory
 
 _US_PER_S: Final = 1e6
 # Together latencies cost a third; to put so many into their histograms takes a tenth of a millisecond.
@@ -27,21 +28,11 @@ _FIRST_CAUSE: Final = len(JOB_COUNTERS) + len(REJECTIONS)
 _WORD_OF_CAUSE: Final[Mapping[object, int]] = {cause: _FIRST_CAUSE + place for place, cause in enumerate(OVERLOADED_BY)}
 
 
-class JobCounts(NamedTuple):
-    """How many jobs came, and how they ended.  Fields and order are those of `JOB_COUNTERS`."""
-
-    submitted: int
-    succeeded: int
-    failed: int
-    timed_out: int
-    cancelled: int
-    crashed: int
-    rejected: int
-
-    @property
-    def ended(self) -> int:
-        """Jobs that were taken and are over, however they ended; refused ones are none."""
-        return self.succeeded + self.failed + self.timed_out + self.cancelled + self.crashed
+@dataclass(frozen=True, kw_only=True)
+class Latencies:
+    queue: Summary
+    run: Summary
+    response: Summary
 
 
 class _TaskMeters(NamedTuple):
@@ -96,14 +87,18 @@ class Recorder:
 
     # For readers
 
-    def counts(self, task_index: int) -> JobCounts:
-        return JobCounts(*self._tasks[task_index].counters[: len(JOB_COUNTERS)].tolist())
+    def counters(self, task_index: int) -> list[int]:
+        """Those of one task, by `JOB_COUNTERS`."""
+        return self._tasks[task_index].counters[: len(JOB_COUNTERS)].tolist()
+
+    def total_counters(self) -> list[int]:
+        """The sums over all tasks, by `JOB_COUNTERS`."""
+        return list(map(sum, zip(*map(self.counters, range(len(self._tasks))), strict=True)))
 
     @property
     def totals(self) -> JobCounts:
         """The sums over all tasks."""
-        per_task = [self.counts(index) for index in range(len(self._tasks))]
-        return JobCounts(*(sum(column) for column in zip(*per_task, strict=True)))
+        return JobCounts(*self.total_counters())
 
     def rejections(self) -> dict[str, int]:
         """How many jobs of all tasks were refused for each reason of `REJECTIONS`."""
@@ -117,17 +112,17 @@ class Recorder:
         per_task = [task.counters[first : first + len(names)].tolist() for task in self._tasks]
         return {name: sum(column) for name, *column in zip(names, *per_task, strict=True)}
 
-    def latency_ms(self, task_index: int) -> dict[str, Mapping[str, float]]:
-        """The summaries of one task's histograms, by `LATENCIES`."""
+    def latencies(self, task_index: int) -> Latencies:
+        """Those of one task."""
         task = self._tasks[task_index]
         self._sort_in(task)
-        return _summaries(task.queue, task.run, task.response)
+        return Latencies(queue=task.queue.summary(), run=task.run.summary(), response=task.response.summary())
 
-    def overall_latency_ms(self) -> dict[str, Mapping[str, float]]:
-        """The summaries over all tasks, by `LATENCIES`."""
+    def overall_latencies(self) -> Latencies:
+        """Those of all tasks."""
         for task in self._tasks:
             self._sort_in(task)
-        return _summaries(self._queue, self._run, self._response)
+        return Latencies(queue=self._queue.summary(), run=self._run.summary(), response=self._response.summary())
 
     def _sort_in(self, task: _TaskMeters) -> None:
         """Puts what is recent into the histograms."""
@@ -144,7 +139,3 @@ class Recorder:
 
 def _whole_us(latencies_s: Iterable[float]) -> list[int]:
     return [int(latency_s * _US_PER_S) for latency_s in latencies_s]
-
-
-def _summaries(*histograms: Histogram | MergedHistogram) -> dict[str, Mapping[str, float]]:
-    return {name: histogram.summary() for name, histogram in zip(LATENCIES, histograms, strict=True)}

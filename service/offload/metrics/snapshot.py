@@ -1,27 +1,26 @@
-"""The document behind `/stats`: everything measured, as plain dicts with the keys of the HTTP interface.
+"""The document behind `/stats`: frozen records whose field names are its keys, in its order.
 
-Lives here: the document's shape and order, and the facts that it needs beside what was measured.  Nothing is measured
-or counted here, and nothing is encoded.  The service collects the facts and calls `snapshot` on the event loop, so it
-must cost far less than a millisecond.
+Nothing is measured or counted here, and nothing is encoded: the HTTP interface turns the records into JSON.  The
+service collects the facts and calls `snapshot` on the event loop, so it must cost far less than a millisecond.
+
+The records have no slots: orjson writes a record with a `__dict__` four times as fast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
-from offload.metrics.layout import MetricsMemory
-from offload.metrics.loop_lag import LoopLag
-from offload.metrics.rates import Rates
-from offload.metrics.recorder import JobCounts, Recorder
-
-RESTARTS: Final = ("crash", "timeout", "cancel", "memory", "retire")
+from offload.metrics.layout import JobCounts, MetricsMemory
+from offload.metrics.loop_lag import LagSummary, LoopLag
+from offload.metrics.rates import Rates, RateSummary
+from offload.metrics.recorder import Latencies, Recorder
 
 _NS_PER_S: Final = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Instruments:
     """Everything that measures; made once, by the composition root."""
 
@@ -31,7 +30,7 @@ class Instruments:
     loop_lag: LoopLag
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ServiceFacts:
     """`started_at` is ISO 8601, UTC."""
 
@@ -43,12 +42,26 @@ class ServiceFacts:
     uptime_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
+class Jobs(JobCounts):
+    """The counters, and the jobs that have not ended."""
+
+    queued: int
+    running: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskStats:
+    jobs: Jobs
+    latency_ms: Latencies
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerFacts:
-    """What the parent knows of a lane and its present worker; None where there is none.
+    """A lane and its present worker; None where there is none.
 
     `task` and `job` are the name and the id of what runs, `running_s` since when; `restarts` counts the lane's
-    replacements.
+    replacements.  `jobs`, `busy_s` and `utilisation` are of the lane's whole life; engines leave them to `snapshot`.
     """
 
     lane: int
@@ -57,14 +70,17 @@ class WorkerFacts:
     task: str | None
     job: str | None
     running_s: float | None
+    jobs: int = 0
+    busy_s: float = 0.0
+    utilisation: float = 0.0
     rss_bytes: int
     started_at: str | None
     restarts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PoolFacts:
-    """`error` says why start-ups keep failing, None if they do not.  `restarts` has keys of `RESTARTS`."""
+    """`error` says why start-ups keep failing, None if they do not.  `restarts` is by cause, each with its key."""
 
     engine: str
     size: int
@@ -75,10 +91,18 @@ class PoolFacts:
     restarts: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
+class QueueClients:
+    """How many callers have jobs waiting, and how many the one with the most has; who they are is not told."""
+
+    waiting: int
+    most_queued: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class QueueFacts:
-    """`by_urgency` has as many numbers as there are urgencies.  `clients` have jobs waiting, the one with the most
-    `most_of_a_client`; who they are is not told.  `quarantined` jobs are refused because they kill their workers."""
+    """`by_urgency` has as many numbers as there are urgencies.  `quarantined` jobs are refused because they kill their
+    workers."""
 
     limit: int
     bytes: int
@@ -87,12 +111,16 @@ class QueueFacts:
     leaving_bytes: int
     expected_wait_ms: float
     by_urgency: Sequence[int]
-    clients: int
-    most_of_a_client: int
+    clients: QueueClients
     quarantined: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
+class LoopStats:
+    lag_ms: LagSummary
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """What the snapshot cannot measure, at one moment.
 
@@ -107,86 +135,56 @@ class Facts:
     queue: QueueFacts
 
 
-def snapshot(instruments: Instruments, facts: Facts, now: float) -> dict[str, Any]:
-    """The whole document at `now`, monotonic seconds.  Every key is always there."""
+@dataclass(frozen=True, kw_only=True)
+class Stats:
+    """The whole document."""
+
+    service: ServiceFacts
+    jobs: Jobs
+    latency_ms: Latencies
+    rate: RateSummary
+    rejections: Mapping[str, int]
+    overloaded_by: Mapping[str, int]
+    tasks: Mapping[str, TaskStats]
+    workers: Sequence[WorkerFacts]
+    pool: PoolFacts
+    queue: QueueFacts
+    loop: LoopStats
+
+
+def snapshot(instruments: Instruments, facts: Facts, now: float) -> Stats:
+    """The document at `now`, monotonic seconds."""
     recorder = instruments.recorder
-    return {
-        "service": _service(facts.service),
-        "jobs": _jobs(recorder.totals, sum(facts.queued_by_task), sum(facts.running_by_task)),
-        "latency_ms": recorder.overall_latency_ms(),
-        "rate": instruments.rates.summary(now),
-        "rejections": recorder.rejections(),
-        "overloaded_by": recorder.overloaded_by(),
-        "tasks": {
-            name: {
-                "jobs": _jobs(recorder.counts(index), facts.queued_by_task[index], facts.running_by_task[index]),
-                "latency_ms": recorder.latency_ms(index),
-            }
+    queued, running = facts.queued_by_task, facts.running_by_task
+    return Stats(
+        service=facts.service,
+        jobs=Jobs(*[*recorder.total_counters(), sum(queued), sum(running)]),
+        latency_ms=recorder.overall_latencies(),
+        rate=instruments.rates.summary(now),
+        rejections=recorder.rejections(),
+        overloaded_by=recorder.overloaded_by(),
+        tasks={
+            name: TaskStats(
+                jobs=Jobs(*[*recorder.counters(index), queued[index], running[index]]),
+                latency_ms=recorder.latencies(index),
+            )
             for index, name in enumerate(recorder.task_names)
         },
-        "workers": [_worker(worker, instruments.memory, facts.service.uptime_s) for worker in facts.workers],
-        "pool": _pool(facts.pool),
-        "queue": _queue(facts.queue),
-        "loop": {"lag_ms": instruments.loop_lag.summary()},
-    }
+        workers=[_worker(worker, instruments.memory, facts.service.uptime_s) for worker in facts.workers],
+        pool=facts.pool,
+        queue=facts.queue,
+        loop=LoopStats(lag_ms=instruments.loop_lag.summary()),
+    )
 
 
-def _service(facts: ServiceFacts) -> dict[str, Any]:
-    return {
-        "name": facts.name,
-        "version": facts.version,
-        "pid": facts.pid,
-        "state": facts.state,
-        "started_at": facts.started_at,
-        "uptime_s": round(facts.uptime_s, 3),
-    }
-
-
-def _jobs(counts: JobCounts, queued: int, running: int) -> dict[str, int]:
-    return {**counts._asdict(), "queued": queued, "running": running}
-
-
-def _worker(facts: WorkerFacts, memory: MetricsMemory, uptime_s: float) -> dict[str, Any]:
+def _worker(facts: WorkerFacts, memory: MetricsMemory, uptime_s: float) -> WorkerFacts:
     row = memory.worker_row(facts.lane)
     busy_s = row.busy_ns() / _NS_PER_S
-    return {
-        "lane": facts.lane,
-        "pid": facts.pid,
-        "state": facts.state,
-        "task": facts.task,
-        "job": facts.job,
-        "running_s": None if facts.running_s is None else round(facts.running_s, 3),
-        "jobs": row.jobs,
-        "busy_s": round(busy_s, 3),
-        # Of the lane's whole life, and lanes are as old as the service: start-ups and pauses count as not busy.
-        "utilisation": round(min(busy_s / uptime_s, 1.0), 4) if uptime_s > 0 else 0.0,
-        "rss_bytes": facts.rss_bytes,
-        "started_at": facts.started_at,
-        "restarts": facts.restarts,
-    }
-
-
-def _pool(facts: PoolFacts) -> dict[str, Any]:
-    return {
-        "engine": facts.engine,
-        "size": facts.size,
-        "spares": facts.spares,
-        "start_method": facts.start_method,
-        "capabilities": dict(facts.capabilities),
-        "error": facts.error,
-        "restarts": {why: facts.restarts.get(why, 0) for why in RESTARTS},
-    }
-
-
-def _queue(facts: QueueFacts) -> dict[str, Any]:
-    return {
-        "limit": facts.limit,
-        "bytes": facts.bytes,
-        "limit_bytes": facts.limit_bytes,
-        "arriving_bytes": facts.arriving_bytes,
-        "leaving_bytes": facts.leaving_bytes,
-        "expected_wait_ms": round(facts.expected_wait_ms, 3),
-        "by_urgency": list(facts.by_urgency),
-        "clients": {"waiting": facts.clients, "most_queued": facts.most_of_a_client},
-        "quarantined": facts.quarantined,
-    }
+    return replace(
+        facts,
+        running_s=None if facts.running_s is None else round(facts.running_s, 3),
+        jobs=row.jobs,
+        busy_s=round(busy_s, 3),
+        # Lanes are as old as the service: start-ups and pauses count as not busy.
+        utilisation=round(min(busy_s / uptime_s, 1.0), 4) if uptime_s > 0 else 0.0,
+    )

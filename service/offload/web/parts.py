@@ -6,7 +6,7 @@ may be built before its parts exist, as one that is mounted elsewhere is: they c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +28,7 @@ class WebParts:
 
     dispatcher: Dispatcher
     catalogue: Catalogue
-    stats_source: Callable[[], Mapping[str, object]]
+    stats_source: Callable[[], object]
     version: str
     max_body_bytes: int
     body_timeout_s: float

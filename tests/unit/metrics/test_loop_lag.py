@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from offload.metrics.loop_lag import LoopLag
+from offload.metrics.loop_lag import LagSummary, LoopLag
 
 START = 5000.0
 
 
 def test_without_a_lag_everything_is_zero() -> None:
-    assert LoopLag(START).summary() == {"p50": 0, "p99": 0, "max": 0}
+    assert LoopLag(START).summary() == LagSummary(p50=0, p99=0, max=0)
 
 
 def test_lags_are_told_in_milliseconds() -> None:
@@ -16,7 +16,7 @@ def test_lags_are_told_in_milliseconds() -> None:
     for _ in range(99):
         lag.record(0.001, START + 1)
     lag.record(0.25, START + 2)
-    assert lag.summary() == {"p50": 1.0, "p99": 1.0, "max": 250.0}
+    assert lag.summary() == LagSummary(p50=1.0, p99=1.0, max=250.0)
 
 
 def test_a_lag_is_remembered_for_half_a_minute_and_forgotten_after_a_minute() -> None:
@@ -25,7 +25,7 @@ def test_a_lag_is_remembered_for_half_a_minute_and_forgotten_after_a_minute() ->
     lag.record(0.5, START + 40)
     for second in range(41, 140):
         lag.record(0.001, START + second)
-        largest[second] = lag.summary()["max"]
+        largest[second] = lag.summary().max
     assert all(largest[second] == 500.0 for second in range(41, 70))
     assert all(largest[second] == 1.0 for second in range(100, 140))
 
@@ -34,4 +34,4 @@ def test_a_loop_that_stood_still_for_minutes_shows_only_that() -> None:
     lag = LoopLag(START)
     lag.record(0.01, START + 1)
     lag.record(300.0, START + 301)
-    assert lag.summary() == {"p50": 300_000.0, "p99": 300_000.0, "max": 300_000.0}
+    assert lag.summary() == LagSummary(p50=300_000.0, p99=300_000.0, max=300_000.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 
 from offload.core.job import END_STATE, Job, JobId, JobState, OverloadCause, Reason, SlotId, TaskLimits
 from offload.errors import IllegalStep
-from offload.metrics.layout import REJECTIONS, MetricsMemory
-from offload.metrics.recorder import JobCounts, Recorder
+from offload.metrics.layout import JOB_COUNTERS, REJECTIONS, JobCounts, MetricsMemory
+from offload.metrics.recorder import Recorder
 
 TASKS = ("primes", "mandelbrot", "sort")
 REFUSALS = [reason for reason, state in END_STATE.items() if state is JobState.REJECTED]
@@ -23,8 +24,14 @@ def new_recorder() -> Recorder:
     return Recorder(MetricsMemory(tasks=len(TASKS), lanes=1), TASKS)
 
 
-def counts_of(recorder: Recorder, name: str) -> int:
-    return int(recorder.overall_latency_ms()[name]["count"])
+def counts(recorder: Recorder, task_index: int) -> JobCounts:
+    return JobCounts(*recorder.counters(task_index))
+
+
+def measured(recorder: Recorder) -> tuple[int, int, int]:
+    """How many queue waits, run times and response times there are."""
+    latencies = recorder.overall_latencies()
+    return latencies.queue.count, latencies.run.count, latencies.response.count
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -32,10 +39,9 @@ def test_every_reason_is_counted_as_its_end_state(reason: Reason, ended_job: Cal
     recorder = new_recorder()
     recorder.submitted(1)
     recorder.settled(ended_job(reason, task_index=1))
-    expected = {**dict.fromkeys(JobCounts._fields, 0), "submitted": 1, str(END_STATE[reason]): 1}
-    assert recorder.counts(1)._asdict() == expected
-    assert recorder.totals == recorder.counts(1)
-    assert recorder.counts(0) == recorder.counts(2) == JobCounts(0, 0, 0, 0, 0, 0, 0)
+    expected = {**dict.fromkeys(JOB_COUNTERS, 0), "submitted": 1, str(END_STATE[reason]): 1}
+    assert asdict(counts(recorder, 1)) == asdict(recorder.totals) == expected
+    assert counts(recorder, 0) == counts(recorder, 2) == JobCounts(0, 0, 0, 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("reason", REFUSALS)
@@ -45,7 +51,7 @@ def test_a_refused_job_is_counted_under_its_reason_and_has_no_latency(
     recorder = new_recorder()
     recorder.settled(ended_job(reason))
     assert recorder.rejections() == {**dict.fromkeys(REJECTIONS, 0), str(reason): 1}
-    assert [counts_of(recorder, name) for name in ("queue", "run", "response")] == [0, 0, 0]
+    assert measured(recorder) == (0, 0, 0)
 
 
 def test_overloaded_jobs_are_counted_by_cause(ended_job: Callable[..., Job]) -> None:
@@ -67,14 +73,10 @@ def test_overloaded_jobs_are_counted_by_cause(ended_job: Callable[..., Job]) -> 
 def test_a_job_that_ran_is_in_all_three_histograms(ended_job: Callable[..., Job]) -> None:
     recorder = new_recorder()
     recorder.settled(ended_job(began_s=0.25, end_s=1.0, run_s=0.5))
-    latency_ms = recorder.latency_ms(0)
-    assert {name: summary["max"] for name, summary in latency_ms.items()} == {
-        "queue": 250.0,
-        "run": 500.0,
-        "response": 1000.0,
-    }
-    assert recorder.overall_latency_ms() == latency_ms
-    assert recorder.latency_ms(1)["run"]["count"] == 0
+    latencies = recorder.latencies(0)
+    assert (latencies.queue.max, latencies.run.max, latencies.response.max) == (250.0, 500.0, 1000.0)
+    assert recorder.overall_latencies() == latencies
+    assert recorder.latencies(1).run.count == 0
 
 
 @pytest.mark.parametrize("jobs", [63, 64, 65, 200])
@@ -84,22 +86,22 @@ def test_latencies_are_read_at_any_time_however_many_wait_to_be_sorted_in(
     recorder = new_recorder()
     for number in range(jobs):
         recorder.settled(ended_job(task_index=number % 2, end_s=float(number)))
-    assert [counts_of(recorder, name) for name in ("queue", "run", "response")] == [jobs, jobs, jobs]
-    assert recorder.overall_latency_ms()["response"]["max"] == (jobs - 1) * 1000
-    assert recorder.latency_ms(0)["response"]["count"] == (jobs + 1) // 2
+    assert measured(recorder) == (jobs, jobs, jobs)
+    assert recorder.overall_latencies().response.max == (jobs - 1) * 1000
+    assert recorder.latencies(0).response.count == (jobs + 1) // 2
 
 
 def test_a_run_that_the_worker_did_not_live_to_measure_lasts_to_its_end(ended_job: Callable[..., Job]) -> None:
     recorder = new_recorder()
     recorder.settled(ended_job(Reason.WORKER_CRASHED, began_s=0.25, end_s=1.0))
-    assert recorder.latency_ms(0)["run"]["max"] == 750.0
+    assert recorder.latencies(0).run.max == 750.0
 
 
 def test_a_job_that_never_ran_has_no_run_time_but_waited(ended_job: Callable[..., Job]) -> None:
     recorder = new_recorder()
     recorder.settled(ended_job(Reason.DEADLINE_EXCEEDED, began_s=None, end_s=2.0))
-    assert [counts_of(recorder, name) for name in ("queue", "run", "response")] == [1, 0, 1]
-    assert recorder.latency_ms(0)["queue"]["max"] == 2000.0
+    assert measured(recorder) == (1, 0, 1)
+    assert recorder.latencies(0).queue.max == 2000.0
 
 
 def test_an_open_job_is_not_counted() -> None:
@@ -122,9 +124,9 @@ def test_the_books_balance(ended_job: Callable[..., Job], events: list[tuple[int
     totals = recorder.totals
     assert totals.submitted == len(events) == totals.ended + totals.rejected
     assert totals.rejected == sum(recorder.rejections().values())
-    assert counts_of(recorder, "queue") == counts_of(recorder, "response") == totals.ended
-    assert counts_of(recorder, "run") <= totals.ended
+    waits, runs, responses = measured(recorder)
+    assert waits == responses == totals.ended >= runs
     for index in range(len(TASKS)):
-        counts = recorder.counts(index)
-        assert counts.submitted == counts.ended + counts.rejected
-        assert recorder.latency_ms(index)["response"]["count"] == counts.ended
+        of_task = counts(recorder, index)
+        assert of_task.submitted == of_task.ended + of_task.rejected
+        assert recorder.latencies(index).response.count == of_task.ended

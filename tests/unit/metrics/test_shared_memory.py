@@ -110,7 +110,7 @@ def test_a_child_killed_while_it_writes_leaves_everything_readable(
     recorder.submitted(0)
     recorder.settled(ended_job(Reason.TASK_ERROR))
     assert (recorder.totals.submitted, recorder.totals.succeeded, recorder.totals.failed) == (2, 1, 1)
-    assert recorder.overall_latency_ms()["response"]["count"] == 2
+    assert recorder.overall_latencies().response.count == 2
     assert (memory.worker_row(1).jobs, memory.worker_row(1).current_job) == (0, 0)
 
 

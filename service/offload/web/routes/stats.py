@@ -1,6 +1,6 @@
 """`GET /stats`: everything measured, as JSON.
 
-Lives here: the encoding of a snapshot that others make.
+The one place where the records of the statistics become JSON: orjson writes a dataclass with its fields as keys.
 """
 
 from __future__ import annotations
