@@ -1,8 +1,4 @@
-"""The files below `deploy/`, read as far as the tests need to.
-
-Lives here: where they are, and what a directive, a key or an instruction in them says.  Nothing here knows which
-numbers are right.
-"""
+"""Readers of the files in `deploy/`: directives of nginx, keys of systemd, instructions of the Containerfile."""
 
 from __future__ import annotations
 
@@ -28,13 +24,13 @@ def without_comments(text: str) -> str:
 
 
 def nginx_values(directive: str) -> list[str]:
-    """The arguments of a directive, wherever in the site file it stands, in their order."""
+    """Returns the arguments of each occurrence of a directive in the site file, in order."""
     text = without_comments(NGINX_SITE.read_text())
     return re.findall(rf"^\s*{directive}\s+([^;]+);", text, re.MULTILINE)
 
 
 def nginx_map(variable: str) -> dict[str, str]:
-    """The rows of the `map` that gives the variable its value, without their quotes."""
+    """Returns the rows of the `map` that sets the variable, unquoted."""
     text = without_comments(NGINX_SITE.read_text())
     block = re.search(rf"^map \S+ \${variable} {{\n(.*?)^}}", text, re.MULTILINE | re.DOTALL)
     assert block is not None, variable
@@ -43,7 +39,7 @@ def nginx_map(variable: str) -> dict[str, str]:
 
 
 def nginx_size(text: str) -> int:
-    """Bytes."""
+    """Returns the size in bytes."""
     number, unit = _split(text)
     return int(number) * _SIZES[unit.lower()]
 
@@ -54,21 +50,21 @@ def nginx_time_s(text: str) -> float:
 
 
 def unit_values() -> dict[str, str]:
-    """The keys of the unit's `[Service]` section; of one that is there twice, the last."""
+    """Returns the keys of the unit's `[Service]` section; the last value of a repeated key."""
     parser = ConfigParser(strict=False, interpolation=None, delimiters=("=",), comment_prefixes=("#",))
-    parser.optionxform = str  # type: ignore[assignment, method-assign]  # keys keep their case, as documented
+    parser.optionxform = str  # type: ignore[assignment, method-assign]  # the documented way to keep the case of keys
     parser.read_string(SYSTEMD_UNIT.read_text())
     return dict(parser["Service"])
 
 
 def container_instructions(name: str) -> list[str]:
-    """What follows an instruction, wherever in the Containerfile it stands, continued lines put together."""
+    """Returns the arguments of each occurrence of an instruction in the Containerfile, with continued lines joined."""
     text = without_comments(CONTAINERFILE.read_text()).replace("\\\n", " ")
     return [" ".join(found.split()) for found in re.findall(rf"^{name}\s+(.+)$", text, re.MULTILINE)]
 
 
 def container_command(name: str) -> list[str]:
-    """The arguments of an instruction in its exec form."""
+    """Returns the arguments of an instruction in exec form."""
     [text] = container_instructions(name)
     command: list[str] = json.loads(text[text.index("[") :])
     return command

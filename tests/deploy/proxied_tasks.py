@@ -28,14 +28,14 @@ def request_id() -> str:
 
 @task
 def spin() -> None:
-    """Never ends by itself."""
+    """Run until the job is stopped."""
     while True:
         pass
 
 
 @task
-def until_there_is(path: str) -> str:
-    """Ends when the file is there."""
+def wait_for_file(path: str) -> str:
+    """Wait for the file."""
     while not Path(path).exists():
         time.sleep(0.01)
     return "done"

@@ -1,7 +1,6 @@
-"""A real nginx with the repository's own site file.
+"""A real nginx with the repository's own site file, changed only in where it listens and what its upstream is.
 
-`nginx(…)` runs one in a directory of its own, with nothing of the site changed but where it listens and what it asks,
-and ends it.  It listens on a Unix socket: no other process can take its place on a port.
+It listens on a Unix socket, so it needs no free port.
 """
 
 from __future__ import annotations
@@ -43,12 +42,12 @@ http {{
 
 
 def nginx_program() -> str:
-    """The program's path; without it the test is skipped, or fails."""
+    """Returns the program's path. Skips the test if it is not installed, or fails it if it is required."""
     return needed_program("nginx", "deploy/nginx/offload.conf is NOT tested (apt install nginx-light)")
 
 
 class Proxy:
-    """A running nginx; `log` is what it has to say."""
+    """A running nginx."""
 
     def __init__(self, home: Path) -> None:
         self.socket = home / "front.sock"
@@ -59,7 +58,7 @@ class Proxy:
         return self._log.read_text(errors="replace")
 
     def client(self) -> aiohttp.ClientSession:
-        """A client that knows nothing but nginx."""
+        """Returns a client of nginx."""
         return aiohttp.ClientSession(
             "http://compute.example.com",
             connector=aiohttp.UnixConnector(str(self.socket)),
@@ -68,7 +67,7 @@ class Proxy:
 
     @contextlib.asynccontextmanager
     async def raw(self) -> AsyncIterator[RawConnection]:
-        """A connection that speaks in bytes."""
+        """Opens a connection to nginx that sends and receives bytes."""
         reader, writer = await asyncio.open_unix_connection(self.socket)
         try:
             yield RawConnection(reader, writer)
@@ -80,14 +79,14 @@ class Proxy:
 
 @contextlib.asynccontextmanager
 async def nginx(upstream: str, *, changes: Mapping[str, str] | None = None) -> AsyncIterator[Proxy]:
-    """Runs nginx in front of `upstream` ("127.0.0.1:8080", "unix:/path").  `changes`: further text to replace."""
+    """Runs nginx in front of `upstream` ("127.0.0.1:8080", "unix:/path"), with `changes` to the site file."""
     program = nginx_program()
-    # Not below pytest's directory: the path of a Unix socket has at most 107 bytes.
+    # Not in pytest's directory, because the path of a Unix socket has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="offload-nginx-") as directory:
         home = Path(directory)
         proxy = Proxy(home)
         (home / "site.conf").write_text(_rendered(upstream, proxy.socket, changes or {}))
-        # nginx's workers would be somebody else, who may not use the sockets that tests make.
+        # By default nginx's workers run as another user, who may not use the sockets that tests make.
         (home / "nginx.conf").write_text(_MAIN.format(home=home, user="" if os.geteuid() else "user root;"))
         with (home / "error.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""The files for clusters start programs that exist, with options that they have and numbers that belong together."""
+"""The files for clusters run existing programs with existing options, and their numbers agree."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def compose(engine: str) -> str:
 
 
 def commands(engine: str) -> list[list[str]]:
-    """What is started beside the service, without `tini`."""
+    """Returns the commands that run beside the service, without `tini`."""
     found = [json.loads(text) for text in re.findall(r"entrypoint: (\[.*\])", compose(engine))]
     shells = [text.split(" && ")[0].split() for text in re.findall(r'command: \["(ray .*)"\]', compose(engine))]
     return [command[2:] for command in found if command[2] != "sh"] + shells
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_image_has_what_the_extra_of_the_engine_asks_for(engine: str) -> None:
+def test_the_image_installs_the_extra_of_the_engine(engine: str) -> None:
     project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
     (asked,) = project["optional-dependencies"][engine]
     assert f'pip install --no-cache-dir "{asked}"' in (DEPLOY / engine / "Containerfile").read_text()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_service_is_told_where_its_cluster_is(engine: str) -> None:
+def test_the_service_has_the_address_of_its_cluster(engine: str) -> None:
     environment = dict(re.findall(r'^ {6}(OFFLOAD_\w+): "(.*)"$', compose(engine), re.MULTILINE))
     settings = load_settings({}, environment)
     assert settings == Settings(engine=engine, engine_address=settings.engine_address)  # type: ignore[arg-type]
@@ -54,18 +54,18 @@ def test_the_service_is_told_where_its_cluster_is(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_service_has_the_time_to_drain(engine: str) -> None:
+def test_the_service_has_time_to_drain(engine: str) -> None:
     (grace_s,) = re.findall(r"stop_grace_period: (\d+)s", compose(engine))
     assert float(grace_s) >= Settings().drain_timeout + AFTER_DRAIN_S
     assert f'"{Settings().port}:{Settings().port}"' in compose(engine)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_programs_have_the_options_that_they_are_given(engine: str, tmp_path: Path) -> None:
+def test_the_programs_have_the_options_that_are_used(engine: str, tmp_path: Path) -> None:
     needed_package(PACKAGES[engine], f"deploy/{engine} is NOT tested (pip install '.[{engine}]')")
     assert len(commands(engine)) == 2
     for program, verb, *arguments in commands(engine):
         code = [sys.executable, "-c", PROGRAMS[program, verb], *([verb] if program == "ray" else []), "--help"]
-        told = subprocess.run(code, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-        known = set(re.findall(r"--[a-z-]+", told))
+        help_text = subprocess.run(code, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+        known = set(re.findall(r"--[a-z-]+", help_text))
         assert {word for word in arguments if word.startswith("--")} <= known

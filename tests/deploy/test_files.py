@@ -1,4 +1,4 @@
-"""The unit and the Containerfile do with the real programs what they say."""
+"""The systemd unit and the Containerfile work with the real programs."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ EXAMPLES = "offload.examples.tasks"
 
 
 def flags_of(command: list[str]) -> dict[str, str | bool]:
-    """The options of an `offload serve` command, by setting."""
+    """Returns the options of an `offload serve` command, by setting."""
     names = [word.removeprefix("--").replace("-", "_") for word in command if word.startswith("--")]
     values = [value for flag, value in pairwise(command) if flag.startswith("--")]
     return dict(zip(names, values, strict=True))
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     program = shlex.split(unit_values()["ExecStart"])[0]
     unit = tmp_path / SYSTEMD_UNIT.name
@@ -52,28 +52,28 @@ def test_the_unit_starts_the_service_with_settings_that_exist() -> None:
     assert settings == Settings(uds="/run/offload/offload.sock")
 
 
-def test_the_unit_makes_the_directory_of_its_socket() -> None:
+def test_the_unit_creates_the_directory_of_its_socket() -> None:
     unit = unit_values()
     uds = load_settings(flags_of(shlex.split(unit["ExecStart"])), {}).uds
     assert uds is not None
     assert Path(uds).parent == Path("/run") / unit["RuntimeDirectory"]
 
 
-def test_the_unit_does_not_retry_what_the_service_says_of_a_wrong_setting() -> None:
-    refused = subprocess.run(
+def test_the_unit_does_not_restart_after_an_invalid_setting() -> None:
+    failed = subprocess.run(
         [sys.executable, "-m", "offload", "serve", EXAMPLES, "--workers", "many"], capture_output=True
     )
-    assert unit_values()["RestartPreventExitStatus"] == str(refused.returncode)
+    assert unit_values()["RestartPreventExitStatus"] == str(failed.returncode)
 
 
-def test_the_container_starts_the_service_where_others_can_reach_it() -> None:
+def test_the_service_in_the_container_is_reachable_from_outside() -> None:
     command = container_command("ENTRYPOINT")
     environment = {name: value for name, value in container_environment().items() if name.startswith("OFFLOAD_")}
     assert command == ["tini", "--", "offload", "serve"]
     assert load_settings({}, environment) == Settings(host="0.0.0.0")
 
 
-def test_the_container_runs_as_nobody_in_particular() -> None:
+def test_the_container_runs_as_an_unprivileged_user() -> None:
     assert container_instructions("USER") == ["offload"]
     assert "--uid 10001 " in CONTAINERFILE.read_text()
     assert "runAsUser: 10001" in README.read_text()

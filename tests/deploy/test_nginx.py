@@ -1,4 +1,4 @@
-"""The HTTP interface through a real nginx with `deploy/nginx/offload.conf`, over TCP and over a Unix socket."""
+"""The HTTP interface behind a real nginx with `deploy/nginx/offload.conf`, over TCP and over a Unix socket."""
 
 from __future__ import annotations
 
@@ -22,8 +22,15 @@ from tests.support.raw_http import raw_connection
 from tests.support.service import Answer, RunningService, eventually, serving
 
 TASKS = Path(__file__).with_name("proxied_tasks.py")
+WORKERS = 2
 PROBLEM = "application/problem+json"
 TOO_LARGE = b"POST /jobs/echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (Settings().max_body + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upstream:
+    service: RunningService
+    addresses: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +41,28 @@ class Stack:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
 async def nginx_is_installed() -> None:
-    """Automatic and asynchronous, it also opens the module's loop, before a test could seem to leave that behind."""
+    """Skips the module without nginx. Being asynchronous, it opens the module's loop before the first leak check."""
     nginx_program()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["tcp", "unix"])
-async def stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def upstream() -> AsyncIterator[Upstream]:
+    """A service on TCP and on a Unix socket, published below /compute, that limits each caller."""
     with tempfile.TemporaryDirectory(prefix="offload-test-") as directory:
         path = f"{directory}/offload.sock"
-        async with serving(TASKS, "--workers", "2", "--port", "0", "--uds", path) as service:
+        listening = ("--port", "0", "--uds", path, "--root-path", "/compute")
+        limits = ("--client-header", "X-Forwarded-For", "--max-queued-per-client", "1")
+        async with serving(TASKS, "--workers", str(WORKERS), *listening, *limits) as service:
             await service.ready()
             await eventually("listens on its Unix socket", returning(lambda: f"unix:{path}" in "\n".join(service.log)))
-            upstream = f"unix:{path}" if request.param == "unix" else service.base.removeprefix("http://")
-            async with nginx(upstream) as proxy:
-                yield Stack(service=service, proxy=proxy)
+            addresses = {"tcp": service.base.removeprefix("http://"), "unix": f"unix:{path}"}
+            yield Upstream(service=service, addresses=addresses)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["tcp", "unix"])
+async def stack(request: pytest.FixtureRequest, upstream: Upstream) -> AsyncIterator[Stack]:
+    async with nginx(upstream.addresses[request.param]) as proxy:
+        yield Stack(service=upstream.service, proxy=proxy)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -72,10 +87,10 @@ async def ask(http: aiohttp.ClientSession, method: str, path: str, **how: Any) -
 
 
 async def jobs(http: aiohttp.ClientSession) -> dict[str, int]:
-    """The books, as `/stats` has them."""
+    """Returns the counters of `/stats`."""
     stats = (await ask(http, "GET", "/stats")).json()
-    books: dict[str, int] = stats["jobs"]
-    return books
+    counters: dict[str, int] = stats["jobs"]
+    return counters
 
 
 def sockets_of(pid: int) -> set[str]:
@@ -92,7 +107,7 @@ async def test_a_job_is_answered_with_its_result(http: aiohttp.ClientSession) ->
 
 
 async def test_bytes_arrive_as_they_were_sent(http: aiohttp.ClientSession) -> None:
-    """5 MiB, which nginx keeps in files on the way in and on the way out."""
+    """nginx keeps 5 MiB in files, both ways."""
     data = os.urandom(5 << 20)
     answer = await ask(http, "POST", "/jobs/echo", data=io.BytesIO(data))
     assert answer.status == 200
@@ -127,8 +142,8 @@ async def test_problems_of_the_service_arrive_as_they_are(
     assert answer.headers["Content-Type"] == PROBLEM
 
 
-async def test_a_body_over_the_limit_is_refused_by_nginx_as_by_the_service(stack: Stack) -> None:
-    """At once, by what its head says."""
+async def test_nginx_rejects_a_body_over_the_limit_as_the_service_does(stack: Stack) -> None:
+    """Both do so as soon as they have the headers."""
     host, _, port = stack.service.base.removeprefix("http://").partition(":")
     documents = []
     for connection in (stack.proxy.raw(), raw_connection(host, int(port))):
@@ -137,20 +152,20 @@ async def test_a_body_over_the_limit_is_refused_by_nginx_as_by_the_service(stack
             answer = await caller.answer()
         assert (answer.status, answer.headers["Content-Type"]) == (413, PROBLEM)
         document = answer.json()
-        del document["detail"]  # nginx speaks of its own limit, too
+        del document["detail"]  # nginx mentions its own limit
         documents.append(document)
     assert documents[0] == documents[1]
 
 
 @pytest.mark.parametrize("head", [b"nonsense", b"GET /" + b"a" * 20_000 + b" HTTP/1.1", b"GET / HTTP/9.9"])
-async def test_broken_http_is_answered_by_nginx_as_by_the_service(stack: Stack, head: bytes) -> None:
+async def test_nginx_answers_malformed_http_as_the_service_does(stack: Stack, head: bytes) -> None:
     async with stack.proxy.raw() as caller:
         caller.send(head + b"\r\nHost: x\r\n\r\n")
         answer = await caller.answer()
     assert (answer.status, answer.slug) == (400, "bad-request")
 
 
-async def test_a_caller_who_hangs_up_ends_the_work(stack: Stack, http: aiohttp.ClientSession) -> None:
+async def test_a_disconnect_of_the_caller_stops_the_work(stack: Stack, http: aiohttp.ClientSession) -> None:
     before = await jobs(http)
     async with stack.proxy.raw() as caller:
         caller.send(b"POST /jobs/spin HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
@@ -168,14 +183,14 @@ async def test_a_caller_who_hangs_up_ends_the_work(stack: Stack, http: aiohttp.C
     await eventually("the job is stopped", is_stopped)
 
 
-async def test_connections_to_the_service_are_kept(stack: Stack, http: aiohttp.ClientSession) -> None:
-    """Further jobs, of further callers, cost the service no further connection."""
+async def test_nginx_reuses_its_connections_to_the_service(stack: Stack, http: aiohttp.ClientSession) -> None:
+    """Jobs of further callers need no further connection."""
 
     async def has_all_workers() -> bool:
         workers = (await ask(http, "GET", "/stats")).json()["workers"]
-        return [worker["state"] for worker in workers] == ["idle", "idle"]
+        return [worker["state"] for worker in workers] == ["idle"] * WORKERS
 
-    await eventually("the workers that were killed are replaced", has_all_workers)
+    await eventually("killed workers are replaced", has_all_workers)
     before = sockets_of(stack.service.pid)
     for number in range(10):
         async with stack.proxy.client() as another:
@@ -184,7 +199,7 @@ async def test_connections_to_the_service_are_kept(stack: Stack, http: aiohttp.C
     assert sockets_of(stack.service.pid) == before
 
 
-async def test_a_request_without_an_id_gets_one_that_reaches_task_log_and_caller(
+async def test_nginx_gives_a_request_an_id_that_task_log_and_caller_see(
     stack: Stack, http: aiohttp.ClientSession
 ) -> None:
     answer = await ask(http, "POST", "/jobs/request_id")
@@ -194,38 +209,36 @@ async def test_a_request_without_an_id_gets_one_that_reaches_task_log_and_caller
     await eventually("the id is in the log", returning(lambda: f"request_id={given}" in "\n".join(stack.service.log)))
 
 
-@pytest.mark.parametrize(("sent", "is_taken"), [("order-7/a", True), ("two words", False), ("x" * 129, False)])
-async def test_the_id_of_a_request_is_kept_where_it_can_be(
-    http: aiohttp.ClientSession, sent: str, is_taken: bool
-) -> None:
+@pytest.mark.parametrize(("sent", "is_kept"), [("order-7/a", True), ("two words", False), ("x" * 129, False)])
+async def test_a_valid_id_of_the_caller_is_kept(http: aiohttp.ClientSession, sent: str, is_kept: bool) -> None:
     answer = await ask(http, "POST", "/jobs/request_id", headers={"X-Request-ID": sent})
     assert answer.json() == answer.headers["X-Request-ID"]
-    assert (answer.json() == sent) is is_taken
+    assert (answer.json() == sent) is is_kept
 
 
-async def test_a_budget_of_the_caller_is_passed_on(http: aiohttp.ClientSession) -> None:
+async def test_the_budget_of_the_caller_is_passed_on(http: aiohttp.ClientSession) -> None:
     answer = await ask(http, "POST", "/jobs/spin", headers={"Request-Timeout": "0.2"})
     assert (answer.status, answer.slug) == (504, "deadline-exceeded")
 
 
-async def test_a_caller_without_a_budget_has_that_of_nginx(stack: Stack) -> None:
-    """So the answer is the service's own, and tells more than nginx could."""
+async def test_a_caller_without_a_budget_gets_that_of_nginx(stack: Stack) -> None:
+    """So the service answers, before nginx gives up."""
     upstream = stack.service.base.removeprefix("http://")
     async with nginx(upstream, changes={'""      290;': '""      0.2;'}) as proxy, proxy.client() as http:
         answer = await ask(http, "POST", "/jobs/spin")
     assert (answer.status, answer.slug) == (504, "deadline-exceeded")
 
 
-async def test_the_patience_of_nginx_ends_with_a_problem_and_ends_the_work(
+async def test_the_read_timeout_of_nginx_gives_a_problem_and_stops_the_work(
     stack: Stack, http: aiohttp.ClientSession
 ) -> None:
     before = await jobs(http)
     upstream = stack.service.base.removeprefix("http://")
     changes = {"proxy_read_timeout 300s;": "proxy_read_timeout 200ms;"}
-    async with nginx(upstream, changes=changes) as proxy, proxy.client() as impatient:
-        answer = await ask(impatient, "POST", "/jobs/spin", headers={"X-Request-ID": "impatient"})
+    async with nginx(upstream, changes=changes) as proxy, proxy.client() as client:
+        answer = await ask(client, "POST", "/jobs/spin", headers={"X-Request-ID": "slow"})
     assert (answer.status, answer.headers["Content-Type"]) == (504, PROBLEM)
-    assert answer.headers["X-Request-ID"] == "impatient"
+    assert answer.headers["X-Request-ID"] == "slow"
     assert answer.json()["status"] == 504
 
     async def is_stopped() -> bool:
@@ -235,59 +248,52 @@ async def test_the_patience_of_nginx_ends_with_a_problem_and_ends_the_work(
     await eventually("the job is stopped", is_stopped)
 
 
-async def test_health_is_asked_through_nginx(http: aiohttp.ClientSession) -> None:
+async def test_health_checks_pass_through_nginx(http: aiohttp.ClientSession) -> None:
     for path, document in (("/health/live", {"status": "live"}), ("/health/ready", {"status": "ready"})):
         answer = await ask(http, "GET", path)
         assert (answer.status, answer.json()) == (200, document)
 
 
-async def test_a_prefix_that_nginx_cuts_off_is_in_the_links(tmp_path: Path) -> None:
-    """As the README of `deploy/` has it."""
+async def test_a_prefix_that_nginx_removes_is_in_the_links(upstream: Upstream) -> None:
+    """The location is the one in deploy/README.md."""
     changes = {
         "location / {\n        proxy_pass http://offload;": "location /compute/ {\n        proxy_pass http://offload/;"
     }
-    async with serving(TASKS, "--workers", "1", "--root-path", "/compute") as service:
-        upstream = service.base.removeprefix("http://")
-        async with nginx(upstream, changes=changes) as proxy, proxy.client() as http:
-            index = await ask(http, "GET", "/compute/", headers={"Accept": "application/json"})
-            assert index.status == 200
-            assert b'"/compute/tasks"' in index.body
-            assert (await ask(http, "GET", "/compute/tasks")).status == 200
+    async with nginx(upstream.addresses["tcp"], changes=changes) as proxy, proxy.client() as http:
+        index = await ask(http, "GET", "/compute/", headers={"Accept": "application/json"})
+        assert index.status == 200
+        assert b'"/compute/tasks"' in index.body
+        assert (await ask(http, "GET", "/compute/tasks")).status == 200
 
 
-async def test_callers_are_told_apart_by_what_nginx_has_seen_and_not_by_what_they_say(tmp_path: Path) -> None:
+async def test_callers_are_identified_by_the_address_that_nginx_sees(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
     gate = tmp_path / "gate"
-    limits = ("--client-header", "X-Forwarded-For", "--max-queued-per-client", "1")
-    async with serving(TASKS, "--workers", "1", *limits) as service:
-        await service.ready()
-        upstream = service.base.removeprefix("http://")
-        async with nginx(upstream) as proxy, proxy.client() as http:
-            patient = []
-            for number in range(2):
-                call = ask(http, "POST", "/jobs/until_there_is", json={"path": str(gate)})
-                patient.append(asyncio.create_task(call))
+    waiting = []
+    for number in range(WORKERS + 1):
+        call = ask(http, "POST", "/jobs/wait_for_file", json={"path": str(gate)})
+        waiting.append(asyncio.create_task(call))
 
-                async def are_there(wanted: int = number + 1) -> bool:
-                    books = await jobs(http)
-                    return books["running"] + books["queued"] == wanted
+        async def are_accepted(wanted: int = number + 1) -> bool:
+            counters = await jobs(http)
+            return counters["running"] + counters["queued"] == wanted
 
-                await eventually("one runs, one waits", are_there)
-            answer = await ask(
-                http, "POST", "/jobs/double", data=b'{"number": 1}', headers={"X-Forwarded-For": "203.0.113.7"}
-            )
-            assert (answer.status, answer.slug) == (429, "client-queue-full")
-            gate.touch()
-            assert [(await call).status for call in patient] == [200, 200]
+        await eventually("a job for each worker runs, one is queued", are_accepted)
+    answer = await ask(http, "POST", "/jobs/double", data=b'{"number": 1}', headers={"X-Forwarded-For": "203.0.113.7"})
+    assert (answer.status, answer.slug) == (429, "client-queue-full")
+    gate.touch()
+    assert [(await call).status for call in waiting] == [200] * len(waiting)
 
 
-async def test_a_drain_is_seen_through_nginx(tmp_path: Path) -> None:
-    """What runs is answered, what comes is refused, and what comes after the end is told that nobody is there."""
+async def test_a_drain_is_visible_through_nginx(tmp_path: Path) -> None:
+    """Running jobs are answered, new ones rejected, and after the end nginx answers 502."""
     gate = tmp_path / "gate"
     async with serving(TASKS, "--workers", "1") as service:
         await service.ready()
         upstream = service.base.removeprefix("http://")
         async with nginx(upstream) as proxy, proxy.client() as http:
-            running = asyncio.create_task(ask(http, "POST", "/jobs/until_there_is", json={"path": str(gate)}))
+            running = asyncio.create_task(ask(http, "POST", "/jobs/wait_for_file", json={"path": str(gate)}))
 
             async def is_running() -> bool:
                 return (await jobs(http))["running"] == 1
@@ -299,13 +305,15 @@ async def test_a_drain_is_seen_through_nginx(tmp_path: Path) -> None:
                 return (await ask(http, "GET", "/health/ready")).status == 503
 
             await eventually("the service drains", is_draining)
-            refused = await ask(http, "POST", "/jobs/double", data=b'{"number": 1}')
-            assert (refused.status, refused.slug) == (503, "draining")
-            assert int(refused.headers["Retry-After"]) >= 1
+            rejected = await ask(http, "POST", "/jobs/double", data=b'{"number": 1}')
+            assert (rejected.status, rejected.slug) == (503, "draining")
+            assert int(rejected.headers["Retry-After"]) >= 1
             gate.touch()
             assert (await running).json() == "done"
             assert await service.process.wait() == 0
-            nobody = await ask(http, "POST", "/jobs/double", data=b'{"number": 1}', headers={"X-Request-ID": "late"})
-            assert (nobody.status, nobody.headers["Content-Type"]) == (502, PROBLEM)
-            assert nobody.headers["X-Request-ID"] == "late"
-            assert nobody.json()["status"] == 502
+            unreachable = await ask(
+                http, "POST", "/jobs/double", data=b'{"number": 1}', headers={"X-Request-ID": "late"}
+            )
+            assert (unreachable.status, unreachable.headers["Content-Type"]) == (502, PROBLEM)
+            assert unreachable.headers["X-Request-ID"] == "late"
+            assert unreachable.json()["status"] == 502

@@ -21,7 +21,7 @@ from tests.deploy.files import (
 )
 
 DEFAULTS = Settings()
-# For stopping, after the drain, what is left, and for ending.
+# After the drain, to stop the remaining jobs and exit.
 AFTER_DRAIN_S = 15.0
 
 
@@ -30,27 +30,27 @@ def budget_s() -> float:
 
 
 def in_readme(pattern: str) -> float:
-    """The one number that the pattern finds in the README."""
+    """Returns the one number that the pattern finds in the README."""
     numbers = set(re.findall(pattern, README.read_text()))
     assert len(numbers) == 1, (pattern, numbers)
     return float(numbers.pop())
 
 
-def test_nginx_takes_the_same_bodies_as_the_service() -> None:
+def test_nginx_accepts_the_same_bodies_as_the_service() -> None:
     [value] = nginx_values("client_max_body_size")
     assert nginx_size(value) == DEFAULTS.max_body
 
 
-def test_nginx_gives_a_job_time_to_wait_and_to_run() -> None:
+def test_the_budget_of_nginx_covers_queue_and_run_time() -> None:
     assert budget_s() >= 2 * DEFAULTS.timeout
 
 
-def test_nginx_waits_longer_than_the_budget_that_it_gives() -> None:
+def test_nginx_waits_longer_than_its_budget() -> None:
     read_timeout_s = max(map(nginx_time_s, nginx_values("proxy_read_timeout")))
     assert budget_s() + 5 <= read_timeout_s
 
 
-def test_nginx_hands_a_body_over_within_the_service_limit() -> None:
+def test_nginx_sends_a_body_within_the_limit_of_the_service() -> None:
     [value] = nginx_values("proxy_send_timeout")
     assert nginx_time_s(value) == DEFAULTS.body_timeout
 
@@ -64,7 +64,7 @@ def test_nginx_expects_the_service_at_its_default_address() -> None:
     assert f"{DEFAULTS.host}:{DEFAULTS.port}" in nginx_values("server")
 
 
-def test_the_problems_of_nginx_are_those_of_the_service_where_it_has_them() -> None:
+def test_nginx_answers_with_the_problems_of_the_service() -> None:
     documents = {
         int(status): json.loads(text) for status, text in nginx_map("offload_problem").items() if status.isdigit()
     }
@@ -80,10 +80,10 @@ def test_the_problems_of_nginx_are_those_of_the_service_where_it_has_them() -> N
     assert of_the_service.keys() <= documents.keys()
 
 
-def test_every_error_that_nginx_documents_is_one_that_it_answers() -> None:
+def test_nginx_uses_every_problem_that_it_defines() -> None:
     answered = {status for value in nginx_values("error_page") for status in re.findall(r"(?<!=)\b\d{3}\b", value)}
-    documented = {status for status in nginx_map("offload_problem") if status.isdigit()}
-    assert documented <= answered
+    defined = {status for status in nginx_map("offload_problem") if status.isdigit()}
+    assert defined <= answered
 
 
 def test_systemd_waits_for_the_drain() -> None:
@@ -101,7 +101,7 @@ def test_docker_waits_for_the_drain() -> None:
     assert in_readme(r"stop_grace_period: (\d+)s") >= DEFAULTS.drain_timeout + AFTER_DRAIN_S
 
 
-def test_kubernetes_lets_the_tasks_load() -> None:
+def test_kubernetes_waits_for_the_tasks_to_load() -> None:
     probe = re.search(r"startupProbe:.*?periodSeconds: (\d+)\s+failureThreshold: (\d+)", README.read_text(), re.DOTALL)
     assert probe is not None
     assert int(probe[1]) * int(probe[2]) > DEFAULTS.start_timeout
@@ -113,7 +113,7 @@ def test_the_container_publishes_the_default_port() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "number"),
+    ("pattern", "number"),
     [
         (r"`max_body` (\d+) MiB", DEFAULTS.max_body / (1 << 20)),
         (r"`timeout` (\d+) s", DEFAULTS.timeout),
@@ -130,5 +130,5 @@ def test_the_container_publishes_the_default_port() -> None:
         (r"`terminationGracePeriodSeconds` (\d+)", in_readme(r"terminationGracePeriodSeconds: (\d+)")),
     ],
 )
-def test_the_table_in_the_readme_tells_the_numbers_as_they_are(told: str, number: float) -> None:
-    assert in_readme(told) == number
+def test_the_numbers_in_the_readme_are_right(pattern: str, number: float) -> None:
+    assert in_readme(pattern) == number

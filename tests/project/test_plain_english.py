@@ -34,10 +34,7 @@ FIGURES: Final = (
 NOT_YET: Final = frozenset(
     {
         "Makefile",
-        "deploy/container",
-        "deploy/dask",
         "deploy/nginx",
-        "deploy/ray",
         "pyproject.toml",
         "service/docs/settings.md",
         "service/offload/cli",
@@ -56,7 +53,6 @@ NOT_YET: Final = frozenset(
         "service/offload/worker",
         "tests/benchmark",
         "tests/contract",
-        "tests/deploy",
         "tests/faults",
         "tests/project/benchmark",
         "tests/property",
