@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Mapping
 from aiohttp import hdrs, web
 
 from offload.core.job import Reason
-from offload.web.answers.problems import Problem, printable
 from offload.web.answers.reply import Reply
+from offload.web.answers.request_problems import method_not_allowed, not_found
 from offload.web.parts import PARTS, PartsOf, WebParts
 from offload.web.requests.body import leave_expectation
 from offload.web.requests.disconnects import DisconnectWatch
@@ -88,15 +88,10 @@ def _add_routes(routes: _Routes, parts: PartsOf, watch: DisconnectWatch) -> None
 
 def _method_not_allowed(allowed: str) -> Handler:
     async def refuse(exchange: Exchange) -> Reply:
-        raise Problem(
-            "method-not-allowed",
-            f"{printable(exchange.request.method)} is not possible here; {allowed} is.",
-            headers=((hdrs.ALLOW, allowed),),
-        )
+        raise method_not_allowed(exchange.request.method, allowed)
 
     return refuse
 
 
 async def _not_found(exchange: Exchange) -> Reply:
-    path = exchange.request.rel_url.path
-    raise Problem("not-found", f"There is nothing at {printable(path)!r}. GET / lists what there is.")
+    raise not_found(exchange.request.rel_url.path)

@@ -98,7 +98,7 @@ def _has_not_ended(job: Job) -> RuntimeError:
 
 def _job_timeout(job: Job, facts: Mapping[str, object]) -> str:
     return (
-        f"The job ran for {job.limits.timeout_s:g} s, the limit of its task, and its work has been stopped. "
+        f"The job ran for {job.limits.timeout_s:g} s, the timeout of its task, and was stopped. "
         "Ask for less work in one job, or have the task's timeout raised."
     )
 
@@ -106,8 +106,14 @@ def _job_timeout(job: Job, facts: Mapping[str, object]) -> str:
 def _deadline_exceeded(job: Job, facts: Mapping[str, object]) -> str:
     budget = _budget(job)
     if facts.get("stage") == "queued":
-        return f"The budget{budget} given by Request-Timeout ran out while the job waited for a worker; it was not run."
-    return f"The budget{budget} given by Request-Timeout ran out while the job ran; its work has been stopped."
+        return (
+            f"The budget{budget} given by Request-Timeout ran out while the job was queued. "
+            "It was not run. Allow more time, or retry later."
+        )
+    return (
+        f"The budget{budget} given by Request-Timeout ran out while the job was running. "
+        "It was stopped. Allow more time, or ask for less work in one job."
+    )
 
 
 def _budget(job: Job) -> str:
@@ -117,24 +123,25 @@ def _budget(job: Job) -> str:
 def _worker_crashed(job: Job, facts: Mapping[str, object]) -> str:
     attempts = f" {job.attempt} attempts were made." if job.attempt > 1 else ""
     return (
-        f"The worker process {facts.get('death', 'ended')} while it ran this job.{attempts} "
-        "Other jobs are not harmed. If it happens again with the same arguments, the task is at fault."
+        f"The worker process {facts.get('death', 'ended')} while running this job.{attempts} "
+        "Other jobs are not affected. If it happens again with the same arguments, the task is at fault."
     )
 
 
 def _memory_limit(job: Job, facts: Mapping[str, object]) -> str:
     return (
-        f"The job's processes used {facts.get('peak_bytes')} bytes of memory, more than the {facts.get('limit_bytes')} "
-        "that its task may have, and were stopped. Ask for less work in one job, or have the task's memory raised."
+        f"The job used {facts.get('peak_bytes')} bytes of memory, more than its task's limit of "
+        f"{facts.get('limit_bytes')} bytes, and was stopped. "
+        "Ask for less work in one job, or have the task's memory limit raised."
     )
 
 
 def _cancelled(job: Job, facts: Mapping[str, object]) -> str:
-    return "Somebody cancelled the job by DELETE; what had begun of its work has been stopped."
+    return "The job was cancelled by a DELETE request. Its work has been stopped."
 
 
 def _stopped(job: Job, facts: Mapping[str, object]) -> str:
-    return "The service stopped before the job was done. The job may be sent again, to this address or another."
+    return "The service stopped before the job finished. Send the job again, to this address or another."
 
 
 def _overloaded(job: Job, facts: Mapping[str, object]) -> str:
@@ -155,25 +162,27 @@ def _overloaded(job: Job, facts: Mapping[str, object]) -> str:
 
 
 def _client_queue_full(job: Job, facts: Mapping[str, object]) -> str:
-    return (
-        f"This caller has {facts.get('limit')} jobs waiting, as many as one caller may. "
-        "Wait for some of them, or come back after Retry-After seconds."
-    )
+    return f"This caller already has {facts.get('limit')} queued jobs, the limit for one caller. {_retry(facts)}"
 
 
 def _quarantined(job: Job, facts: Mapping[str, object]) -> str:
     return (
-        f"The last {facts.get('crashes')} attempts at this task with these very arguments each killed their worker, so "
-        "it is not given another for a while. Other arguments are taken; mend the task, or leave this job out."
+        f"The last {facts.get('crashes')} attempts at this task with these arguments each crashed their worker, so the "
+        "job is rejected for a while. Other arguments are accepted. Fix the task, or leave out this job."
     )
 
 
 def _draining(job: Job, facts: Mapping[str, object]) -> str:
-    return "The service is stopping and takes no new jobs. Come back after Retry-After seconds."
+    return f"The service is stopping and accepts no new jobs. {_retry(facts)}"
 
 
 def _starting(job: Job, facts: Mapping[str, object]) -> str:
-    return "No worker is ready to take a job: they are starting, or cannot start (see /stats). Come back soon."
+    return f"No worker is ready: workers are starting, or fail to start (see /stats). {_retry(facts)}"
+
+
+def _retry(facts: Mapping[str, object]) -> str:
+    retry_after_s = facts.get("retry_after_s")
+    return "Retry later." if retry_after_s is None else f"Retry after {retry_after_s} s."
 
 
 _DETAILS: Final[Mapping[Reason, Callable[[Job, Mapping[str, object]], str]]] = {

@@ -7,7 +7,6 @@ Nothing outside of this file names the status of an error.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -29,30 +28,30 @@ class Kind(NamedTuple):
 
 
 PROBLEMS: Final[Mapping[str, Kind]] = {
-    "bad-request": Kind(400, "The request is no HTTP that can be read"),
+    "bad-request": Kind(400, "Malformed HTTP request"),
     "invalid-json": Kind(400, "The body is not a JSON object"),
-    "invalid-header": Kind(400, "A header cannot be read"),
-    "unknown-task": Kind(404, "There is no such task"),
-    "unknown-job": Kind(404, "There is no such job"),
-    "not-found": Kind(404, "There is nothing at this path"),
-    "method-not-allowed": Kind(405, "The path does not take this method"),
+    "invalid-header": Kind(400, "Invalid header"),
+    "unknown-task": Kind(404, "Unknown task"),
+    "unknown-job": Kind(404, "Unknown job"),
+    "not-found": Kind(404, "Not found"),
+    "method-not-allowed": Kind(405, "Method not allowed"),
     "body-timeout": Kind(408, "The body did not arrive in time"),
     "cancelled": Kind(409, "The job was cancelled"),
     "body-too-large": Kind(413, "The body is too large"),
-    "unsupported-media-type": Kind(415, "The task does not take this kind of body"),
-    "invalid-arguments": Kind(422, "The arguments do not fit the task"),
-    "quarantined": Kind(422, "The job has killed too many workers"),
-    "client-queue-full": Kind(429, "This caller has too many jobs waiting"),
-    "internal-error": Kind(500, "The service has failed"),
+    "unsupported-media-type": Kind(415, "Unsupported media type"),
+    "invalid-arguments": Kind(422, "Invalid arguments"),
+    "quarantined": Kind(422, "The job is quarantined"),
+    "client-queue-full": Kind(429, "This caller has too many queued jobs"),
+    "internal-error": Kind(500, "Internal error"),
     "task-error": Kind(500, "The task raised an exception"),
-    "worker-crashed": Kind(500, "The worker died under the job"),
-    "memory-limit": Kind(500, "The job went over its memory limit"),
-    "result-not-serialisable": Kind(500, "The result cannot be sent"),
+    "worker-crashed": Kind(500, "The worker crashed"),
+    "memory-limit": Kind(500, "The job exceeded its memory limit"),
+    "result-not-serialisable": Kind(500, "The result cannot be serialised"),
     "overloaded": Kind(503, "The service is overloaded"),
     "draining": Kind(503, "The service is stopping"),
     "starting": Kind(503, "No worker is ready"),
-    "job-timeout": Kind(504, "The job ran too long"),
-    "deadline-exceeded": Kind(504, "The time that the caller gave is over"),
+    "job-timeout": Kind(504, "The job exceeded its timeout"),
+    "deadline-exceeded": Kind(504, "The caller's budget ran out"),
 }
 
 
@@ -100,14 +99,6 @@ def spliced(head: Mapping[str, object], encoded: bytes | bytearray | memoryview)
 def problem_reply(slug: str, body: bytes, headers: Headers) -> Reply:
     """Return the reply with this document; `headers` are those beside the content type."""
     return Reply(PROBLEMS[slug].status, (_CONTENT_TYPE, *headers), body)
-
-
-def internal_problem(error: BaseException | None, *, is_debug: bool) -> Problem:
-    """Return the problem for a bug of the service, with the traceback only if `is_debug`."""
-    detail = "This is a fault of the service, not of the request. Its log has more; the request may be tried again."
-    if is_debug and error is not None:
-        return Problem("internal-error", detail, traceback="".join(traceback.format_exception(error)))
-    return Problem("internal-error", detail)
 
 
 def printable(text: str) -> str:

@@ -15,7 +15,8 @@ from typing import Final
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http import HttpVersion11
 
-from offload.web.answers.problems import CallerGone, Problem
+from offload.web.answers.problems import CallerGone
+from offload.web.answers.request_problems import body_timeout, body_too_large, malformed_body
 from offload.web.requests.collector import Collector
 from offload.wire.shared_bytes import SharedBytes
 
@@ -50,13 +51,9 @@ async def read_body(
         async with asyncio.timeout(timeout_s):
             return await _collect(request, limit_bytes, on_bytes)
     except TimeoutError:
-        raise Problem(
-            "body-timeout",
-            f"The body was not complete after {timeout_s:g} s. Send it faster, or in smaller pieces of work.",
-            limit_s=timeout_s,
-        ) from None
+        raise body_timeout(timeout_s) from None
     except web.RequestPayloadError as error:
-        raise Problem("bad-request", "The body is not framed as its head says; nothing was run.") from error
+        raise malformed_body() from error
     except (ConnectionError, RuntimeError) as error:
         if is_gone(request):
             raise CallerGone from error
@@ -66,12 +63,7 @@ async def read_body(
 def check_size(size_bytes: int, limit_bytes: int) -> None:
     """Raises Problem for a body that is too large, by what its head says or by what has come of it."""
     if size_bytes > limit_bytes:
-        raise Problem(
-            "body-too-large",
-            f"The body is larger than {limit_bytes} bytes, the most that this service takes. "
-            "Send less, or have its operator raise --max-body.",
-            limit_bytes=limit_bytes,
-        )
+        raise body_too_large(limit_bytes)
 
 
 def is_gone(request: web.Request) -> bool:

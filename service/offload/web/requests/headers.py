@@ -13,7 +13,7 @@ from typing import Final
 from multidict import CIMultiDictProxy, istr
 
 from offload.core.job import DEFAULT_URGENCY
-from offload.web.answers.problems import Problem, printable
+from offload.web.answers.request_problems import invalid_request_timeout
 
 _MAX_CLIENT_CHARS: Final = 128  # an address is shorter; longer names are cut, so that nobody's costs much
 _MAX_TIMEOUT_S: Final = 999_999_999
@@ -39,12 +39,7 @@ def request_timeout_s(values: Sequence[str]) -> float:
     text = values[0].strip(" \t")
     if len(values) == 1 and _SECONDS.fullmatch(text) and float(text) > 0:
         return float(text)
-    raise Problem(
-        "invalid-header",
-        f"Request-Timeout is {printable(', '.join(values))!r}. "
-        f"It must be one number of seconds above 0 and up to {_MAX_TIMEOUT_S}, like 2.5.",
-        header="Request-Timeout",
-    )
+    raise invalid_request_timeout(values, _MAX_TIMEOUT_S)
 
 
 def urgency(text: str, default: int = DEFAULT_URGENCY) -> int:

@@ -15,8 +15,9 @@ from multidict import CIMultiDictProxy
 from offload.core.job import NO_LABELS
 from offload.dispatch.dispatcher import JobRequest
 from offload.tasks.catalogue import Catalogue, TaskInfo
-from offload.web.answers.problems import Problem, printable
+from offload.web.answers.problems import printable
 from offload.web.answers.reply import JSON
+from offload.web.answers.request_problems import unknown_task, unsupported_encoding, unsupported_media_type
 from offload.web.header_names import PRIORITY, REQUEST_ID, REQUEST_TIMEOUT, TRACEPARENT
 from offload.web.parts import WebParts
 from offload.web.requests import headers as head
@@ -72,8 +73,7 @@ def find_task(catalogue: Catalogue, name: str) -> TaskInfo:
         return catalogue[name]
     except KeyError:
         known = catalogue.near(printable(name))
-    hint = f"Did you mean {known[0]!r}?" if known else "GET /tasks lists those that there are."
-    raise Problem("unknown-task", f"There is no task {printable(name)!r}. {hint}", known=known)
+    raise unknown_task(name, known)
 
 
 def _labels(request_id: str, traceparent: str) -> Mapping[str, str]:
@@ -88,19 +88,10 @@ def _judge_content(task: TaskInfo, content_type: str, content_encoding: str) -> 
     """Refuses bodies that cannot be this task's arguments.  A raw body may be anything, and JSON may be called anything
     (`curl -d` calls it a form)."""
     if content_encoding and content_encoding.strip().lower() != "identity":
-        raise Problem(
-            "unsupported-media-type",
-            f"The body is encoded as {printable(content_encoding)!r}. Send it as it is, without Content-Encoding.",
-            headers=((hdrs.ACCEPT_ENCODING, "identity"),),
-            supported=["identity"],
-        )
+        raise unsupported_encoding(content_encoding)
     if not content_type or content_type == JSON or task.body == "bytes":
         return
     media_type = head.media_type(content_type)
     supported = [JSON, _NPY] if task.body == "npy-or-json" else [JSON]
     if media_type == _NDJSON or (media_type == _NPY and _NPY not in supported):
-        raise Problem(
-            "unsupported-media-type",
-            f"Task {task.limits.name!r} takes no {media_type}. Send {' or '.join(supported)}.",
-            supported=supported,
-        )
+        raise unsupported_media_type(task.limits.name, media_type, supported)

@@ -18,8 +18,8 @@ from offload.core.job import Job, JobId
 from offload.dispatch.arrival import NoRoom
 from offload.engines.release import release_body
 from offload.web.answers.outcomes import outcome_problem, outcome_reply
-from offload.web.answers.problems import Problem, printable
 from offload.web.answers.reply import JSON_HEADERS, OK, Reply
+from offload.web.answers.request_problems import unknown_job
 from offload.web.answers.timing import timing_of
 from offload.web.parts import PartsOf
 from offload.web.requests.body import body_at_hand, read_body
@@ -92,11 +92,7 @@ class JobHandlers:
         match, dispatcher = exchange.request.match_info, self._parts.now.dispatcher
         job = dispatcher.find(JobId(match["id"]))
         if job is None or job.limits.name != match["task"]:
-            raise Problem(
-                "unknown-job",
-                f"There is no job {printable(match['id'])!r} of task {printable(match['task'])!r} that waits or runs. "
-                "It may have ended: a job whose caller waits for it cannot be found after its end.",
-            )
+            raise unknown_job(match["id"], match["task"])
         exchange.job = job
         dispatcher.cancel(job)
         return Reply(OK, JSON_HEADERS, orjson.dumps(job_document(job, self._links)))

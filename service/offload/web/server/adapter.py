@@ -15,8 +15,9 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from offload.web.answers.problems import CallerGone, Problem, internal_problem
+from offload.web.answers.problems import CallerGone, Problem
 from offload.web.answers.reply import CLIENT_CLOSED, CLIENT_CLOSED_REPLY, Reply
+from offload.web.answers.request_problems import internal_error
 from offload.web.header_names import REQUEST_ID, SERVER_NAME
 from offload.web.parts import PartsOf
 from offload.web.requests.exchange import Exchange, Handler
@@ -99,4 +100,4 @@ class HandlerAdapter:
         if exchange.job is not None:
             fields["job_id"] = exchange.job.id
         logger.error("a request could not be handled", exc_info=error, extra={"fields": fields})
-        return internal_problem(error, is_debug=self._parts.now.is_debug).reply()
+        return internal_error(error, is_debug=self._parts.now.is_debug).reply()

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
 
-from offload.web.answers.problems import Problem, internal_problem
+from offload.web.answers.request_problems import internal_error, malformed_head
 from offload.web.header_names import SERVER_NAME
 from offload.web.server.access_log import AccessLog, LogLine
 from offload.web.server.responses import response_of
@@ -101,10 +101,10 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """What did not get as far as a handler of ours: broken HTTP, and bugs beside the handlers."""
         if isinstance(exc, HttpProcessingError):
-            problem = Problem("bad-request", "The request's head cannot be read as HTTP/1.1, or is too large.")
+            problem = malformed_head()
         else:
             logger.error("a request could not be handled", exc_info=exc, extra={"fields": {"status": status}})
-            problem = internal_problem(exc, is_debug=self.debug)
+            problem = internal_error(exc, is_debug=self.debug)
         if request.writer.output_size > 0:
             raise ConnectionError("the response has begun, no other can be sent")
         response = response_of(problem.reply())

@@ -21,8 +21,8 @@ from aiohttp.http import RawRequestMessage
 from offload.core.job import Job, Reason
 from offload.engines.release import release_body
 from offload.web.answers.outcomes import outcome_reply
-from offload.web.answers.problems import internal_problem
 from offload.web.answers.reply import CLIENT_CLOSED_REPLY, Reply
+from offload.web.answers.request_problems import internal_error
 from offload.web.answers.timing import Timing, timing_of
 from offload.web.parts import WebParts
 from offload.web.server.access_log import AccessLog
@@ -71,7 +71,7 @@ class DirectJobs:
     def bug(self, job: Job, error: BaseException) -> Reply:
         """What a caller is told whose answer could not be made, which is our fault."""
         logger.error("a job could not be answered", exc_info=error, extra={"fields": {"job_id": job.id}})
-        return internal_problem(error, is_debug=self._parts.is_debug).reply()
+        return internal_error(error, is_debug=self._parts.is_debug).reply()
 
 
 class DirectConnection(Connection):
