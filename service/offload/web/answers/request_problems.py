@@ -102,7 +102,7 @@ def unsupported_media_type(task: str, media_type: str, supported: Sequence[str])
 
 def internal_error(error: BaseException | None, *, is_debug: bool) -> Problem:
     """The problem of a bug in the service, with the traceback only if `is_debug`."""
-    detail = "The service failed because of a bug and has logged it. The request itself is not at fault; retry it."
+    detail = "The service failed because of a bug and has logged it. The request may be sent again."
     if is_debug and error is not None:
         return Problem("internal-error", detail, traceback="".join(traceback.format_exception(error)))
     return Problem("internal-error", detail)
