@@ -7,6 +7,7 @@ them (an import error, an endless loop, a crash) goes wrong there, and comes bac
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
@@ -15,17 +16,16 @@ from typing import Final
 import orjson
 
 from offload.errors import FrameError, StartError, TargetError
-from offload.processes.forkserver import UNKNOWN_EXIT_CODE
 from offload.processes.launcher import Launcher
 from offload.processes.naming import name_death
+from offload.processes.process import ProcessHandle, open_descriptor
 from offload.wire.frames import HEADER_BYTES, Kind, check_from_worker, unpack
 from offload.wire.spec import DescribeSpec, LoadSpec
 from offload.worker.entry import run_describe
 
 _READ_BYTES: Final = 1 << 16
-# What it may take to end after it has said everything; and how often that is looked at.
+# How long the process may take to end once it has sent everything.
 _END_S: Final = 1.0
-_END_POLL_S: Final = 0.001
 
 
 async def describe(launcher: Launcher, load: LoadSpec, *, timeout_s: float) -> bytes:
@@ -69,27 +69,20 @@ async def _read_all(sock: socket.socket) -> bytes:
 
 
 async def _end(process: BaseProcess, launcher: Launcher) -> int | None:
-    """Lets it end, or ends it, and lets go of it; returns its exit code, None where nobody can tell."""
-    if not await _ends_by_itself(process):
-        process.kill()
-        await asyncio.to_thread(process.join)
-    if process.pid is not None:
-        launcher.forget(process.pid)
-    exit_code = process.exitcode
-    process.close()
-    return None if exit_code == UNKNOWN_EXIT_CODE else exit_code
-
-
-async def _ends_by_itself(process: BaseProcess) -> bool:
-    """Whether it does within a moment.  `join` with a timeout cannot tell: it takes for the end what is only the end
-    of a pipe, which the process has closed with all others, and then waits for ever."""
-    loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + _END_S
-    while process.exitcode is None:
-        if loop.time() > give_up_at:
-            return False
-        await asyncio.sleep(_END_POLL_S)
-    return True
+    """Waits for the end, which it brings about if need be; returns the exit code, None if it is unknown."""
+    ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+    handle = ProcessHandle(process, open_descriptor(process), on_ended=ended.set_result)
+    handle.watch_end()
+    try:
+        await asyncio.wait([ended], timeout=_END_S)
+        handle.signal(signal.SIGKILL)
+        exit_code = await ended
+    finally:
+        handle.signal(signal.SIGKILL)
+        handle.close()
+    launcher.forget(handle.pid)
+    handle.close_process()
+    return exit_code
 
 
 def _catalogue(data: bytes, exit_code: int | None) -> bytes:

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from multiprocessing import forkserver, popen_forkserver, process, resource_tracker, spawn, util
+from multiprocessing.connection import wait
 from multiprocessing.context import reduction, set_spawning_popen  # type: ignore[attr-defined]  # not in the stubs
 from typing import Any, Final
 
@@ -163,14 +164,16 @@ class _Popen(popen_forkserver.Popen):
         self.pid = forkserver.read_signed(self.sentinel)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
-        """The exit code, None while there is none."""
+        """Returns the exit code, None while there is none."""
+        if self.returncode is None and flag != os.WNOHANG:
+            wait([self.sentinel])  # without the lock: others must not wait for this process to end
         with self._lock:
             if self.returncode is None:
-                self.returncode = self._read_status(flag)
+                self.returncode = self._read_status()
             return self.returncode
 
-    def _read_status(self, flag: int) -> int | None:
-        os.set_blocking(self.sentinel, flag != os.WNOHANG)
+    def _read_status(self) -> int | None:
+        os.set_blocking(self.sentinel, False)
         try:
             status: int = forkserver.read_signed(self.sentinel)
         except BlockingIOError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import os
 import signal
 import threading
@@ -20,9 +19,10 @@ from contextlib import contextmanager, nullcontext
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from secrets import token_hex
-from typing import Any, Final
+from typing import Final
 
 from offload.errors import StartError
+from offload.processes.children import ForkedProcess, SpawnedProcess
 from offload.processes.forkserver import ForkserverProcess, OwnForkServer
 from offload.processes.guard_handle import GuardHandle
 from offload.processes.killing import kill_strays
@@ -84,9 +84,8 @@ class Launcher:
         """A process that has not been started yet, to run `target(*arguments)`."""
         if self._forkserver is not None:
             return ForkserverProcess(self._forkserver, target=target, args=arguments, name=name)
-        context: Any = multiprocessing.get_context(self.start_method)
-        process: BaseProcess = context.Process(target=target, args=arguments, name=name)
-        return process
+        make = ForkedProcess if self.start_method == StartMethod.FORK else SpawnedProcess
+        return make(target=target, args=arguments, name=name)
 
     def start_made(self, process: BaseProcess) -> None:
         """Starts what `make` made, and waits for it: never to be called on the event loop, which then tells `watch`.

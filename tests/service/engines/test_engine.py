@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-from offload.engines.supervised import process
 from offload.engines.supervised.engine import SupervisedEngine
-from offload.processes import brake, killing, reaper
+from offload.processes import brake, killing, process, reaper
 from offload.processes.proctree import read
 from offload.settings.table import StartMethod
 from tests.service.engines.supervised_engine import BOUND_S, opened

@@ -128,6 +128,8 @@ class SupervisedEngine:
                 lane.kill(EndCause.RETIRE)
             with suppress(TimeoutError):  # what is not dead by then (a process in the kernel's hands) is the guard's
                 await asyncio.wait_for(self._all_dead.wait(), grace_s)
+        for lane in self._lanes:
+            lane.abandon()
         await self._watch.close()
         await self._reaper.close(grace_s)
 

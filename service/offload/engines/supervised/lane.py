@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Final, Protocol
 
 from offload.core.death import Death
@@ -28,6 +26,7 @@ from offload.errors import FrameError, IllegalStep, StartError
 from offload.metrics.layout import WorkerRow
 from offload.processes.launcher import Launcher
 from offload.processes.naming import name_death
+from offload.processes.process import DUMP_S, KillTree
 from offload.processes.watch import Watched
 from offload.processes.worker_state import STEPS, EndCause, WorkerEnd, WorkerState
 from offload.wire.frames import Header, Kind
@@ -36,8 +35,6 @@ from offload.wire.spec import WorkerSpec
 
 logger: Final = logging.getLogger("offload.engine")
 
-# What a stack dump may take before the kill: faulthandler writes it in well under a millisecond on an idle machine.
-_DUMP_S: Final = 0.005
 # A worker whose channel has ended can answer nothing any more; this long it may still end by itself and be named.
 _SILENT_S: Final = 0.1
 # With one job more or less than so many it changes whether a worker's output is one job's.
@@ -65,13 +62,12 @@ class LaneEvents(Protocol):
 class LaneParts:
     """What all lanes of an engine share.
 
-    `kill_tree` ends a process with its descendants; it returns at once, and calls back when that is over, whomever it
-    found.  `start_timeout_s`: a worker that is not ready by then is a failed start.
+    `start_timeout_s`: a worker that is not ready by then is a failed start.
     """
 
     launcher: Launcher
     make_spec: Callable[[int, WorkerEnds], WorkerSpec]
-    kill_tree: Callable[[int, int, Callable[[], None]], None]
+    kill_tree: KillTree
     start_timeout_s: float
 
 
@@ -158,8 +154,8 @@ class Lane:
         if self._worker is None:
             return  # it is still being made, and killed as soon as it is
         if dump:
-            self._worker.dump_stacks()
-            self._set_timer(_DUMP_S, self._kill_now)
+            self._worker.handle.dump_stacks()
+            self._set_timer(DUMP_S, self._kill_now)
         else:
             self._kill_now()
 
@@ -170,6 +166,12 @@ class Lane:
         assert self._worker is not None
         self._worker.outbox.send_retire()
         self._expect_to_leave()
+
+    def abandon(self) -> None:
+        """At the end of the service, of a worker whose end was not seen in time: releases what it holds."""
+        self._clear_timer()
+        if self._worker is not None:
+            self._worker.close()
 
     def must_answer(self) -> bool:
         """Whether the worker, if it were stopped now, would hold up a job that it has not begun."""
@@ -321,13 +323,8 @@ class Lane:
 
     def _kill_now(self) -> None:
         self._clear_timer()
-        worker = self._worker
-        if worker is None or worker.has_ended:
-            return
-        worker.signal(signal.SIGSTOP)  # frees the CPU now; the rest takes a scan of all processes
-        # Out of descriptors a scan finds nobody.  This signal needs no new one; it comes last, for with the worker dead
-        # a scan would not find what it started.
-        self._parts.kill_tree(worker.pid, worker.start_ticks, partial(worker.signal, signal.SIGKILL))
+        if self._worker is not None:
+            self._worker.handle.kill_tree(self._parts.kill_tree)
 
     def _end(self, death: Death, worker: WorkerProcess | None) -> None:
         number_begun = self.row.died(time.monotonic_ns())
@@ -341,7 +338,7 @@ class Lane:
             self._error = f"it {death}"
         end = WorkerEnd(
             pid=None if worker is None else worker.pid,
-            start_ticks=0 if worker is None else worker.start_ticks,
+            start_ticks=0 if worker is None else worker.handle.start_ticks,
             death=death,
             cause=self._cause,
             was_ready=self._was_ready,
