@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from offload.core import prefetch
-from offload.core.job import Reason
+from offload.core.job import OverloadCause, Reason
 from offload.core.queue import job_queue
 from offload.engines.base import Capabilities
 from offload.engines.choice import _PROMISES
@@ -85,6 +85,11 @@ def test_every_option_of_task_is_documented() -> None:
 
     documented = [name for cell, *_ in rows(page("tasks.md"), "`@task(…)`") for name in code_spans(cell)]
     assert documented == [name for name in signature(task).parameters if name != "function"]
+
+
+def test_every_cause_of_overload_is_documented() -> None:
+    documented = [slug.strip("`") for slug, _ in rows(page("overload.md"), "`cause`")]
+    assert documented == [cause.value for cause in OverloadCause]
 
 
 def test_every_problem_is_documented_with_its_status() -> None:

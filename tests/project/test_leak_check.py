@@ -1,4 +1,4 @@
-"""The leak check itself: it finds what is left, and is silent about what is not."""
+"""The leak check finds what a test leaves behind, and nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.leaks import Stock, left_since, take_stock
 
-# Prints the id of a child that sleeps, and ends: the child has lost its parent.
+# Prints the id of a child that sleeps, and exits, so that the child becomes an orphan.
 ORPHAN_MAKER = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'input()'], stdout=2).pid)"
 
 
@@ -25,7 +25,7 @@ def before() -> Stock:
 
 
 def found(before: Stock) -> list[str]:
-    """Without settling: what the tests below leave stays as long as they want it to."""
+    """Looks once, without waiting: what the tests below leave stays until they remove it."""
     return left_since(before, settle_s=0)
 
 
@@ -38,7 +38,7 @@ def test_a_child_process_is_found(before: Stock) -> None:
         assert any(line.startswith(f"process {child.pid}: {sys.executable}") for line in found(before))
 
 
-def test_a_process_that_lost_its_parent_is_found(before: Stock) -> None:
+def test_an_orphan_is_found(before: Stock) -> None:
     read, write = os.pipe()
     output = subprocess.run([sys.executable, "-c", ORPHAN_MAKER], stdin=read, stdout=subprocess.PIPE, check=True).stdout
     assert any(line.startswith(f"process {int(output)}:") for line in found(before))
@@ -67,7 +67,7 @@ def test_a_descriptor_is_found(before: Stock) -> None:
         assert [line.split(":")[0] for line in found(before)] == [f"descriptor {one.fileno()}"]
 
 
-def test_a_descriptor_that_now_leads_elsewhere_is_found() -> None:
+def test_a_descriptor_that_was_replaced_is_found() -> None:
     with socket.socket() as one, socket.socket() as other:
         before = take_stock()
         os.dup2(other.fileno(), one.fileno())
@@ -81,7 +81,7 @@ def test_shared_memory_is_found(before: Stock) -> None:
     memory.unlink()
 
 
-def test_mapped_memory_without_a_name_is_found(before: Stock) -> None:
+def test_mapped_anonymous_memory_is_found(before: Stock) -> None:
     descriptor = os.memfd_create("left-behind")
     os.truncate(descriptor, mmap.PAGESIZE)
     with mmap.mmap(descriptor, mmap.PAGESIZE):
@@ -91,7 +91,7 @@ def test_mapped_memory_without_a_name_is_found(before: Stock) -> None:
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, pytestconfig: pytest.Config) -> Iterator[pytest.Pytester]:
-    """A test suite of its own that has this one's `conftest.py`."""
+    """A separate test suite with this one's `conftest.py`."""
     pytester.makeini(
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
         f"pythonpath = {pytestconfig.rootpath}"
@@ -100,7 +100,7 @@ def suite(pytester: pytest.Pytester, pytestconfig: pytest.Config) -> Iterator[py
     yield pytester
 
 
-def test_a_test_that_leaves_something_fails(suite: pytest.Pytester) -> None:
+def test_a_test_that_leaves_a_task_fails(suite: pytest.Pytester) -> None:
     suite.makepyfile(
         """
         import asyncio, os
@@ -123,8 +123,8 @@ def test_a_test_that_leaves_something_fails(suite: pytest.Pytester) -> None:
     )
 
 
-def test_a_module_whose_loop_is_left_with_a_task_fails(suite: pytest.Pytester) -> None:
-    """The task outlives the test that made it, as it may; nobody has ended it when the module's loop is closed."""
+def test_a_module_that_leaves_a_task_on_its_loop_fails(suite: pytest.Pytester) -> None:
+    """The task may outlive the test that made it, but not the module's loop."""
     suite.makepyfile(
         """
         import asyncio, pytest, pytest_asyncio

@@ -1,4 +1,4 @@
-"""`make serve`: the commands that it prints work as they stand, and Ctrl-C ends it."""
+"""`make serve`: the commands that it prints work as they stand, and Ctrl-C stops it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ import aiohttp
 from tests.support.service import BOUND_S, alive, descendants, eventually
 
 ROOT = Path(__file__).parents[2]
-# What the commands ask for, and how the answers begin.
+# The paths that the commands request, and how each response begins.
 ANSWERS = {"/jobs/primes": b"[2,3,5,7,11,13,17,19,23,29]", "/jobs/mandelbrot": b"\x89PNG", "/stats": b'{"service":'}
 
 
 @contextlib.asynccontextmanager
 async def made(target: str, **variables: object) -> AsyncIterator[Process]:
-    """`make target`, with what this interpreter has installed: nothing is downloaded."""
+    """Runs `make target` with the packages of this interpreter, so that nothing is downloaded."""
     stamp = f"--old-file={sys.prefix}/.installed-{target}"
-    given = [f"{name}={value}" for name, value in {"VENV": sys.prefix, **variables}.items()]
+    arguments = [f"{name}={value}" for name, value in {"VENV": sys.prefix, **variables}.items()]
     process = await asyncio.create_subprocess_exec(
-        *("make", stamp, target, *given),
+        *("make", stamp, target, *arguments),
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))},
         stdin=DEVNULL,
@@ -45,12 +45,12 @@ async def made(target: str, **variables: object) -> AsyncIterator[Process]:
 
 
 async def lines_until(text: str, stream: asyncio.StreamReader | None) -> list[str]:
-    """What comes, up to a line with `text` in it."""
+    """Reads lines up to one that contains `text`."""
     assert stream is not None
     lines: list[str] = []
     while not lines or text not in lines[-1]:
         line = await asyncio.wait_for(stream.readline(), BOUND_S)
-        assert line, f"ended before {text!r}:\n" + "".join(lines)
+        assert line, f"the output ended before {text!r}:\n" + "".join(lines)
         lines.append(line.decode())
     return lines
 
@@ -68,8 +68,8 @@ async def is_ready(url: str) -> bool:
     return (await call(url))[0] == 200
 
 
-def typed(line: str) -> tuple[str, str | None]:
-    """The address that a line with a curl command asks, and what it sends there."""
+def parsed(line: str) -> tuple[str, str | None]:
+    """Returns the URL of a curl command, and the body that it sends."""
     words = shlex.split(line)
     return words[-1], words[words.index("-d") + 1] if "-d" in words else None
 
@@ -79,20 +79,20 @@ async def test_make_serve_serves_the_examples_until_it_is_interrupted() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     async with made("serve", PORT=port) as make:
-        said = await lines_until("To stop: Ctrl-C", make.stdout)
+        printed = await lines_until("To stop: Ctrl-C", make.stdout)
         await lines_until(f"serving address=http://127.0.0.1:{port}", make.stderr)
         await eventually("it is ready", lambda: is_ready(f"http://127.0.0.1:{port}/health/ready"))
-        family = set(descendants(make.pid))
-        commands = [typed(line) for line in said if line.startswith("  curl ")]
+        processes = set(descendants(make.pid))
+        commands = [parsed(line) for line in printed if line.startswith("  curl ")]
         assert [url for url, _ in commands] == [f"http://127.0.0.1:{port}{path}" for path in ANSWERS]
-        for (url, body), beginning in zip(commands, ANSWERS.values(), strict=True):
+        for (url, body), start in zip(commands, ANSWERS.values(), strict=True):
             status, answer = await call(url, body)
-            assert (status, answer[: len(beginning)]) == (200, beginning)
-        os.killpg(make.pid, signal.SIGINT)  # what a terminal does: everybody in the foreground gets it
+            assert (status, answer[: len(start)]) == (200, start)
+        os.killpg(make.pid, signal.SIGINT)  # as a terminal does: to the whole foreground group
         await lines_until("stopped", make.stderr)
 
         async def is_gone() -> bool:
-            return not alive(family)
+            return not alive(processes)
 
         await eventually("nothing of the service is left", is_gone)
-        await asyncio.wait_for(make.wait(), BOUND_S)  # its code: whether it heeds SIGINT, in the background it does not
+        await asyncio.wait_for(make.wait(), BOUND_S)  # its exit code depends on whether SIGINT is ignored
