@@ -91,8 +91,3 @@ def run_anywhere(load: bytes, *call: object) -> PlainAnswer:
         return run_job((load, *call))  # type: ignore[arg-type]  # the rest of a Call
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def load_anywhere(load: bytes, lane: int) -> LoadResult:
-    """Loads the tasks in whichever process this is, so that the next job need not wait for that."""
-    return load_tasks("", load, lane)

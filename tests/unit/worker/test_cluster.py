@@ -149,7 +149,7 @@ def test_jobs_in_threads_know_which_they_are_and_cannot_be_taken_back(load: byte
 
 def test_anywhere_the_tasks_are_loaded_with_the_first_job_or_before(load: bytes) -> None:
     assert result(cluster.run_anywhere(load, *call(7)), 7) == 1
-    assert cluster.load_anywhere(load, 0)[2] == ""
+    assert cluster.load_tasks("", load, 0)[2] == ""
     assert result(cluster.run_anywhere(load, *call(8)), 8) == 1
 
 

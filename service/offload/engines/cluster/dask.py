@@ -17,18 +17,18 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Coroutine
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import Any, Final, Unpack
 
 from offload.engines.base import Capabilities, EngineParts
+from offload.engines.cluster.client import ClusterClient
 from offload.engines.cluster.driver import ClusterParts, describe_error
 from offload.engines.cluster.engine import ClusterEngine, ClusterKind
 from offload.engines.cluster.slots import ClusterJob
-from offload.processes.brake import Brake
 
 # Of a cluster at an address.
 ADDRESS_CAPABILITIES: Final = Capabilities(starts_before_jobs=True)
@@ -62,21 +62,15 @@ class _Worker:
         self.loading: asyncio.Task[None] | None = None
 
 
-class DaskCluster:
+class DaskCluster(ClusterClient):
     """Implements `driver.Cluster`."""
 
     def __init__(self, parts: ClusterParts) -> None:
-        from offload.worker import cluster as remote  # not in the service: it is the inside of a worker
-
-        self._remote = remote
-        self._parts = parts
-        self._slots = parts.slots
+        super().__init__(parts)
         self._name = secrets.token_hex(8)  # of these tasks and jobs, among those of other services
         self._workers: dict[str, _Worker] = {}
         self._worker_of: dict[int, _Worker] = {}
         self._futures: dict[int, Any] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._brake = Brake()
         self._has_changed = asyncio.Event()
         self._empty_since: float | None = None
         self._local: Any = None
@@ -133,8 +127,7 @@ class DaskCluster:
         self._run_task(self._withdraw(self._worker_of[slot], slot, number))
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
+        self._cancel_tasks()
         if self._client is not None:
             self._client.unsubscribe_topic(_TOPIC)
             await self._client.close()
@@ -197,17 +190,9 @@ class DaskCluster:
 
     async def _make_ready(self, worker: _Worker) -> None:
         """Has the tasks loaded there, again and again until that succeeds; then its slots are ready."""
-        while True:
-            error = await self._load(worker)
-            if not error:
-                self._brake.succeeded()
-                for slot in worker.slots:
-                    self._slots.mark_ready(slot)
-                return
-            self._brake.failed(worker.slots[0], error)
-            if self._brake.is_on:
-                self._parts.on_start_failed(error)
-            await asyncio.sleep(self._brake.pause_s())
+        await self._load_until_ready(worker.slots[0], partial(self._load, worker))
+        for slot in worker.slots:
+            self._slots.mark_ready(slot)
 
     async def _load(self, worker: _Worker) -> str:
         """Returns why it could not."""
@@ -217,12 +202,8 @@ class DaskCluster:
             async with asyncio.timeout(self._parts.start_timeout_s):
                 worker.token, _, why = await future
                 return str(why)
-        except TimeoutError:
-            return f"the tasks were not loaded within {self._parts.start_timeout_s:g} s"
-        except CancelledError:
-            return "its greeting was cancelled"
         except Exception as error:  # whatever was raised there, or on the way
-            return f"{describe_error(error)} (is offload installed there?)"
+            return self._why_not_loaded(error)
         finally:
             future.release()
 
@@ -268,12 +249,6 @@ class DaskCluster:
                 if self._slots.has_job(slot, number):
                     self._slots.mark_lost(slot, "it was taken back", begun=False)
                     self._slots.mark_ready(slot)
-
-    def _run_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 def _configure() -> None:

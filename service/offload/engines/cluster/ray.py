@@ -16,15 +16,15 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Coroutine
+from functools import partial
 from importlib import import_module
 from typing import Any, Final, Unpack
 
 from offload.engines.base import Capabilities, EngineParts
+from offload.engines.cluster.client import ClusterClient
 from offload.engines.cluster.driver import ClusterParts, describe_error
 from offload.engines.cluster.engine import ClusterEngine, ClusterKind
 from offload.engines.cluster.slots import ClusterJob
-from offload.processes.brake import Brake
 
 CAPABILITIES: Final = Capabilities(stops_running_jobs=True, isolates_deaths=True, ends_with_service=True)
 
@@ -58,18 +58,12 @@ def ray_engine(**parts: Unpack[EngineParts]) -> ClusterEngine:
     return ClusterEngine(kind, parts)
 
 
-class RayCluster:
+class RayCluster(ClusterClient):
     """Implements `driver.Cluster`."""
 
     def __init__(self, parts: ClusterParts) -> None:
-        from offload.worker import cluster as remote  # not in the service: it is the inside of a worker
-
-        self._remote = remote
-        self._parts = parts
-        self._slots = parts.slots
+        super().__init__(parts)
         self._refs: dict[int, Any] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._brake = Brake()
         self._own_slots: list[int] = []
         self._size = 0
         self._has_disconnected = asyncio.Event()
@@ -95,10 +89,8 @@ class RayCluster:
                 _temp_dir=os.environ.get("TMPDIR"),
             )
         options = ray.remote(num_cpus=1, max_retries=0, retry_exceptions=False)
-        self._run_anywhere, self._load_anywhere = (
-            options(self._remote.run_anywhere),
-            options(self._remote.load_anywhere),
-        )
+        self._run_anywhere = options(self._remote.run_anywhere)
+        self._remote_load = options(self._remote.load_tasks)
         self._load = ray.put(self._parts.load)
 
     async def follow(self) -> str:
@@ -125,8 +117,7 @@ class RayCluster:
         self._run_task(self._cancel(number))
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
+        self._cancel_tasks()
         if self._ray is not None:
             await asyncio.to_thread(self._ray.shutdown)
 
@@ -153,32 +144,22 @@ class RayCluster:
 
     async def _make_ready(self, slot: int) -> None:
         """Until a process has loaded the tasks; then the slot is ready."""
-        while slot in self._own_slots:
-            error = await self._load_tasks(slot)
-            if slot not in self._own_slots:
-                return
-            if not error:
-                self._brake.succeeded()
-                self._slots.mark_ready(slot)
-                return
-            self._brake.failed(slot, error)
-            if self._brake.is_on:
-                self._parts.on_start_failed(error)
-            await asyncio.sleep(self._brake.pause_s())
+        is_wanted = partial(self._own_slots.__contains__, slot)
+        if await self._load_until_ready(slot, partial(self._load_tasks, slot), is_wanted=is_wanted):
+            self._slots.mark_ready(slot)
 
     async def _load_tasks(self, slot: int) -> str:
         """Returns why that failed."""
-        ref = self._load_anywhere.remote(self._load, slot)
+        ref = self._remote_load.remote("", self._load, slot)
         try:
             async with asyncio.timeout(self._parts.start_timeout_s):
                 _, _, why = await asyncio.wrap_future(ref.future())
                 return str(why)
-        except TimeoutError:
-            self._ray.cancel(ref, force=True)
-            return f"the tasks were not loaded within {self._parts.start_timeout_s:g} s"
         except Exception as error:  # whatever was raised there, or on the way
+            if isinstance(error, TimeoutError):
+                self._ray.cancel(ref, force=True)
             self._check_connection(error)
-            return f"{describe_error(error)} (is offload installed there?)"
+            return self._why_not_loaded(error)
 
     # Jobs
 
@@ -209,8 +190,3 @@ class RayCluster:
         if isinstance(error, self._ray.exceptions.LocalRayletDiedError):
             self._why_disconnected = describe_error(error)
             self._has_disconnected.set()
-
-    def _run_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
