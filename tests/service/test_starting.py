@@ -24,14 +24,14 @@ GOOD = "from offload import task\n\n@task\ndef double(x: int) -> int:\n    retur
 
 # What stands in the file → what is told of it.
 BROKEN = {
-    "syntax error": ("def broken(:\n", "syntax error in tasks.py line 1"),
+    "syntax error": ("def broken(:\n", "syntax error in tasks.py, line 1"),
     "import error": ("import nothing_of_this_name\n", "line 1: ModuleNotFoundError"),
     "an exception": ("\nraise ValueError('no model here')\n", "line 2: ValueError: no model here"),
-    "no tasks": ("x = 1\n", "there is no task in it"),
-    "empty": ("", "there is no task in it"),
+    "no tasks": ("x = 1\n", "no task found"),
+    "empty": ("", "no task found"),
     "async": ("from offload import task\n@task\nasync def f(): ...\n", "'f'"),
-    "duplicate": (GOOD + GOOD.replace("2 * x", "x + x"), "two tasks are called 'double': tasks.py:3 and tasks.py:8"),
-    "sys.exit": ("import sys\nsys.exit(0)\n", "it ended the program while it was imported"),
+    "duplicate": (GOOD + GOOD.replace("2 * x", "x + x"), "two tasks are named 'double': tasks.py:3 and tasks.py:8"),
+    "sys.exit": ("import sys\nsys.exit(0)\n", "the file ended the program while it was imported"),
     "os._exit": ("import os\nos._exit(0)\n", "ended while it loaded them"),
     "SIGKILL": ("import os\nos.kill(os.getpid(), 9)\n", "while it loaded them"),
     "null bytes": ("\0\0", "null bytes"),
@@ -104,7 +104,7 @@ def test_two_tasks_of_one_name_are_told_with_their_places(tasks: Path, tmp_path:
     other = tmp_path / "other.py"
     other.write_text("\n\n" + GOOD)
     sentence = told(tasks, other)
-    assert "two tasks are called 'double'" in sentence
+    assert "two tasks are named 'double'" in sentence
     assert "tasks.py:3" in sentence
     assert "other.py:5" in sentence
 
@@ -113,7 +113,7 @@ def test_two_tasks_of_one_name_are_told_with_their_places(tasks: Path, tmp_path:
     ("target", "expected"),
     [
         ("missing.py", "no such file"),
-        ("missing_module", "there is no module of this name"),
+        ("missing_module", "no such module"),
         ("not a name", "no such file"),
         (".", "this is a directory"),
     ],

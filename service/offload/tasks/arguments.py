@@ -44,17 +44,17 @@ class ArgumentError(NamedTuple):
 def invalid_arguments(errors: Sequence[ArgumentError], *, left_out: int = 0) -> Fault:
     """The fault with at most 100 of `errors`; one more says how many there are beside, `left_out` included."""
     left_out += max(0, len(errors) - MAX_ERRORS)
-    told = [
+    listed = [
         {"pointer": shortened(pointer, _MAX_DETAIL_LENGTH), "detail": shortened(detail, _MAX_DETAIL_LENGTH)}
         for pointer, detail in errors[:MAX_ERRORS]
     ]
     count = len(errors[:MAX_ERRORS]) + left_out
     if left_out:
-        told.append({"pointer": "", "detail": f"{left_out:,} more errors are not listed"})
-    what = "1 argument is" if count == 1 else f"{count:,} arguments or parts of them are"
-    return Fault(
-        Reason.INVALID_ARGUMENTS, detail=f"{what} missing, unknown or wrong; `errors` says which and why", errors=told
-    )
+        more = "1 more error is" if left_out == 1 else f"{left_out:,} more errors are"
+        listed.append({"pointer": "", "detail": f"{more} not listed"})
+    what = "1 error" if count == 1 else f"{count:,} errors"
+    detail = f"The arguments have {what}. Correct what `errors` lists and send the job again."
+    return Fault(Reason.INVALID_ARGUMENTS, detail=detail, errors=listed)
 
 
 def pointer_to(*segments: str | int) -> str:
@@ -68,7 +68,9 @@ def missing(name: str) -> ArgumentError:
 
 def unknown(name: str, known: Collection[str]) -> ArgumentError:
     names = ", ".join(sorted(known)[:_MAX_KNOWN_NAMES])
-    return ArgumentError(pointer_to(name), f"There is no such argument; known are: {names or 'none'}")
+    more = ", …" if len(known) > _MAX_KNOWN_NAMES else ""
+    detail = f"Unknown argument. Known arguments: {names}{more}" if known else "The task takes no arguments"
+    return ArgumentError(pointer_to(name), detail)
 
 
 def parse_object(body: Body) -> dict[str, Any]:
@@ -82,13 +84,13 @@ def parse_object(body: Body) -> dict[str, Any]:
     try:
         value = orjson.loads(body) if len(body) < _MANY_DIGITS else _parse(body)
     except orjson.JSONDecodeError as error:
-        _refuse(body, error)
+        _raise_malformed(body, error)
     except RecursionError:
-        raise _invalid_json("it is nested too deeply", 0) from None
+        raise _invalid_json("The JSON body is nested too deeply", 0) from None
     except ValueError as error:  # the interpreter's limit on the digits of a number, where nobody has lifted it
-        raise _invalid_json(shortened(str(error), _MAX_DETAIL_LENGTH), 0) from None
+        raise _invalid_json(f"The JSON body cannot be read: {shortened(str(error), _MAX_DETAIL_LENGTH)}", 0) from None
     if not isinstance(value, dict):
-        raise _invalid_json('the arguments are members of an object, as in {"limit": 30}', 0)
+        raise _invalid_json("The JSON body is not an object", 0)
     return value
 
 
@@ -97,9 +99,9 @@ def parse_query(query: str, several: Collection[str]) -> dict[str, Any]:
     try:
         fields = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_QUERY_FIELDS)
     except UnicodeDecodeError:
-        raise invalid_arguments([ArgumentError("", "The query string should be UTF-8, percent-encoded")]) from None
+        raise invalid_arguments([ArgumentError("", "The query string must be percent-encoded UTF-8")]) from None
     except ValueError:
-        problem = f"The query string should have at most {_MAX_QUERY_FIELDS:,} fields"
+        problem = f"The query string may have at most {_MAX_QUERY_FIELDS:,} fields"
         raise invalid_arguments([ArgumentError("", problem)]) from None
     values: dict[str, list[str]] = {}
     for name, value in fields:
@@ -162,18 +164,22 @@ def _with_point(match: re.Match[bytes]) -> bytes:
     return digits[:15] + b"." + digits[16:]
 
 
-def _refuse(body: Body, error: orjson.JSONDecodeError) -> NoReturn:
+def _raise_malformed(body: Body, error: orjson.JSONDecodeError) -> NoReturn:
     try:
         bytes(body).decode("utf-8")
     except UnicodeDecodeError as wrong:
-        raise _invalid_json("text in it is not UTF-8", wrong.start) from None
+        raise _malformed_json("the text is not valid UTF-8", wrong.start) from None
     position = len(error.doc[: error.pos].encode("utf-8"))
-    raise _invalid_json(shortened(error.msg, _MAX_DETAIL_LENGTH), position) from None
+    raise _malformed_json(shortened(error.msg, _MAX_DETAIL_LENGTH), position) from None
+
+
+def _malformed_json(problem: str, position: int) -> Fault:
+    return _invalid_json(f"Malformed JSON at byte {position:,}: {problem}", position)
 
 
 def _invalid_json(problem: str, position: int) -> Fault:
     return Fault(
         Reason.INVALID_JSON,
-        detail=f"The body is no JSON object: {problem} (byte {position:,}). Send the arguments as one JSON object.",
+        detail=f'{problem}. Send the arguments as the members of one JSON object, such as {{"limit": 30}}.',
         position=position,
     )

@@ -52,14 +52,14 @@ def to_array(value: object, wanted: np.dtype[Any] | None) -> np.ndarray[Any, Any
     """
     numpy = sys.modules["numpy"]
     if not isinstance(value, (list, numpy.ndarray)):
-        raise ValueError("Input should be an array of numbers, nested as deep as it has dimensions")
+        raise ValueError("Input should be lists of numbers, nested once for each dimension")
     try:
         array: np.ndarray[Any, Any] = numpy.asarray(value)
     except (ValueError, OverflowError):
-        raise ValueError("Input should be a full array: all rows of a dimension have the same length") from None
+        raise ValueError("Input should be a rectangular array: all rows of a dimension have the same length") from None
     if wanted is None or array.dtype == wanted:
         if isinstance(value, list) and array.dtype.kind not in _NUMBER_KINDS:
-            raise ValueError("Input should have numbers only, none larger than 64 bits")
+            raise ValueError("Input should contain only numbers that fit into 64 bits")
         return array
     return _converted(array, wanted)
 
@@ -73,7 +73,7 @@ def read_npy(data: bytes | bytearray | memoryview) -> np.ndarray[Any, Any]:
     except Exception as error:  # NumPy's parser raises whatever comes up in broken files, MemoryError included
         raise ValueError(f"The body should be an .npy file without Python objects: {error}") from error
     if file.rest_bytes:
-        raise ValueError("The body should be an .npy file; this one goes on after the array that its head announces")
+        raise ValueError("The body should be one .npy file; it has further bytes after the array")
     return array
 
 
@@ -110,5 +110,5 @@ def _converted(array: np.ndarray[Any, Any], wanted: np.dtype[Any]) -> np.ndarray
     with numpy.errstate(all="ignore"):
         converted: np.ndarray[Any, Any] = array.astype(wanted, casting="unsafe")
     if is_exact and not numpy.array_equal(converted, array):
-        raise ValueError(f"Input should have elements that fit into {wanted}; some do not")
+        raise ValueError(f"Input should have elements that fit into {wanted}; at least one does not")
     return converted

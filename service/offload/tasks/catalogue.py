@@ -58,7 +58,8 @@ class Catalogue(Mapping[str, TaskInfo]):
         try:
             return cls({values["name"]: _task_from(values, default_timeout_s) for values in orjson.loads(data)})
         except (ValueError, TypeError, KeyError) as error:
-            raise TargetError("", f"the list of tasks cannot be read ({type(error).__name__}: {error})") from error
+            problem = f"cannot read the list of tasks ({type(error).__name__}: {error})"
+            raise TargetError("", f"{problem}; a task file must write only to descriptors that it opened") from error
 
     def __getitem__(self, name: str) -> TaskInfo:
         return self._tasks[name]

@@ -97,17 +97,17 @@ def task(
 
     def attach(function: F) -> F:
         named = name if isinstance(name, str) else _name_of(function)
-        _refuse_what_cannot_be_called(function, named)
+        _check_callable(function, named)
         checked_name = _checked_name(name, function)
         definition = TaskDefinition(
             function=function,
             name=checked_name,
             timeout_s=_checked_timeout_s(timeout, named),
             memory_bytes=_checked_memory_bytes(memory, named),
-            retries=_whole_number("retries", retries, 0, MAX_RETRIES, named),
+            retries=_checked_int("retries", retries, 0, MAX_RETRIES, named),
             max_running=_limit("max_running", max_running, named),
             max_queued=_limit("max_queued", max_queued, named),
-            urgency=_whole_number("urgency", urgency, 0, URGENCIES - 1, named),
+            urgency=_checked_int("urgency", urgency, 0, URGENCIES - 1, named),
             lost=_about_to_be_lost(function, checked_name),
             module_spec=_namespace_of(function).get("__spec__"),
         )
@@ -123,11 +123,11 @@ def on_worker_start(function: F) -> F:
     called that way.
     """
     named = _name_of(function)
-    _refuse_what_cannot_be_called(function, named)
+    _check_callable(function, named)
     try:
         inspect.signature(function).bind()
     except TypeError:
-        raise TaskDefinitionError(named, "an @on_worker_start function is called without arguments") from None
+        raise TaskDefinitionError(named, "an @on_worker_start function must be callable without arguments") from None
     except ValueError:
         pass  # written in C, without a signature to look at: the call itself will tell
     return _mark(function, _HOOK, True, named)
@@ -172,7 +172,7 @@ def _mark(function: F, attribute: str, value: object, named: str) -> F:
     try:
         setattr(function, attribute, value)
     except (AttributeError, TypeError):
-        raise TaskDefinitionError(named, "it is no plain function; wrap it in one with `def`") from None
+        raise TaskDefinitionError(named, "this is not a plain function; wrap it in one defined with `def`") from None
     return function
 
 
@@ -181,20 +181,20 @@ def _name_of(function: object) -> str:
     return name if isinstance(name, str) else shown(function)
 
 
-def _refuse_what_cannot_be_called(function: object, named: str) -> None:
+def _check_callable(function: object, named: str) -> None:
     if isinstance(function, str):
-        raise TaskDefinitionError(named, f"a name is given as @task(name={function!r})")
+        raise TaskDefinitionError(named, f"pass a name as @task(name={function!r})")
     if isinstance(function, (staticmethod, classmethod)) or _is_method(function):
-        raise TaskDefinitionError(named, "it is defined in a class; only functions of a module are supported")
+        raise TaskDefinitionError(named, "methods are not supported; define the function at the top level of a module")
     if inspect.isclass(function) or not callable(function):
-        raise TaskDefinitionError(named, f"only plain functions are supported, not {shown(function)}")
+        raise TaskDefinitionError(named, f"only plain functions are supported, not {shown(function)}; use `def`")
     called = inspect.unwrap(function)
     if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
         raise TaskDefinitionError(
-            named, "`async def` is not supported: a worker runs one job at a time, write a plain `def`"
+            named, "`async def` is not supported because a worker runs one job at a time; use a plain `def`"
         )
     if inspect.isgeneratorfunction(called):
-        raise TaskDefinitionError(named, "a generator is not supported: return the whole result instead of `yield`")
+        raise TaskDefinitionError(named, "generators are not supported; return the whole result instead of `yield`")
 
 
 def _is_method(function: object) -> bool:
@@ -209,14 +209,14 @@ def _checked_name(name: str | None, function: object) -> str:
     if name is None:
         name = _name_of(function)
         if name == "<lambda>" or not isinstance(getattr(function, "__name__", None), str):
-            raise TaskDefinitionError(name, "it has no name of its own; give it one: @task(name=…)")
+            raise TaskDefinitionError(name, "the function has no name; set one with @task(name=…)")
     if not isinstance(name, str):
-        raise TaskDefinitionError(_name_of(function), f"name must be text, not {shown(name)}")
+        raise TaskDefinitionError(_name_of(function), f"name must be a string, not {shown(name)}")
     if len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name) or not name.strip("."):
         raise TaskDefinitionError(
             name[:MAX_NAME_LENGTH],
-            f"a name has letters (a to z), digits, '_', '-' and '.', not only dots, and at most {MAX_NAME_LENGTH} "
-            "characters; give it another: @task(name=…)",
+            f"a task name has 1 to {MAX_NAME_LENGTH} ASCII letters, digits, '_', '-' or '.', and more than dots; "
+            "set another with @task(name=…)",
         )
     return name
 
@@ -227,7 +227,7 @@ def _checked_timeout_s(timeout: Any, named: str) -> float | None:
     is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
     if not is_number or not 0 < timeout <= _MAX_TIMEOUT_S:  # so is not-a-number: it compares as false
         raise TaskDefinitionError(
-            named, f"timeout must be a number of seconds above 0 and up to {_MAX_TIMEOUT_S:.0f}, not {shown(timeout)}"
+            named, f"timeout must be a number of seconds above 0 and at most {_MAX_TIMEOUT_S:.0f}, not {shown(timeout)}"
         )
     return float(timeout)
 
@@ -243,17 +243,17 @@ def _checked_memory_bytes(memory: object, named: str) -> int | None:
             size_bytes = parse_size(memory)
     if size_bytes <= 0:
         raise TaskDefinitionError(
-            named, f'memory must be a number of bytes above 0, or text such as "512MB" or "2GiB", not {shown(memory)}'
+            named, f'memory must be a number of bytes above 0 or a size such as "512MB" or "2GiB", not {shown(memory)}'
         )
     return size_bytes
 
 
 def _limit(name: str, value: object, named: str) -> int:
     """A number of jobs; 0 for no limit, which the user says by leaving it out."""
-    return 0 if value is None else _whole_number(name, value, 1, MAX_LIMIT, named)
+    return 0 if value is None else _checked_int(name, value, 1, MAX_LIMIT, named)
 
 
-def _whole_number(name: str, value: object, least: int, most: int, named: str) -> int:
+def _checked_int(name: str, value: object, least: int, most: int, named: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise TaskDefinitionError(named, f"{name} must be a whole number from {least} to {most}, not {shown(value)}")
+        raise TaskDefinitionError(named, f"{name} must be an integer from {least} to {most}, not {shown(value)}")
     return value

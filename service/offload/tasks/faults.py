@@ -42,8 +42,9 @@ class Fault(OffloadError):  # the word for what is wrong with a job, not with us
 def task_error(error: BaseException) -> Fault:
     """The fault of a task that raised."""
     name, message = exception_name(error), exception_message(error)
-    told = f"{name}: {shortened(message, _MAX_MESSAGE_IN_DETAIL)}" if message else name
-    detail = f"The task raised {told}. The arguments do not suit it, or the task has to be mended."
+    cut = message if len(message) <= _MAX_MESSAGE_IN_DETAIL else f"{message[:_MAX_MESSAGE_IN_DETAIL]}…"
+    raised = f"{name}: {cut}" if cut else name
+    detail = f"The task raised {raised.rstrip('.')}. Change the arguments or fix the task."
     return Fault(Reason.TASK_ERROR, detail=detail, exception=name, message=message)
 
 
@@ -57,7 +58,7 @@ def exception_message(error: BaseException) -> str:
     try:
         return shortened(str(error), MAX_MESSAGE_LENGTH)
     except BaseException as fault:  # an exception's `__str__` may do anything, raising SystemExit included
-        return f"(no message: its __str__ raised {exception_name(fault)})"
+        return f"(no message: __str__ raised {exception_name(fault)})"
 
 
 def full_type_name(value: object) -> str:
@@ -71,7 +72,7 @@ def shortened(text: str, length: int) -> str:
     kept = str.__getitem__(text, slice(length))  # a subclass may cut, and encode, in ways of its own
     kept = kept.encode("utf-8", "replace").decode("utf-8")
     left_out = str.__len__(text) - length
-    return f"{kept}… ({left_out:,} characters more)" if left_out > 0 else kept
+    return f"{kept}… ({left_out:,} more characters)" if left_out > 0 else kept
 
 
 def _type_attribute(name: str, value: object) -> str:

@@ -34,11 +34,11 @@ def import_file(file: str, *, named: str) -> ModuleType:
     """
     path = Path(file)
     if path.is_dir():
-        raise TargetError(named, "this is a directory; name a file in it, or a module as in `package.module`")
+        raise TargetError(named, "this is a directory; name a file in it, or a module such as package.module")
     if not path.exists():
-        raise TargetError(named, "there is no such file")
+        raise TargetError(named, "no such file")
     if path.suffix != ".py":
-        raise TargetError(named, "this is no Python file; its name must end with .py")
+        raise TargetError(named, "not a Python file; the name must end in .py")
     name = module_name(file)
     if name in sys.modules:
         return sys.modules[name]
@@ -69,8 +69,8 @@ def import_module(name: str, directory: str | None, *, named: str) -> ModuleType
     except TargetError as error:
         if not _is_missing_module(error.__cause__, name):
             raise
-        where = f"neither installed nor in {directory}" if directory is not None else "it is not installed"
-        raise TargetError(named, f"there is no module of this name, {where}") from error
+        where = f"it is neither installed nor in {directory}" if directory is not None else "it is not installed"
+        raise TargetError(named, f"no such module; {where}") from error
 
 
 def module_name(file: str) -> str:
@@ -125,12 +125,12 @@ def _guarded(do_import: Callable[[], ModuleType], named: str) -> ModuleType:
 def _told(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         where = f" in {Path(error.filename).name}" if error.filename else ""
-        line = f" line {error.lineno}" if error.lineno else ""
+        line = f", line {error.lineno}" if error.lineno else ""
         return f"syntax error{where}{line}: {shortened(str(error.msg), _MAX_MESSAGE_LENGTH)}"
     message = shortened(exception_message(error), _MAX_MESSAGE_LENGTH)
     told = f"{exception_name(error)}: {message}" if message else exception_name(error)
     if isinstance(error, SystemExit):
-        return f"{_place(error)}it ended the program while it was imported ({told})"
+        return f"{_place(error)}the file ended the program while it was imported ({told})"
     return f"{_place(error)}{told}"
 
 

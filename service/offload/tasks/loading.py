@@ -75,7 +75,7 @@ def parse_target(target: Named) -> Target:
         return _parse_text(os.fspath(target))
     if callable(target):
         return _parse_function(target)
-    raise TargetError(repr(target)[:100], "a target is a file, a module's name, or a function with @task above it")
+    raise TargetError(repr(target)[:100], "a target must be a file, a module name or a function with `@task` above it")
 
 
 def targets_to_json(targets: Iterable[Target]) -> list[dict[str, str | None]]:
@@ -98,7 +98,7 @@ def load(targets: Sequence[Target]) -> Registry:
     from offload.tasks.signature import CompiledTask  # see the module's docstring
 
     if not targets:
-        raise TargetError("", "there is nothing to serve; name a file or a module with tasks in it")
+        raise TargetError("", "nothing to serve; name a file or a module that defines tasks")
     definitions: dict[str, TaskDefinition] = {}
     hooks: dict[Callable[[], object], None] = {}
     for target in targets:
@@ -106,9 +106,9 @@ def load(targets: Sequence[Target]) -> Registry:
         for definition in _definitions_in(module, target):
             before = definitions.setdefault(definition.name, definition)
             if definition.lost is not None:
-                raise _two_of_one_name(target, definition, _place_of(definition.lost))
+                raise _duplicate_name(target, definition, _place_of(definition.lost))
             if not _is_same(before, definition):
-                raise _two_of_one_name(target, definition, _place(before))
+                raise _duplicate_name(target, definition, _place(before))
         hooks.update(dict.fromkeys(value for value in vars(module).values() if is_worker_start_hook(value)))
     tasks = tuple(
         LoadedTask(index=index, definition=definition, place=_place(definition), compiled=CompiledTask(definition))
@@ -119,20 +119,20 @@ def load(targets: Sequence[Target]) -> Registry:
 
 def _parse_text(text: str) -> Target:
     if not text.strip() or "\0" in text:
-        raise TargetError(repr(text), "this names neither a file nor a module")
+        raise TargetError(repr(text), "neither a file nor a module name")
     is_module_name = all(part.isidentifier() for part in text.split("."))
     path = Path(text).absolute()
     if text.endswith(".py") or path.is_file() or (path.exists() and not is_module_name):
         return Target(named=text, file=str(path))
     if is_module_name:
         return Target(named=text, module=text, directory=str(Path.cwd()))
-    raise TargetError(text, "there is no such file, and it is no module's name either")
+    raise TargetError(text, "no such file or module")
 
 
 def _parse_function(function: Callable[..., Any]) -> Target:
     named = getattr(function, "__qualname__", None) or repr(function)[:100]
     if definition_of(function) is None:
-        raise TargetError(named, "this is no task; put `@task` above the function")
+        raise TargetError(named, "this function is not a task; put `@task` above it")
     module, qualified = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     if module is None or "<" in qualified:
         raise TargetError(named, "workers cannot find this function; define it at the top level of a module")
@@ -143,7 +143,7 @@ def _parse_function(function: Callable[..., Any]) -> Target:
     if spec is not None:  # started with `python -m`
         return Target(named=named, module=spec.name, function=qualified, directory=_root_of(main, spec.name))
     if file is None:
-        raise TargetError(named, "workers cannot load it from an interactive session; put the function into a file")
+        raise TargetError(named, "workers cannot load a function from an interactive session; put it into a file")
     return Target(named=named, file=os.path.realpath(file), function=qualified)
 
 
@@ -187,14 +187,14 @@ def _definitions_in(module: ModuleType, target: Target) -> Iterator[TaskDefiniti
             # A decorator above @task that copies the function's attributes: what it made is what is to be called.
             yield definition if definition.function is value else replace(definition, function=value)
     if is_empty:
-        raise TargetError(target.named, f"there is no task in it; {_HOW_TO_WRITE_ONE}")
+        raise TargetError(target.named, f"no task found; {_HOW_TO_WRITE_ONE}")
 
 
-def _two_of_one_name(target: Target, definition: TaskDefinition, place_before: str) -> TargetError:
+def _duplicate_name(target: Target, definition: TaskDefinition, place_before: str) -> TargetError:
     return TargetError(
         target.named,
-        f"two tasks are called {definition.name!r}: {place_before} and {_place(definition)}; "
-        "give one another name: @task(name=…)",
+        f"two tasks are named {definition.name!r}: {place_before} and {_place(definition)}; "
+        "rename one with @task(name=…)",
     )
 
 

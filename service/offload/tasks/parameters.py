@@ -68,13 +68,15 @@ def read_parameters(definition: TaskDefinition) -> Parameters:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        raise TaskDefinitionError(task, "its signature cannot be read; wrap it in a function with `def`") from None
+        raise TaskDefinitionError(
+            task, "cannot read the signature; wrap the function in one defined with `def`"
+        ) from None
     named: list[Parameter] = []
     extra_hint = None
     for parameter in signature.parameters.values():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             raise TaskDefinitionError(
-                task, f"`*{parameter.name}` is not supported: arguments have names; take a list instead"
+                task, f"`*{parameter.name}` is not supported because arguments are passed by name; take a list"
             )
         hint = _resolved(task, function, f"parameter {parameter.name!r}", parameter.annotation)
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
@@ -135,11 +137,14 @@ def _body_of(task: str, parameters: list[Parameter]) -> tuple[BodyKind, str | No
     arrays = [parameter.name for parameter in parameters if any(map(is_array_hint, alternatives(parameter.hint)))]
     if len(raw) > 1:
         raise TaskDefinitionError(
-            task, f"only one parameter can be the request's body, not {' and '.join(raw)}; take JSON, or one of them"
+            task,
+            f"only one parameter can take the request body, but {' and '.join(map(repr, raw))} are annotated as bytes; "
+            "change the others",
         )
     if raw and arrays:
         raise TaskDefinitionError(
-            task, f"{raw[0]!r} is the request's body, so {arrays[0]!r} cannot come from anywhere; take one of them"
+            task,
+            f"{raw[0]!r} takes the request body, so the array {arrays[0]!r} cannot be passed; remove one of them",
         )
     if raw:
         return BodyKind.BYTES, raw[0]
@@ -165,8 +170,8 @@ def _resolved(task: str, function: Callable[..., Any], what: str, annotation: An
     except Exception as error:  # evaluating an annotation runs code of the user's
         raise TaskDefinitionError(
             task,
-            f"the annotation of {what}, {annotation!r}, cannot be resolved: {error}; a name that is imported under "
-            "TYPE_CHECKING only, or defined in a function, is not there when the task is loaded",
+            f"cannot resolve {annotation!r}, the annotation of {what}: {error}; names imported under TYPE_CHECKING or "
+            "defined inside a function are not available when the task is loaded",
         ) from error
 
 

@@ -28,9 +28,9 @@ class Response:
 
     def __post_init__(self) -> None:
         if not isinstance(self.content, (bytes, bytearray, memoryview, str)):
-            raise TypeError(f"a Response takes bytes or text, not {type(self.content).__name__}")
+            raise TypeError(f"the content of a Response must be bytes or str, not {type(self.content).__name__}")
         if not self.media_type:
             default = "text/plain; charset=utf-8" if isinstance(self.content, str) else "application/octet-stream"
             object.__setattr__(self, "media_type", default)
         elif len(self.media_type) > _MAX_LENGTH or not _MEDIA_TYPE.fullmatch(self.media_type):
-            raise ValueError(f"{self.media_type[:_MAX_LENGTH]!r} is no media type such as 'image/png'")
+            raise ValueError(f"invalid media type {self.media_type[:_MAX_LENGTH]!r}; use one such as 'image/png'")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import orjson
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from offload.core.job import Reason
 from offload.tasks.arrays import NPY_MEDIA_TYPE, is_array, write_npy
@@ -25,6 +25,7 @@ MAX_RESULT_BYTES: Final = 1 << 30
 
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _MAX_PROBLEM_LENGTH: Final = 300
+_REMEDY: Final = "Return JSON values, bytes, an array, or offload.Response(content, media_type=…)."
 
 
 class Encoded(NamedTuple):
@@ -43,9 +44,9 @@ def encode(value: object, accept: str = "") -> Encoded:
     try:
         encoded = _encode(value, accept)
     except BaseException as error:  # the value's own methods run here, and may raise anything
-        raise _not_serialisable(value, f"it cannot be encoded ({_told(error)})") from None
+        raise _not_serialisable(value, f"cannot be encoded ({_describe(error)}). {_REMEDY}") from None
     if len(encoded.body) > MAX_RESULT_BYTES:
-        problem = f"it has {len(encoded.body):,} bytes, {MAX_RESULT_BYTES:,} are the limit"
+        problem = f"has {len(encoded.body):,} bytes; the limit is {MAX_RESULT_BYTES:,}. Return less data."
         raise _not_serialisable(value, problem)
     return encoded
 
@@ -114,13 +115,11 @@ def _weight(parameters: list[str]) -> float:
 
 def _not_serialisable(value: object, problem: str) -> Fault:
     name = full_type_name(value)
-    detail = (
-        f"The task returned a {name}; {problem}. "
-        "A result is what JSON can say, bytes, an array, or offload.Response(content, media_type=…)."
-    )
-    return Fault(Reason.RESULT_NOT_SERIALISABLE, detail=detail, result_type=name)
+    return Fault(Reason.RESULT_NOT_SERIALISABLE, detail=f"The result of type {name} {problem}", result_type=name)
 
 
-def _told(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     message = shortened(exception_message(error), _MAX_PROBLEM_LENGTH)
+    if isinstance(error, PydanticSerializationError):
+        return message.removeprefix("Error serializing to JSON: ")
     return f"{exception_name(error)}: {message}"

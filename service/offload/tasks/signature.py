@@ -113,7 +113,9 @@ class CompiledTask:
     def _with_query(self, query: str, name: str, value: object) -> dict[str, Any]:
         members = parse_query(query, self._several) if query else {}
         if name in members:
-            problem = ArgumentError(pointer_to(name), "This argument is the body; take it out of the query string")
+            problem = ArgumentError(
+                pointer_to(name), "This argument is the request body. Remove it from the query string"
+            )
             raise invalid_arguments([problem])
         if value is not _ABSENT:
             members[name] = value

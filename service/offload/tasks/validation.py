@@ -76,7 +76,8 @@ class TypeCheck:
             others_missing = len(self._required - {name})
             count = self._error_count({name: value}) - others_missing
             if count:
-                errors.append(ArgumentError(pointer_to(name), f"{count:,} errors in it"))
+                what = "1 error" if count == 1 else f"{count:,} errors"
+                errors.append(ArgumentError(pointer_to(name), f"{what} in this argument"))
         return errors[:MAX_ERRORS]
 
     def _error_count(self, members: dict[str, Any]) -> int:
@@ -121,8 +122,8 @@ def _field(task: str, parameter: Parameter) -> Any:
     if isinstance(parameter.default, FieldInfo):
         raise TaskDefinitionError(
             task,
-            f"the default of {parameter.name!r} is a Field, which only pydantic understands; "
-            "write it into the hint: Annotated[int, Field(…)]",
+            f"the default of {parameter.name!r} is a pydantic Field; "
+            "move it into the annotation: Annotated[int, Field(…)]",
         )
     hint = _checkable(parameter.hint)
     return hint if parameter.is_required else NotRequired[hint]
@@ -165,7 +166,8 @@ def _why_not(culprit: str | None, error: Exception) -> str:
     what = "its parameters" if culprit is None else f"parameter {culprit!r}"
     lines = exception_message(error).splitlines() or [type(error).__name__]
     why, _, _ = lines[0].partition(" Set `arbitrary_types_allowed")  # advice that does not help here
-    return f"arguments cannot be validated against the type of {what}: {shortened(why, _MAX_MESSAGE_LENGTH)}"
+    why = shortened(why, _MAX_MESSAGE_LENGTH).rstrip(".")
+    return f"cannot validate the type of {what}: {why}; use a type that pydantic supports"
 
 
 def _told(details: ErrorDetails, members: dict[str, Any]) -> ArgumentError:

@@ -1,4 +1,4 @@
-"""Calling a function as a worker does, from the bytes of a request to those of the answer."""
+"""Calls a function as a worker does, from the bytes of a request to the bytes of the answer."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def answer(
 
 
 def result(function: Callable[..., Any], body: bytes | memoryview = b"", **head: str) -> Any:
-    """The result, read from the answer's JSON."""
+    """Returns the result, parsed from JSON."""
     return orjson.loads(answer(function, body, **head).body)
 
 
 def fault(function: Callable[..., Any], body: bytes | memoryview = b"", **head: str) -> Fault:
-    """The fault with which the call ends."""
+    """Returns the fault that the call raises."""
     with pytest.raises(Fault) as caught:
         answer(function, body, **head)
     orjson.loads(caught.value.to_json())
@@ -47,7 +47,7 @@ def fault(function: Callable[..., Any], body: bytes | memoryview = b"", **head: 
 
 
 def errors(function: Callable[..., Any], body: bytes | memoryview = b"", **head: str) -> dict[str, str]:
-    """The errors of the `invalid-arguments` fault with which the call ends, by pointer."""
+    """Returns the errors of the `invalid-arguments` fault that the call raises, by pointer."""
     found = fault(function, body, **head)
     assert found.reason is Reason.INVALID_ARGUMENTS
     return {error["pointer"]: error["detail"] for error in found.fields["errors"]}

@@ -1,4 +1,4 @@
-"""User's files for the tests, and an interpreter that has forgotten them afterwards."""
+"""Writes task files for the tests, and removes their modules from the interpreter afterwards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WriteFile = Callable[[str, str], Path]
 
 
 @pytest.fixture(autouse=True)
-def imports_are_forgotten() -> Iterator[None]:
+def forget_imports() -> Iterator[None]:
     path, modules = list(sys.path), set(sys.modules)
     yield
     sys.path[:] = path
@@ -25,7 +25,7 @@ def imports_are_forgotten() -> Iterator[None]:
 
 @pytest.fixture
 def write_file(tmp_path: Path) -> WriteFile:
-    """Writes a Python file below a directory of this test's own."""
+    """Writes a Python file below the test's own directory."""
 
     def write(name: str, text: str) -> Path:
         path = tmp_path / name

@@ -1,4 +1,4 @@
-"""How the bytes of a JSON body become arguments."""
+"""The bytes of a JSON body become arguments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ json_values = st.recursive(
 
 @pytest.fixture
 def any_number_of_digits() -> Iterator[None]:
-    """As in a worker."""
+    """Lifts the limit on digits, as a worker does."""
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
     yield
@@ -46,7 +46,7 @@ def nothing() -> None: ...
 
 
 @given(json_values)
-def test_whatever_json_says_arrives(value: Any) -> None:
+def test_any_json_value_arrives(value: Any) -> None:
     arguments = {"x": value}
     for is_ascii in (True, False):
         text = json.dumps(arguments, ensure_ascii=is_ascii).encode("utf-8", "replace")
@@ -57,24 +57,20 @@ def test_whatever_json_says_arrives(value: Any) -> None:
 
 @pytest.mark.usefixtures("any_number_of_digits")
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64, -(2**64), 10**5000 + 1], ids=int.bit_length)
-def test_whole_numbers_of_any_length_go_in_and_out_whole(number: int) -> None:
+def test_integers_of_any_length_go_in_and_out_unchanged(number: int) -> None:
     body = b'{"x": %d}' % number
     assert answer(echo, body).body == b"%d" % number
     assert answer(whole, body).body == b"%d" % number
 
 
 @pytest.mark.usefixtures("any_number_of_digits")
-def test_whole_numbers_arrive_whole_wherever_they_stand_in_a_large_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is looked at in steps, and a number may begin in one and end in the next."""
+def test_long_integers_arrive_unchanged_at_any_offset_of_a_large_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The body is scanned in steps; a number may span two of them."""
     monkeypatch.setattr("offload.tasks.arguments._STEP_BYTES", 100)
     number = 2**64 + 1
     for spaces in range(300):
         body = b'{%b"x": %d}' % (b" " * spaces, number)
         assert answer(whole, memoryview(body)).body == b"%d" % number
-
-
-def test_a_number_that_is_too_long_for_the_interpreter_is_a_fault() -> None:
-    assert fault(echo, b'{"x": %s}' % (b"7" * 5000)).reason is Reason.INVALID_JSON
 
 
 @pytest.mark.parametrize(
@@ -87,25 +83,25 @@ def test_a_number_that_is_too_long_for_the_interpreter_is_a_fault() -> None:
         (b'["1234567890123456789012", 12345678901234567890123]', ["1234567890123456789012", 12345678901234567890123]),
     ],
 )
-def test_many_digits_that_are_no_whole_number_stay_what_they_are(text: bytes, value: Any) -> None:
+def test_many_digits_that_are_not_an_integer_keep_their_value(text: bytes, value: Any) -> None:
     assert compiled(echo).decode(b'{"x": %s}' % text) == {"x": value}
 
 
-def test_an_empty_body_is_no_arguments() -> None:
+def test_an_empty_body_means_no_arguments() -> None:
     assert result(nothing) is None
     assert result(nothing, b"{}") is None
 
 
-def test_the_body_may_be_a_view_of_a_buffer() -> None:
+def test_the_body_may_be_a_memoryview() -> None:
     assert result(echo, memoryview(b'{"x": 12345678901234567890123}')) == 12345678901234567890123.0
     assert fault(echo, memoryview(b'{"x": ')).fields["position"] == 6
 
 
-def test_of_members_with_one_name_the_last_counts() -> None:
+def test_the_last_of_several_members_with_one_name_counts() -> None:
     assert result(echo, b'{"x": 1, "x": 2}') == 2
 
 
-def test_the_query_string_is_ignored_beside_a_json_body() -> None:
+def test_the_query_string_is_ignored_with_a_json_body() -> None:
     assert result(echo, b'{"x": 1}', query="x=2&y=3") == 1
 
 
@@ -126,44 +122,82 @@ def test_the_query_string_is_ignored_beside_a_json_body() -> None:
         (b'{"x": ' * 100_000, 6145),
     ],
 )
-def test_what_is_no_json_is_a_fault_with_the_offset_of_the_byte(body: bytes, position: int) -> None:
+def test_malformed_json_is_reported_with_the_byte_offset(body: bytes, position: int) -> None:
     found = fault(echo, body)
     assert (found.reason, found.fields["position"]) == (Reason.INVALID_JSON, position)
 
 
-def test_a_long_number_in_a_deep_nest_is_a_fault() -> None:
-    """Where depends on the interpreter's stack: when it is read, or when it is sent back."""
+@pytest.mark.parametrize(
+    ("body", "what_happened"),
+    [
+        (b'{"x": NaN}', "Malformed JSON at byte 6: unexpected character, expected a JSON value"),
+        (b'{"x": "a\xff"}', "Malformed JSON at byte 8: the text is not valid UTF-8"),
+        (b"[]", "The JSON body is not an object"),
+        (
+            b'{"x": %s}' % (b"7" * 5_000),
+            "The JSON body cannot be read: Exceeds the limit (4300 digits) for integer string conversion: "
+            "value has 5000 digits; use sys.set_int_max_str_digits() to increase the limit",
+        ),
+    ],
+)
+def test_an_unreadable_body_is_reported_with_the_remedy(body: bytes, what_happened: str) -> None:
+    remedy = 'Send the arguments as the members of one JSON object, such as {"limit": 30}.'
+    assert fault(echo, body).fields["detail"] == f"{what_happened}. {remedy}"
+
+
+def test_a_deeply_nested_long_number_is_rejected() -> None:
+    """The depth of the interpreter's stack decides whether reading or writing it fails."""
     body = b'{"x": ' + b"[" * 1_000 + b"12345678901234567890" + b"]" * 1_000 + b"}"
     assert fault(echo, body).reason in (Reason.INVALID_JSON, Reason.RESULT_NOT_SERIALISABLE)
 
 
 @pytest.mark.parametrize("body", [b"null", b"[]", b"5", b'"x"'])
-def test_what_is_no_object_is_a_fault(body: bytes) -> None:
+def test_json_that_is_not_an_object_is_rejected(body: bytes) -> None:
     found = fault(echo, body)
     assert (found.reason, found.fields["position"]) == (Reason.INVALID_JSON, 0)
-    assert '{"limit": 30}' in found.fields["detail"]
 
 
-def test_missing_and_unknown_names_are_told_together() -> None:
-    assert errors(two, b'{"c": 1, "d/e~f": 2}') == {
-        "/a": "This argument is required",
-        "/c": "There is no such argument; known are: a, b",
-        "/d~1e~0f": "There is no such argument; known are: a, b",
+def test_missing_and_unknown_arguments_are_reported_together() -> None:
+    found = fault(two, b'{"c": 1, "d/e~f": 2}')
+    assert found.fields == {
+        "detail": "The arguments have 3 errors. Correct what `errors` lists and send the job again.",
+        "errors": [
+            {"pointer": "/a", "detail": "This argument is required"},
+            {"pointer": "/c", "detail": "Unknown argument. Known arguments: a, b"},
+            {"pointer": "/d~1e~0f", "detail": "Unknown argument. Known arguments: a, b"},
+        ],
     }
 
 
-def test_defaults_are_the_functions_own() -> None:
+def test_one_error_is_counted_in_the_singular() -> None:
+    detail = fault(two, b"").fields["detail"]
+    assert detail == "The arguments have 1 error. Correct what `errors` lists and send the job again."
+
+
+def test_an_unknown_argument_of_a_task_without_arguments() -> None:
+    assert errors(nothing, b'{"a": 1}') == {"/a": "The task takes no arguments"}
+
+
+def test_at_most_20_known_arguments_are_listed() -> None:
+    parameters = ", ".join(f"p{number:02}=None" for number in range(21))
+    function = eval(f"lambda {parameters}: None")
+    function.__name__ = "many"
+    listed = ", ".join(f"p{number:02}" for number in range(20))
+    assert errors(function, b'{"a": 1}') == {"/a": f"Unknown argument. Known arguments: {listed}, …"}
+
+
+def test_the_function_supplies_its_defaults() -> None:
     assert result(two, b'{"a": 1}') == [1, 2]
 
 
-def test_positional_only_arguments_are_given_by_name() -> None:
+def test_positional_only_parameters_are_passed_by_name() -> None:
     def positional(a: int, b: int = 2, c: int = 3, /, *, d: int = 4) -> list[int]:
         return [a, b, c, d]
 
     assert result(positional, b'{"a": 1, "c": 5, "d": 6}') == [1, 2, 5, 6]
 
 
-def test_further_arguments_go_to_a_function_that_takes_them() -> None:
+def test_extra_arguments_go_to_kwargs() -> None:
     def anything(a: Any, /, **more: Any) -> Any:
         return [a, more]
 
@@ -175,7 +209,7 @@ def test_further_arguments_go_to_a_function_that_takes_them() -> None:
     assert set(errors(whole_numbers, b'{"b": "x"}')) == {"/b"}
 
 
-def test_a_flood_of_unknown_names_is_counted_and_not_listed() -> None:
+def test_at_most_100_errors_are_listed() -> None:
     body = json.dumps({f"name{'x' * 1000}{number}": 1 for number in range(1_000)}).encode()
     found = fault(nothing, body)
     assert len(found.fields["errors"]) == 101

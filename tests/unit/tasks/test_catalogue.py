@@ -1,4 +1,4 @@
-"""The service knows the tasks from what a describing process tells."""
+"""The service learns the tasks from the document that a describing process writes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def catalogue() -> Catalogue:
     return Catalogue.from_json(describe(load([parse_target(function) for function in TASKS])), default_timeout_s=60.0)
 
 
-def test_limits_are_the_tasks_own_or_the_default(catalogue: Catalogue) -> None:
+def test_a_task_has_its_own_limits_or_the_default(catalogue: Catalogue) -> None:
     assert [info.limits for info in catalogue.values()] == [
         TaskLimits(
             name="measured",
@@ -75,7 +75,7 @@ def test_a_task_is_described_by_its_docstring_and_its_hints(catalogue: Catalogue
     assert info.result_schema == {"type": "array", "items": {"type": "integer"}}
 
 
-def test_where_the_body_goes_is_known(catalogue: Catalogue) -> None:
+def test_the_kind_of_body_and_its_parameter_are_known(catalogue: Catalogue) -> None:
     assert [(info.body, info.body_parameter) for info in catalogue.values()] == [
         ("json", None),
         ("bytes", "image"),
@@ -83,18 +83,27 @@ def test_where_the_body_goes_is_known(catalogue: Catalogue) -> None:
     ]
 
 
-def test_a_schema_that_cannot_be_made_is_left_empty(catalogue: Catalogue) -> None:
+def test_a_schema_that_cannot_be_made_is_empty(catalogue: Catalogue) -> None:
     assert catalogue["opaque"].arguments_schema == {}
     assert catalogue["opaque"].result_schema is None
 
 
-def test_names_that_may_have_been_meant_are_found(catalogue: Catalogue) -> None:
+def test_similar_task_names_are_found(catalogue: Catalogue) -> None:
     assert catalogue.near("mesured") == ["measured"]
     assert catalogue.near("x" * 1_000_000) == []
     assert "mesured" not in catalogue
 
 
 @pytest.mark.parametrize("data", [b"", b"noise", b"[1]", b'[{"name": "x"}]', b"null", orjson.dumps(str(Path()))])
-def test_what_is_no_catalogue_is_told(data: bytes) -> None:
-    with pytest.raises(TargetError, match="the list of tasks cannot be read"):
+def test_an_invalid_catalogue_is_rejected(data: bytes) -> None:
+    with pytest.raises(TargetError, match=r"^cannot read the list of tasks .*; a task file must write only to "):
         Catalogue.from_json(data, default_timeout_s=1.0)
+
+
+def test_an_unreadable_catalogue_is_reported_with_the_remedy() -> None:
+    with pytest.raises(TargetError) as caught:
+        Catalogue.from_json(b"null", default_timeout_s=1.0)
+    assert str(caught.value) == (
+        "cannot read the list of tasks (TypeError: 'NoneType' object is not iterable); "
+        "a task file must write only to descriptors that it opened"
+    )

@@ -1,4 +1,4 @@
-"""A running task can ask which job it is, and on which lane."""
+"""A running task can ask for its job and its lane."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def running() -> Iterator[None]:
     set_lane(None)
 
 
-def test_outside_of_a_worker_there_is_neither_job_nor_lane() -> None:
+def test_outside_a_worker_job_and_lane_are_none() -> None:
     assert current_job() is None
     assert current_lane() is None
 
 
 @pytest.mark.usefixtures("running")
-def test_the_job_is_seen_by_the_tasks_own_threads_too() -> None:
+def test_threads_of_the_task_see_the_job() -> None:
     with ThreadPoolExecutor(1) as threads:
         assert threads.submit(current_job).result() == current_job() == JOB
         assert threads.submit(current_lane).result() == current_lane() == 3
 
 
 @pytest.mark.usefixtures("running")
-def test_between_two_jobs_the_lane_stays() -> None:
+def test_the_lane_remains_known_between_jobs() -> None:
     set_current(None)
     assert current_job() is None
     assert current_lane() == 3

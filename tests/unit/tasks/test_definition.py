@@ -1,4 +1,4 @@
-"""What `@task` and `@on_worker_start` promise to those who write tasks."""
+"""Tests of `@task` and `@on_worker_start`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import math
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -19,16 +19,16 @@ def double(x: int) -> int:
     return 2 * x
 
 
-def test_a_decorated_function_stays_the_function_that_it_was() -> None:
+def test_the_decorator_returns_the_function_itself() -> None:
     assert task(double) is double
     assert double(4) == 8
 
 
-def test_without_anything_said_the_name_is_the_functions_and_there_are_no_limits() -> None:
+def test_without_options_a_task_has_the_functions_name_and_no_limits() -> None:
     assert definition_of(task(double)) == TaskDefinition(function=double, name="double")
 
 
-def test_all_that_is_said_is_in_the_definition() -> None:
+def test_the_definition_holds_all_options() -> None:
     decorated = task(name="twice-1.0", timeout=2, memory="512MB", retries=3, max_running=2, max_queued=10, urgency=6)(
         double
     )
@@ -47,7 +47,7 @@ def test_all_that_is_said_is_in_the_definition() -> None:
 @pytest.mark.parametrize(
     ("memory", "memory_bytes"), [(1 << 20, 1 << 20), ("1 KiB", 1024), ("1.5GiB", 3 << 29), ("2GB", 2 * 10**9)]
 )
-def test_memory_is_bytes_or_a_text_with_a_unit(memory: int | str, memory_bytes: int) -> None:
+def test_memory_is_a_number_of_bytes_or_a_size_with_a_unit(memory: int | str, memory_bytes: int) -> None:
     definition = definition_of(task(memory=memory)(double))
     assert definition is not None and definition.memory_bytes == memory_bytes
 
@@ -64,7 +64,7 @@ def test_memory_is_bytes_or_a_text_with_a_unit(memory: int | str, memory_bytes: 
         *[({"name": value}, "name") for value in ("", "a b", "a/b", "é", "..", "x" * 101, 5)],
     ],
 )
-def test_values_out_of_range_are_refused_by_name(values: dict[str, Any], named: str) -> None:
+def test_an_option_out_of_range_is_rejected(values: dict[str, Any], named: str) -> None:
     with pytest.raises(TaskDefinitionError, match=named):
         task(**values)(double)
 
@@ -88,38 +88,70 @@ class Model:
     def static() -> None: ...
 
 
+ASYNC = "`async def` is not supported because a worker runs one job at a time; use a plain `def`"
+METHOD = "methods are not supported; define the function at the top level of a module"
+NO_NAME = "the function has no name; set one with @task(name=…)"
+
+
 @pytest.mark.parametrize(
-    ("function", "why"),
+    ("function", "problem"),
     [
-        (generator, "a generator is not supported"),
-        (coroutine, "`async def` is not supported"),
-        (async_generator, "`async def` is not supported"),
-        (functools.wraps(coroutine)(lambda: None), "`async def` is not supported"),
-        (Model, "only plain functions"),
-        (Model.method, "defined in a class"),
-        (Model().method, "defined in a class"),
-        (Model.__dict__["static"], "defined in a class"),
-        (lambda: None, "no name of its own"),
-        (functools.partial(double, 1), "no name of its own"),
-        (len, "no plain function"),
-        (5, "only plain functions"),
-        ("primes", r"@task\(name='primes'\)"),
+        (generator, "generators are not supported; return the whole result instead of `yield`"),
+        (coroutine, ASYNC),
+        (async_generator, ASYNC),
+        (functools.wraps(coroutine)(lambda: None), ASYNC),
+        (Model, f"only plain functions are supported, not {Model!r}; use `def`"),
+        (Model.method, METHOD),
+        (Model().method, METHOD),
+        (Model.__dict__["static"], METHOD),
+        (lambda: None, NO_NAME),
+        (functools.partial(double, 1), NO_NAME),
+        (len, "this is not a plain function; wrap it in one defined with `def`"),
+        (5, "only plain functions are supported, not 5; use `def`"),
+        ("primes", "pass a name as @task(name='primes')"),
     ],
 )
-def test_what_cannot_be_a_task_is_refused_with_the_reason(function: Any, why: str) -> None:
-    with pytest.raises(TaskDefinitionError, match=why):
+def test_an_unsupported_function_is_rejected_with_the_reason(function: Any, problem: str) -> None:
+    with pytest.raises(TaskDefinitionError) as caught:
         task(function)
+    assert caught.value.problem == problem
 
 
-def test_other_callables_are_tasks_as_well() -> None:
-    """What caches or compiles a function, and leaves something like a function behind."""
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timeout": 0}, "task 'double': timeout must be a number of seconds above 0 and at most 2592000, not 0"),
+        (
+            {"memory": "much"},
+            "task 'double': memory must be a number of bytes above 0 or a size such as "
+            '"512MB" or "2GiB", not \'much\'',
+        ),
+        ({"retries": -1}, "task 'double': retries must be an integer from 0 to 100, not -1"),
+        ({"max_running": 0}, "task 'double': max_running must be an integer from 1 to 1000000, not 0"),
+        ({"urgency": 8}, "task 'double': urgency must be an integer from 0 to 7, not 8"),
+        ({"name": 5}, "task 'double': name must be a string, not 5"),
+        (
+            {"name": "a b"},
+            "task 'a b': a task name has 1 to 100 ASCII letters, digits, '_', '-' or '.', and more than dots; "
+            "set another with @task(name=…)",
+        ),
+    ],
+)
+def test_a_rejected_option_is_reported_with_its_range(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TaskDefinitionError) as caught:
+        task(**options)(double)
+    assert str(caught.value) == message
+
+
+def test_a_callable_that_wraps_a_function_can_be_a_task() -> None:
+    """As decorators that cache or compile a function return."""
     cached = task(functools.lru_cache(double))
     definition = definition_of(cached)
     assert definition is not None and definition.name == "double"
     assert definition_of(task(name="two")(lambda: 2)) is not None
 
 
-def test_a_hook_stays_the_function_that_it_was() -> None:
+def test_the_hook_decorator_returns_the_function_itself() -> None:
     def load_model(path: str = "model.bin") -> None: ...
 
     assert on_worker_start(load_model) is load_model
@@ -130,16 +162,26 @@ def test_a_hook_stays_the_function_that_it_was() -> None:
 def needs_more(path: str) -> None: ...
 
 
-@pytest.mark.parametrize("function", [needs_more, coroutine, generator, Model.method, 5])
-def test_what_cannot_be_called_without_arguments_is_no_hook(function: Callable[..., Any]) -> None:
-    with pytest.raises(TaskDefinitionError):
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        (needs_more, "an @on_worker_start function must be callable without arguments"),
+        (coroutine, ASYNC),
+        (generator, "generators are not supported; return the whole result instead of `yield`"),
+        (Model.method, METHOD),
+        (5, "only plain functions are supported, not 5; use `def`"),
+    ],
+)
+def test_an_unsupported_worker_start_hook_is_rejected_with_the_reason(function: Any, problem: str) -> None:
+    with pytest.raises(TaskDefinitionError) as caught:
         on_worker_start(function)
+    assert caught.value.problem == problem
 
 
-def test_a_proxy_that_answers_everything_is_no_task() -> None:
+def test_a_proxy_with_every_attribute_is_not_a_task() -> None:
     class Proxy:
         def __getattr__(self, name: str) -> bool:
-            raise RuntimeError(f"{name} asked for out of context")
+            raise RuntimeError(f"{name} read outside of a context")
 
         def __call__(self) -> None: ...
 
@@ -147,7 +189,7 @@ def test_a_proxy_that_answers_everything_is_no_task() -> None:
     assert not is_worker_start_hook(Proxy())
 
 
-def test_importing_the_decorators_does_not_import_what_only_workers_need() -> None:
+def test_importing_the_decorators_does_not_import_worker_dependencies() -> None:
     heavy = {"pydantic", "orjson", "numpy", "aiohttp", "asyncio", "multiprocessing"}
     program = "import sys, offload.tasks.definition, offload.tasks.context; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

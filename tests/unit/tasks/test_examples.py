@@ -1,4 +1,4 @@
-"""The bundled examples do what their docstrings say, as functions and as tasks."""
+"""The example tasks do what their docstrings say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from offload.tasks.loading import load, parse_target
 from tests.unit.tasks.calling import answer, errors, result
 
 
-def test_all_of_them_are_served() -> None:
+def test_all_examples_are_served() -> None:
     registry = load([parse_target("offload.examples.tasks")])
     assert [task.name for task in registry.tasks] == [
         "primes",
@@ -41,7 +41,7 @@ def test_there_are_1229_primes_below_10000() -> None:
     assert len(tasks.primes(10_000)) == 1_229
 
 
-def test_the_mandelbrot_set_is_a_picture_that_holds_what_it_should() -> None:
+def test_mandelbrot_returns_a_png_of_the_set() -> None:
     media_type, body = answer(tasks.mandelbrot, b'{"width": 33, "height": 21}')
     assert media_type == "image/png"
     chunks = chunks_of(bytes(body))
@@ -55,7 +55,7 @@ def test_the_mandelbrot_set_is_a_picture_that_holds_what_it_should() -> None:
     assert rows == rows[::-1]  # the set is symmetric
 
 
-def test_a_password_is_known_again_by_its_hash() -> None:
+def test_a_password_matches_only_its_own_hash() -> None:
     hashed = tasks.hash_password("swordfish", strength=10)
     assert tasks.check_password("swordfish", hashed)
     assert not tasks.check_password("Swordfish", hashed)
@@ -64,7 +64,7 @@ def test_a_password_is_known_again_by_its_hash() -> None:
         tasks.check_password("x", "nonsense")
 
 
-def test_pi_is_estimated_within_its_error_and_repeatably() -> None:
+def test_the_estimate_of_pi_is_repeatable_and_within_its_error() -> None:
     found = tasks.estimate_pi(samples=10_000, seed=1)
     assert found == tasks.estimate_pi(samples=10_000, seed=1)
     assert abs(found["estimate"] - math.pi) < 5 * found["standard_error"]
@@ -75,7 +75,7 @@ def test_the_most_similar_text_comes_first() -> None:
     assert found == [{"index": 3, "similarity": 1.0}, {"index": 1, "similarity": 0.866025}]
 
 
-def test_queens_are_counted() -> None:
+def test_the_solutions_for_queens_are_counted() -> None:
     assert [tasks.count_queens(size) for size in range(1, 9)] == [1, 0, 0, 2, 10, 4, 40, 92]
 
 
@@ -90,12 +90,12 @@ def test_queens_are_counted() -> None:
         (tasks.count_queens, b'{"size": 40}', "/size"),
     ],
 )
-def test_arguments_out_of_bounds_are_refused(function: Any, body: bytes, pointer: str) -> None:
+def test_arguments_out_of_bounds_are_rejected(function: Any, body: bytes, pointer: str) -> None:
     assert set(errors(function, body)) == {pointer}
 
 
 def chunks_of(png: bytes) -> dict[bytes, bytes]:
-    """The chunks of a PNG by kind; their checksums are right."""
+    """Returns the chunks of a PNG by kind, after checking their checksums."""
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     chunks: dict[bytes, bytes] = {}
     at = 8

@@ -1,4 +1,4 @@
-"""What may be served, and how a target that cannot be is told of."""
+"""What can be served, and the messages for targets that cannot."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TWO_TASKS = """
     def other(): return len(loaded)
 """
 
-# For a file with decorators.
+# The head of a file with decorators.
 HEAD = """
 import functools
 from offload.tasks.definition import task
@@ -55,7 +55,7 @@ def plain() -> None: ...
 
 
 def served(*targets: object) -> Registry:
-    return load([parse_target(target) for target in targets])  # type: ignore[arg-type]  # bad ones are tried, too
+    return load([parse_target(target) for target in targets])  # type: ignore[arg-type]  # invalid targets too
 
 
 def names(registry: Registry) -> list[str]:
@@ -74,26 +74,26 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def test_a_files_tasks_are_in_the_order_of_their_definition(write_file: WriteFile) -> None:
+def test_tasks_of_a_file_keep_their_order(write_file: WriteFile) -> None:
     registry = served(write_file("tasks.py", TWO_TASKS))
     assert [(task.index, task.name) for task in registry.tasks] == [(0, "second"), (1, "first")]
     assert [task.place for task in registry.tasks] == ["tasks.py:6", "tasks.py:12"]
 
 
-def test_hooks_are_found_beside_tasks(write_file: WriteFile) -> None:
+def test_worker_start_hooks_are_collected(write_file: WriteFile) -> None:
     registry = served(write_file("tasks.py", TWO_TASKS))
     for hook in registry.hooks:
         hook()
     assert registry.tasks[1].definition.function() == 1
 
 
-def test_targets_are_served_in_the_order_in_which_they_are_named(write_file: WriteFile) -> None:
+def test_targets_keep_their_order(write_file: WriteFile) -> None:
     one = write_file("one.py", "from offload.tasks.definition import task\n@task\ndef b(): ...")
     two = write_file("two.py", "from offload.tasks.definition import task\n@task\ndef a(): ...")
     assert names(served(two, one)) == ["a", "b"]
 
 
-def test_a_target_named_twice_is_served_once(write_file: WriteFile) -> None:
+def test_a_target_given_twice_is_served_once(write_file: WriteFile) -> None:
     path = write_file("tasks.py", TWO_TASKS)
     registry = served(path, str(path))
     assert names(registry) == ["second", "first"]
@@ -101,7 +101,7 @@ def test_a_target_named_twice_is_served_once(write_file: WriteFile) -> None:
 
 
 @pytest.mark.usefixtures("in_tmp")
-def test_a_module_is_looked_for_in_the_working_directory(write_file: WriteFile) -> None:
+def test_a_module_is_found_in_the_working_directory(write_file: WriteFile) -> None:
     write_file("package/__init__.py", "")
     write_file("package/work.py", "from .base import task\n@task\ndef run(): ...")
     write_file("package/base.py", "from offload.tasks.definition import task")
@@ -109,13 +109,13 @@ def test_a_module_is_looked_for_in_the_working_directory(write_file: WriteFile) 
 
 
 @pytest.mark.usefixtures("in_tmp")
-def test_a_package_is_a_module_and_not_a_directory(write_file: WriteFile) -> None:
+def test_a_package_directory_is_served_as_a_module(write_file: WriteFile) -> None:
     write_file("bundle/__init__.py", "from bundle.work import run")
     write_file("bundle/work.py", "from offload.tasks.definition import task\n@task\ndef run(): ...")
     assert names(served("bundle")) == ["run"]
 
 
-def test_a_file_imports_its_neighbours(write_file: WriteFile) -> None:
+def test_a_file_can_import_modules_beside_it(write_file: WriteFile) -> None:
     write_file("neighbour.py", "limit = 7")
     path = write_file(
         "tasks.py",
@@ -124,7 +124,7 @@ def test_a_file_imports_its_neighbours(write_file: WriteFile) -> None:
     assert names(served(path)) == ["run"]
 
 
-def test_what_two_files_share_is_there_once(write_file: WriteFile) -> None:
+def test_a_task_found_in_two_files_is_served_once(write_file: WriteFile) -> None:
     """A file served by its path and imported by another one is two modules, but one task."""
     shared = write_file("shared_tasks.py", "from offload.tasks.definition import task\n@task\ndef run(): ...")
     other = write_file(
@@ -134,7 +134,7 @@ def test_what_two_files_share_is_there_once(write_file: WriteFile) -> None:
     assert names(served(shared, other)) == ["run", "more"]
 
 
-def test_classes_of_a_file_can_be_pickled_and_hinted_at(write_file: WriteFile) -> None:
+def test_classes_of_a_file_can_be_pickled_and_used_in_annotations(write_file: WriteFile) -> None:
     path = write_file(
         "tasks.py",
         """
@@ -155,7 +155,7 @@ def test_classes_of_a_file_can_be_pickled_and_hinted_at(write_file: WriteFile) -
     assert pickle.loads(pickle.dumps(point)) == point
 
 
-def test_a_decorator_above_task_is_called_as_well(write_file: WriteFile) -> None:
+def test_a_decorator_above_task_is_applied(write_file: WriteFile) -> None:
     path = write_file(
         "tasks.py",
         """
@@ -176,20 +176,20 @@ def test_a_decorator_above_task_is_called_as_well(write_file: WriteFile) -> None
     assert loaded.compiled.call({"x": 4}) == 8
 
 
-def test_a_function_is_a_target_by_itself() -> None:
+def test_a_function_can_be_a_target() -> None:
     registry = served(here)
     assert names(registry) == ["here"]
     assert registry.tasks[0].definition.function is here
 
 
-def test_targets_survive_the_way_into_another_process(write_file: WriteFile) -> None:
+def test_targets_survive_json_and_pickle(write_file: WriteFile) -> None:
     targets = tuple(parse_target(target) for target in (write_file("a.py", TWO_TASKS), "some.module", here))
     assert targets_from_json(json.loads(json.dumps(targets_to_json(targets)))) == targets
     assert pickle.loads(pickle.dumps(targets)) == targets
 
 
-def test_a_program_serves_its_own_functions(write_file: WriteFile) -> None:
-    """Functions of `__main__` are found again by another process, and in this one without a second import."""
+def test_a_script_can_serve_its_own_functions(write_file: WriteFile) -> None:
+    """Another process finds functions of `__main__`; this process does not import them twice."""
     program = write_file(
         "program.py",
         """
@@ -206,83 +206,83 @@ def test_a_program_serves_its_own_functions(write_file: WriteFile) -> None:
             print(json.dumps(targets_to_json([target])))
         """,
     )
-    told = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True, env=os.environ)
-    assert names(load(targets_from_json(json.loads(told.stdout)))) == ["run"]
+    printed = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True, env=os.environ)
+    assert names(load(targets_from_json(json.loads(printed.stdout)))) == ["run"]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
-        ("a.py", "x = 1", "there is no task in it; write `from offload import task` and put `@task` above a function"),
-        ("a.py", "x = (", "syntax error in a.py line 1: '(' was never closed"),
+        ("a.py", "x = 1", "no task found; write `from offload import task` and put `@task` above a function"),
+        ("a.py", "x = (", "syntax error in a.py, line 1: '(' was never closed"),
         ("a.py", "\n\nraise ValueError('no model')", "line 3: ValueError: no model"),
         ("a.py", "import json\njson.loads('')", "line 2: JSONDecodeError: Expecting value: line 1 column 1 (char 0)"),
         ("a.py", "\nimport not_there_at_all", "line 2: ModuleNotFoundError: No module named 'not_there_at_all'"),
-        ("a.py", "raise SystemExit(3)", "line 1: it ended the program while it was imported (SystemExit: 3)"),
-        ("a.txt", "x = 1", "this is no Python file; its name must end with .py"),
+        ("a.py", "raise SystemExit(3)", "line 1: the file ended the program while it was imported (SystemExit: 3)"),
+        ("a.txt", "x = 1", "not a Python file; the name must end in .py"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told_in_a_sentence(
-    write_file: WriteFile, name: str, text: str, problem: str
-) -> None:
+def test_a_broken_file_is_reported_in_one_line(write_file: WriteFile, name: str, text: str, problem: str) -> None:
     path = write_file(name, text)
-    told = problem_with(path)
-    assert told.startswith(f"{path}: ")
-    assert told.endswith(problem)
-    assert "\n" not in told
+    assert problem_with(path) == f"{path}: {problem}"
 
 
-def test_a_file_that_failed_can_be_mended_and_loaded(write_file: WriteFile) -> None:
+def test_a_file_that_failed_can_be_fixed_and_loaded(write_file: WriteFile) -> None:
     path = write_file("tasks.py", "raise ValueError")
     problem_with(path)
     write_file("tasks.py", TWO_TASKS)
     assert names(served(path)) == ["second", "first"]
 
 
-def test_a_place_without_a_file_is_told_of(tmp_path: Path) -> None:
-    assert problem_with(tmp_path / "none.py").endswith("none.py: there is no such file")
-    assert "this is a directory" in problem_with(f"{tmp_path}/")
-    assert problem_with("not a module").startswith("not a module: there is no such file, and it is no module's name")
-    assert "neither a file nor a module" in problem_with("")
-    assert problem_with() == "there is nothing to serve; name a file or a module with tasks in it"
+def test_a_target_that_does_not_exist_is_reported(tmp_path: Path) -> None:
+    missing, directory = tmp_path / "none.py", f"{tmp_path}/"
+    assert problem_with(missing) == f"{missing}: no such file"
+    assert problem_with(directory) == (
+        f"{directory}: this is a directory; name a file in it, or a module such as package.module"
+    )
+    assert problem_with("not a module") == "not a module: no such file or module"
+    assert problem_with("") == "'': neither a file nor a module name"
+    assert problem_with() == "nothing to serve; name a file or a module that defines tasks"
 
 
 @pytest.mark.usefixtures("in_tmp")
-def test_a_missing_module_is_told_apart_from_one_that_misses_something(write_file: WriteFile, tmp_path: Path) -> None:
-    missing = f"there is no module of this name, neither installed nor in {tmp_path}"
+def test_a_missing_module_differs_from_a_module_with_a_missing_import(write_file: WriteFile, tmp_path: Path) -> None:
+    missing = f"no such module; it is neither installed nor in {tmp_path}"
     assert problem_with("nowhere.tasks") == f"nowhere.tasks: {missing}"
     write_file("incomplete.py", "import nowhere.tasks")
     assert problem_with("incomplete") == "incomplete: line 1: ModuleNotFoundError: No module named 'nowhere'"
 
 
-def test_two_tasks_of_one_name_are_told_with_both_places(write_file: WriteFile) -> None:
+def test_two_tasks_with_one_name_are_reported_with_both_locations(write_file: WriteFile) -> None:
     text = "from offload.tasks.definition import task\n@task\ndef run(): ..."
     one, two = write_file("one.py", text), write_file("two.py", f"\n{text}")
-    assert "two tasks are called 'run': one.py:2 and two.py:3; give one another name" in problem_with(one, two)
+    assert problem_with(one, two) == (
+        f"{two}: two tasks are named 'run': one.py:2 and two.py:3; rename one with @task(name=…)"
+    )
 
 
 @pytest.mark.parametrize("decorators", ["@task", "@doubled\n@task", "@task\n@functools.lru_cache", "@task\n@doubled"])
-def test_two_tasks_of_one_name_in_one_file_are_told_with_both_places(write_file: WriteFile, decorators: str) -> None:
-    """The namespace has only the second, whatever stands above or below `@task`; nobody would miss the first."""
+def test_two_tasks_with_one_name_in_one_file_are_reported(write_file: WriteFile, decorators: str) -> None:
+    """The namespace holds only the second task, so the first would be lost silently."""
     path = write_file("tasks.py", HEAD + 2 * f"# here\n{decorators}\ndef run(x): return x\n")
     lines = path.read_text().splitlines()
     one, two = (number + 1 for number, line in enumerate(lines, 1) if line == "# here")
-    assert f"two tasks are called 'run': tasks.py:{one} and tasks.py:{two}; give one" in problem_with(path)
+    assert f"two tasks are named 'run': tasks.py:{one} and tasks.py:{two}; rename one" in problem_with(path)
 
 
 @pytest.mark.usefixtures("in_tmp")
-def test_a_package_that_passes_on_a_task_which_hides_another_is_told_of_it(write_file: WriteFile) -> None:
+def test_a_duplicate_task_is_found_through_a_package_that_imports_it(write_file: WriteFile) -> None:
     write_file("passes_on/__init__.py", "from passes_on.work import run")
     write_file(
         "passes_on/work.py",
         "from offload.tasks.definition import task\n@task\ndef run(): ...\n@task\ndef run(x: int): ...",
     )
-    assert "two tasks are called 'run': work.py:2 and work.py:4" in problem_with("passes_on")
+    assert "two tasks are named 'run': work.py:2 and work.py:4" in problem_with("passes_on")
 
 
 @pytest.mark.usefixtures("in_tmp")
-def test_a_module_that_was_reloaded_has_each_task_once(write_file: WriteFile) -> None:
-    """Reloading runs it once more where the tasks of before still are; they may have moved in the file meanwhile."""
+def test_a_reloaded_module_has_each_task_once(write_file: WriteFile) -> None:
+    """A reload runs the module in its old namespace, which still holds the old tasks, perhaps from other lines."""
     text = "from offload.tasks.definition import task\n@task\ndef run(): ..."
     write_file("changing.py", text)
     assert names(served("changing")) == ["run"]
@@ -293,7 +293,7 @@ def test_a_module_that_was_reloaded_has_each_task_once(write_file: WriteFile) ->
 
 
 @pytest.mark.usefixtures("in_tmp")
-def test_a_task_may_stand_for_one_that_was_imported(write_file: WriteFile) -> None:
+def test_a_task_may_replace_an_imported_one(write_file: WriteFile) -> None:
     write_file("base_tasks.py", "from offload.tasks.definition import task\n@task\ndef run(): return 'slow'")
     path = write_file(
         "better.py",
@@ -303,7 +303,7 @@ def test_a_task_may_stand_for_one_that_was_imported(write_file: WriteFile) -> No
     assert loaded.compiled.call({}) == "fast"
 
 
-def test_a_function_that_is_decorated_twice_is_one_task(write_file: WriteFile) -> None:
+def test_a_function_decorated_twice_is_one_task(write_file: WriteFile) -> None:
     path = write_file(
         "tasks.py",
         "from offload.tasks.definition import task\n@task\ndef run(): ...\nrun = task(timeout=5)(run)",
@@ -312,46 +312,51 @@ def test_a_function_that_is_decorated_twice_is_one_task(write_file: WriteFile) -
     assert loaded.definition.timeout_s == 5
 
 
-def test_functions_that_workers_cannot_find_are_refused() -> None:
+def test_functions_that_workers_cannot_find_are_rejected() -> None:
     @task
     def inner() -> None: ...
 
-    assert "define it at the top level of a module" in problem_with(inner)
-    assert problem_with(plain) == "plain: this is no task; put `@task` above the function"
-    assert "a target is a file, a module's name, or a function" in problem_with(5)
+    assert problem_with(inner) == (
+        f"{inner.__qualname__}: workers cannot find this function; define it at the top level of a module"
+    )
+    assert problem_with(plain) == "plain: this function is not a task; put `@task` above it"
+    assert problem_with(5) == "5: a target must be a file, a module name or a function with `@task` above it"
 
 
-def test_a_function_that_cannot_be_a_task_is_told_of_when_it_is_loaded(write_file: WriteFile) -> None:
+def test_an_unsupported_signature_is_reported_on_load(write_file: WriteFile) -> None:
     text = "from offload.tasks.definition import task\n@task\ndef run(*numbers): ..."
-    with pytest.raises(TaskDefinitionError, match=r"task 'run': `\*numbers` is not supported"):
+    with pytest.raises(TaskDefinitionError) as caught:
         served(write_file("tasks.py", text))
+    assert str(caught.value) == (
+        "task 'run': `*numbers` is not supported because arguments are passed by name; take a list"
+    )
 
 
-def shipped(path: Path) -> Registry:
-    """As on a machine that does not have the file."""
+def load_as_text(path: Path) -> Registry:
+    """Loads the tasks as a machine without the file does."""
     source = path.read_text()
     path.unlink()
     (target,) = targets_from_json(json.loads(json.dumps(targets_to_json([parse_target(str(path))]))))
     return load([replace(target, source=source)])
 
 
-def test_a_file_may_travel_as_its_text(write_file: WriteFile) -> None:
-    registry = shipped(write_file("tasks.py", TWO_TASKS))
+def test_a_file_can_be_loaded_from_its_text(write_file: WriteFile) -> None:
+    registry = load_as_text(write_file("tasks.py", TWO_TASKS))
     assert names(registry) == ["second", "first"]
     function = registry.tasks[1].definition.function
     assert inspect.getsource(function).startswith('@task(name="first")')
     assert registry.tasks[1].place == "tasks.py:12"
 
 
-def test_another_text_of_the_same_file_is_another_module(write_file: WriteFile) -> None:
-    """A process of a cluster's outlives the service that had it load the first."""
+def test_a_changed_text_of_a_file_is_a_new_module(write_file: WriteFile) -> None:
+    """A cluster's process outlives the service that loaded the first text."""
     text = "from offload.tasks.definition import task\n@task\ndef run(): return "
-    versions = [shipped(write_file("tasks.py", text + version)) for version in ("1", "2", "1")]
+    versions = [load_as_text(write_file("tasks.py", text + version)) for version in ("1", "2", "1")]
     assert [registry.tasks[0].definition.function() for registry in versions] == [1, 2, 1]
     assert versions[0].tasks[0].definition is versions[2].tasks[0].definition
 
 
-def test_what_is_wrong_with_a_text_is_told_with_its_line(write_file: WriteFile) -> None:
+def test_an_error_in_a_text_is_reported_with_its_line(write_file: WriteFile) -> None:
     with pytest.raises(TargetError) as caught:
-        shipped(write_file("tasks.py", "import sys\nsys.no_such_thing"))
+        load_as_text(write_file("tasks.py", "import sys\nsys.no_such_thing"))
     assert "line 2: AttributeError" in caught.value.problem

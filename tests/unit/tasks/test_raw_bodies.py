@@ -1,4 +1,4 @@
-"""Bodies that are one argument by themselves: bytes, views and arrays."""
+"""Request bodies that are one argument: bytes, views and arrays."""
 
 from __future__ import annotations
 
@@ -37,32 +37,37 @@ def npy(array: Any, *, allow_pickle: bool = False) -> bytes:
     return file.getvalue()
 
 
-def test_the_body_goes_to_the_parameter_of_type_bytes_and_the_query_string_to_the_others() -> None:
+def test_the_body_goes_to_the_bytes_parameter_and_the_query_string_to_the_others() -> None:
     assert compiled(image).body_kind is BodyKind.BYTES
     assert compiled(image).body_parameter == "data"
     assert result(image, b"\xff\0{", query="scale=3&tags=a%20b&tags=c") == [3, 3, ["a b", "c"]]
 
 
-def test_one_value_is_a_list_where_a_list_is_asked_for() -> None:
+def test_a_single_query_field_becomes_a_list_for_a_list_parameter() -> None:
     assert result(image, b"x", query="tags=a") == [1, 1, ["a"]]
 
 
-def test_errors_in_the_query_string_are_told_together() -> None:
+def test_errors_in_the_query_string_are_reported_together() -> None:
     assert errors(image, b"x", query="scale=big&more=1") == {
         "/scale": "Input should be a valid integer, unable to parse string as an integer",
-        "/more": "There is no such argument; known are: data, scale, tags",
+        "/more": "Unknown argument. Known arguments: data, scale, tags",
     }
 
 
 @pytest.mark.parametrize(
-    ("query", "pointer"),
-    [("data=x", "/data"), ("scale=1&scale=2", "/scale"), ("scale=%ff", ""), ("&".join(["tags=1"] * 2_000), "")],
+    ("query", "pointer", "detail"),
+    [
+        ("data=x", "/data", "This argument is the request body. Remove it from the query string"),
+        ("scale=1&scale=2", "/scale", "Input should be a valid integer"),
+        ("scale=%ff", "", "The query string must be percent-encoded UTF-8"),
+        ("&".join(["tags=1"] * 2_000), "", "The query string may have at most 1,000 fields"),
+    ],
 )
-def test_a_query_string_that_cannot_be_used_is_a_fault(query: str, pointer: str) -> None:
-    assert set(errors(image, b"x", query=query)) == {pointer}
+def test_an_unusable_query_string_is_rejected(query: str, pointer: str, detail: str) -> None:
+    assert errors(image, b"x", query=query) == {pointer: detail}
 
 
-def test_a_view_of_the_body_is_read_only_and_no_copy() -> None:
+def test_a_memoryview_of_the_body_is_read_only_and_not_copied() -> None:
     seen: list[memoryview] = []
 
     def look(data: memoryview) -> int:
@@ -102,12 +107,12 @@ def test_hints_on_the_body_are_kept() -> None:
     assert errors(short, b"abcd") == {"/data": "Data should have at most 3 bytes"}
 
 
-def test_an_array_is_nested_lists_in_json() -> None:
+def test_an_array_can_be_nested_json_lists() -> None:
     assert compiled(scaled).body_kind is BodyKind.NPY_OR_JSON
     assert result(scaled, b'{"array": [[1, 2], [3, 4.5]], "factor": 2}') == [[2, 4], [6, 9]]
 
 
-def test_an_array_is_a_file_with_the_other_arguments_in_the_query_string() -> None:
+def test_an_array_can_be_an_npy_body_with_the_other_arguments_in_the_query_string() -> None:
     body = npy(np.arange(6).reshape(2, 3))
     assert result(scaled, memoryview(body), query="factor=2", content_type=f"{NPY.upper()}; v=1") == [
         [0, 2, 4],
@@ -115,8 +120,8 @@ def test_an_array_is_a_file_with_the_other_arguments_in_the_query_string() -> No
     ]
 
 
-def test_an_array_in_a_view_is_read_out_of_it_and_is_the_tasks_own() -> None:
-    """What it was read from may be gone when the job is over."""
+def test_an_array_is_copied_out_of_the_body() -> None:
+    """The memory of the body may be reused when the job has finished."""
 
     def changed(array: np.ndarray) -> Any:
         array += 1
@@ -129,7 +134,7 @@ def test_an_array_in_a_view_is_read_out_of_it_and_is_the_tasks_own() -> None:
     assert np.array_equal(np.load(io.BytesIO(array.body)), values + 1)
 
 
-def test_an_array_goes_out_as_a_file_to_those_who_ask() -> None:
+def test_an_array_result_is_an_npy_file_if_accept_asks_for_it() -> None:
     media_type, body = answer(scaled, b'{"array": [1, 2]}', accept=NPY)
     assert media_type == NPY
     assert np.load(io.BytesIO(body)).tolist() == [1, 2]
@@ -149,24 +154,53 @@ def test_an_array_goes_out_as_a_file_to_those_who_ask() -> None:
         npy(np.zeros(1)).replace(b"(1,), }", b"(10**15,), }"),
     ],
 )
-def test_broken_files_are_faults(body: bytes) -> None:
+def test_a_broken_npy_file_is_rejected(body: bytes) -> None:
     assert set(errors(scaled, body, content_type=NPY)) == {"/array"}
 
 
 @pytest.mark.parametrize(
     "array", [[[1, 2], [3]], ["a"], [None], {}, 5, "abc", [{"a": 1}], [12345678901234567890123], None]
 )
-def test_what_is_no_array_of_numbers_is_a_fault(array: Any) -> None:
+def test_a_value_that_is_not_an_array_of_numbers_is_rejected(array: Any) -> None:
     body = b'{"array": [12345678901234567890123]}' if array == [12345678901234567890123] else b""
     assert set(errors(scaled, body or orjson.dumps({"array": array}))) == {"/array"}
 
 
+@pytest.mark.parametrize(
+    ("function", "array", "detail"),
+    [
+        (scaled, 5, "Input should be lists of numbers, nested once for each dimension"),
+        (scaled, [[1], [2, 3]], "Input should be a rectangular array: all rows of a dimension have the same length"),
+        (scaled, ["a"], "Input should contain only numbers that fit into 64 bits"),
+        (pixels, ["1"], "Input should have elements that fit into uint8, not <U1"),
+        (pixels, [256], "Input should have elements that fit into uint8; at least one does not"),
+    ],
+)
+def test_a_rejected_array_is_reported_with_the_reason(function: Any, array: Any, detail: str) -> None:
+    assert errors(function, orjson.dumps({"array": array})) == {"/array": detail}
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (npy([1, 2]) + b"x", "The body should be one .npy file; it has further bytes after the array"),
+        (
+            npy([object()], allow_pickle=True),
+            "The body should be an .npy file without Python objects: "
+            "Object arrays cannot be loaded when allow_pickle=False",
+        ),
+    ],
+)
+def test_a_rejected_npy_file_is_reported_with_the_reason(body: bytes, detail: str) -> None:
+    assert errors(scaled, body, content_type=NPY) == {"/array": detail}
+
+
 @pytest.mark.parametrize("array", [[256], [-1], [1.5], ["1"], [[1], [300]]])
-def test_elements_that_do_not_fit_are_a_fault(array: Any) -> None:
+def test_elements_that_do_not_fit_are_rejected(array: Any) -> None:
     assert set(errors(pixels, orjson.dumps({"array": array}))) == {"/array"}
 
 
-def test_elements_arrive_in_the_type_that_is_asked_for() -> None:
+def test_elements_are_converted_to_the_annotated_type() -> None:
     assert result(pixels, b'{"array": [1, 2.0]}') == ["uint8", [1, 2]]
     assert result(pixels, npy(np.array([1, 2], dtype=">i8")), content_type=NPY) == ["uint8", [1, 2]]
     assert result(pixels, b'{"array": []}') == ["uint8", []]
@@ -174,7 +208,7 @@ def test_elements_arrive_in_the_type_that_is_asked_for() -> None:
     assert result(pixels) is None
 
 
-def test_two_arrays_come_in_json_only() -> None:
+def test_two_arrays_can_only_be_json() -> None:
     def add(a: NDArray[np.float64], b: NDArray[np.floating[Any]]) -> Any:
         return a + b
 
@@ -183,8 +217,8 @@ def test_two_arrays_come_in_json_only() -> None:
     assert fault(add, npy([1]), content_type=NPY).reason is Reason.INVALID_JSON
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="PEP 695 is of Python 3.12")
-def test_a_type_may_have_a_name_of_its_own() -> None:
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="PEP 695 needs Python 3.12")
+def test_a_type_alias_is_resolved() -> None:
     names: dict[str, Any] = {"NDArray": NDArray, "uint8": np.uint8}
     exec("type Pixels = NDArray[uint8] | None\ntype Image = bytes", names)  # a syntax error before
 
@@ -197,7 +231,7 @@ def test_a_type_may_have_a_name_of_its_own() -> None:
     assert answer(both, b"\xff").body == b"\xff"
 
 
-def test_an_array_is_described_as_one() -> None:
+def test_the_schema_describes_arrays_and_bytes() -> None:
     properties = compiled(scaled).arguments_schema()["properties"]
     assert properties["array"] == {"title": "Array", "type": "array"}
     assert compiled(image).arguments_schema()["properties"]["data"]["format"] == "binary"

@@ -1,4 +1,4 @@
-"""What a task may return, and what becomes of the rest."""
+"""What a task may return, and how it is encoded."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ def counting() -> Iterator[int]:
         ({"a": counting(), "b": 2**70}, b'{"a":[0,1,2],"b":1180591620717411303424}'),
     ],
 )
-def test_values_become_json(value: object, body: bytes) -> None:
+def test_a_value_becomes_json(value: object, body: bytes) -> None:
     assert encode(value) == ("application/json", body)
 
 
 @given(st.lists(st.integers()))
-def test_whole_numbers_leave_whole(numbers: list[int]) -> None:
+def test_integers_of_any_length_are_written_unchanged(numbers: list[int]) -> None:
     assert encode(numbers).body == str(numbers).replace(" ", "").encode()
 
 
@@ -116,14 +116,14 @@ def test_a_response_names_its_media_type() -> None:
 
 
 @pytest.mark.parametrize("media_type", ["text", "a/b\r\nX: 1", "a/b; c=\0", " a/b", f"a/{'b' * 300}", "a/é"])
-def test_a_response_refuses_what_is_no_media_type(media_type: str) -> None:
-    with pytest.raises(ValueError, match="no media type"):
+def test_a_response_rejects_an_invalid_media_type(media_type: str) -> None:
+    with pytest.raises(ValueError, match=r"^invalid media type .*; use one such as 'image/png'$"):
         Response(b"", media_type=media_type)
 
 
-def test_a_response_refuses_what_is_neither_bytes_nor_text() -> None:
-    with pytest.raises(TypeError, match="bytes or text, not int"):
-        Response(1)  # type: ignore[arg-type]  # the mistake that is made
+def test_a_response_rejects_other_contents_than_bytes_and_text() -> None:
+    with pytest.raises(TypeError, match=r"^the content of a Response must be bytes or str, not int$"):
+        Response(1)  # type: ignore[arg-type]  # a common mistake
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_response_refuses_what_is_neither_bytes_nor_text() -> None:
         ("", False),
     ],
 )
-def test_an_array_is_a_file_only_for_those_who_prefer_it(accept: str, is_npy: bool) -> None:
+def test_an_array_is_an_npy_file_only_if_accept_prefers_it(accept: str, is_npy: bool) -> None:
     assert (encode(np.arange(2), accept).media_type == "application/x-npy") == is_npy
     assert encode([0, 1], accept).media_type == "application/json"
 
@@ -201,7 +201,7 @@ def nested() -> list[Any]:
     ],
     ids=lambda value: value if isinstance(value, str) and value.isprintable() else "value",
 )
-def test_what_cannot_be_encoded_is_a_fault_that_names_the_type(value: object, result_type: str) -> None:
+def test_a_result_that_cannot_be_encoded_is_reported_with_its_type(value: object, result_type: str) -> None:
     for accept in ("", "application/x-npy"):
         with pytest.raises(Fault) as caught:
             encode(value, accept)
@@ -209,8 +209,34 @@ def test_what_cannot_be_encoded_is_a_fault_that_names_the_type(value: object, re
         assert orjson.loads(caught.value.to_json())["result_type"] == result_type
 
 
-def test_a_result_beyond_the_limit_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_above_the_size_limit_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "MAX_RESULT_BYTES", 3)
     assert encode(b"abc").body == b"abc"
-    with pytest.raises(Fault, match="it has 4 bytes, 3 are the limit"):
+    with pytest.raises(Fault) as caught:
         encode(b"abcd")
+    assert caught.value.fields == {
+        "detail": "The result of type builtins.bytes has 4 bytes; the limit is 3. Return less data.",
+        "result_type": "builtins.bytes",
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "what_happened"),
+    [
+        (
+            {"a": [object()]},
+            "The result of type builtins.dict cannot be encoded (TypeError: builtins.object has no JSON form)",
+        ),
+        (
+            cyclic(),
+            "The result of type builtins.list cannot be encoded "
+            "(ValueError: Circular reference detected (id repeated))",
+        ),
+    ],
+    ids=["object", "cycle"],
+)
+def test_a_result_that_cannot_be_encoded_is_reported_with_the_remedy(value: object, what_happened: str) -> None:
+    with pytest.raises(Fault) as caught:
+        encode(value)
+    remedy = "Return JSON values, bytes, an array, or offload.Response(content, media_type=…)."
+    assert str(caught.value) == f"{what_happened}. {remedy}"
