@@ -1,8 +1,6 @@
-"""The service's HTTP interface as an `aiohttp.web.Application`.
+"""The HTTP interface as an `aiohttp.web.Application`: which handler serves which path.
 
-Lives here: which handler answers which path, and what happens to everything else.  The application can be run
-(`serve.make_runner` has the settings for that) or mounted in another one with `add_subapp`.  The composition root calls
-`build_app`; it starts and stops nothing but the application's own timers.
+The application can be run (see `server.runner`) or mounted in another one with `add_subapp`.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from aiohttp import hdrs, web
 from offload.core.job import Reason
 from offload.web.answers.reply import Reply
 from offload.web.answers.request_problems import method_not_allowed, not_found
-from offload.web.parts import PARTS, PartsOf, WebParts
+from offload.web.parts import PARTS, LateParts, WebParts
 from offload.web.requests.body import leave_expectation
 from offload.web.requests.disconnects import DisconnectWatch
 from offload.web.requests.exchange import Exchange, Handler
@@ -29,14 +27,14 @@ from offload.web.server.adapter import HandlerAdapter
 
 
 def build_app(parts: WebParts | None = None) -> web.Application:
-    """The application; without `parts`, somebody must put them under `PARTS` before its start-up is over."""
+    """Return the application. Without `parts`, its start-up must set `app[PARTS]`."""
     app = web.Application()
     if parts is not None:
         app[PARTS] = parts
     access_log = app[ACCESS_LOG] = AccessLog()
-    parts_of = PartsOf(app)
-    watch = DisconnectWatch(lambda job: parts_of.now.dispatcher.cancel(job, Reason.DISCONNECTED))
-    _add_routes(_Routes(app.router, HandlerAdapter(parts_of, access_log)), parts_of, watch)
+    late_parts = LateParts(app)
+    watch = DisconnectWatch(lambda job: late_parts.current.dispatcher.cancel(job, Reason.DISCONNECTED))
+    _add_routes(_Routes(app.router, HandlerAdapter(late_parts, access_log)), late_parts, watch)
 
     async def timers(_: web.Application) -> AsyncIterator[None]:
         yield
@@ -48,7 +46,7 @@ def build_app(parts: WebParts | None = None) -> web.Application:
 
 
 class _Routes:
-    """Adds resources with all of their methods; what they do not take is answered with a problem of ours."""
+    """Adds resources with all their methods; other methods get a problem document."""
 
     def __init__(self, router: web.UrlDispatcher, adapter: HandlerAdapter) -> None:
         self.router = router
@@ -62,13 +60,13 @@ class _Routes:
             if method == hdrs.METH_GET:
                 resource.add_route(hdrs.METH_HEAD, handler, expect_handler=leave_expectation)
         allowed = sorted({*handlers, hdrs.METH_HEAD} if hdrs.METH_GET in handlers else handlers)
-        self.any(resource, _method_not_allowed(", ".join(allowed)))
+        self.add_fallback(resource, _method_not_allowed(", ".join(allowed)))
 
-    def any(self, resource: web.Resource, handle: Handler) -> None:
+    def add_fallback(self, resource: web.Resource, handle: Handler) -> None:
         resource.add_route(hdrs.METH_ANY, self._adapter.adapt(handle), expect_handler=leave_expectation)
 
 
-def _add_routes(routes: _Routes, parts: PartsOf, watch: DisconnectWatch) -> None:
+def _add_routes(routes: _Routes, parts: LateParts, watch: DisconnectWatch) -> None:
     paths = links.Links(routes.router, parts)
     jobs = JobHandlers(parts, watch=watch, links=paths)
     tasks = TaskHandlers(parts, links=paths)
@@ -76,21 +74,21 @@ def _add_routes(routes: _Routes, parts: PartsOf, watch: DisconnectWatch) -> None
     index = IndexHandler(parts, links=paths)
     routes.add("/jobs/{task}", links.JOBS, {hdrs.METH_POST: jobs.run})
     routes.add("/jobs/{task}/{id}", links.JOB, {hdrs.METH_DELETE: jobs.cancel})
-    routes.add("/tasks", links.TASKS, {hdrs.METH_GET: tasks.every})
-    routes.add("/tasks/{task}", links.TASK, {hdrs.METH_GET: tasks.one})
+    routes.add("/tasks", links.TASKS, {hdrs.METH_GET: tasks.list_all})
+    routes.add("/tasks/{task}", links.TASK, {hdrs.METH_GET: tasks.describe})
     routes.add("/stats", links.STATS, {hdrs.METH_GET: stats_handler(parts)})
-    # Asked every few seconds by several machines: in the log they would hide everything else.
+    # Not logged: several machines poll these every few seconds.
     routes.add("/health/live", links.LIVE, {hdrs.METH_GET: health.live}, is_logged=False)
     routes.add("/health/ready", links.READY, {hdrs.METH_GET: health.ready}, is_logged=False)
-    routes.add("/", links.INDEX, {hdrs.METH_GET: index.index})
-    routes.any(routes.router.add_resource("/{path:.*}"), _not_found)
+    routes.add("/", links.INDEX, {hdrs.METH_GET: index.get})
+    routes.add_fallback(routes.router.add_resource("/{path:.*}"), _not_found)
 
 
 def _method_not_allowed(allowed: str) -> Handler:
-    async def refuse(exchange: Exchange) -> Reply:
+    async def reject(exchange: Exchange) -> Reply:
         raise method_not_allowed(exchange.request.method, allowed)
 
-    return refuse
+    return reject
 
 
 async def _not_found(exchange: Exchange) -> Reply:

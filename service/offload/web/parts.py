@@ -1,8 +1,4 @@
-"""What the application is made from.
-
-Lives here: the one record that the composition root fills, and the way in which handlers get at it.  An application
-may be built before its parts exist, as one that is mounted elsewhere is: they come with its start-up.
-"""
+"""The parts that the application consists of, and how handlers reach them."""
 
 from __future__ import annotations
 
@@ -19,11 +15,13 @@ from offload.tasks.catalogue import Catalogue
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebParts:
-    """`stats_source` makes the document of `/stats`; it is called on the event loop and must cost it next to nothing.
+    """Filled by the composition root.
 
-    `max_body_bytes` limits a request's body, `body_timeout_s` the time for all of it to arrive, seconds.  `root_path`
-    is the prefix that a proxy cuts off, "" or like "/compute".  `client_header` is set by a proxy and names the caller,
-    None for no such header.  `is_debug` shows callers the tracebacks of our bugs.
+    `stats_source` returns the document of `/stats`; it runs on the event loop and must be cheap.
+    `max_body_bytes` limits the size of a request's body, `body_timeout_s` the time until it has arrived (seconds).
+    `root_path` is the prefix that a proxy strips, empty or for example "/compute".
+    `client_header` is the header in which a trusted proxy names the caller, or None.
+    `is_debug` shows callers the tracebacks of bugs in the service.
     """
 
     dispatcher: Dispatcher
@@ -41,12 +39,13 @@ class WebParts:
 PARTS: Final = web.AppKey("PARTS", WebParts)
 
 
-class PartsOf:
-    """The parts of an application, as they are when they are asked for."""
+class LateParts:
+    """Looks up the parts of an application at each use: an application may be built before its parts exist, for
+    example one that is mounted in another, whose parts come with the start-up."""
 
     def __init__(self, app: web.Application) -> None:
         self._app = app
 
     @property
-    def now(self) -> WebParts:
+    def current(self) -> WebParts:
         return self._app[PARTS]

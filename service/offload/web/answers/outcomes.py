@@ -1,8 +1,4 @@
-"""From a job's outcome to the reply.
-
-Lives here: for every way in which a job can end, what the caller is told and which facts go with it.  The status codes
-stand in `problems`.  `jobs` calls it once for each job; what a worker wrote is passed on as bytes.
-"""
+"""Makes the reply to a job from its outcome. What a worker wrote is passed on as bytes."""
 
 from __future__ import annotations
 
@@ -18,14 +14,14 @@ from offload.web.answers.reply import BYTES, CLIENT_CLOSED_REPLY, JSON, JSON_HEA
 from offload.web.answers.timing import Timing
 from offload.web.header_names import CONTENT_TYPE, JOB_ID, RETRY_AFTER, SERVER_TIMING
 
-# Looked up once, as in `core.job`.
+# Looked up once: until Python 3.12, reading an enum member costs more than a call.
 _SUCCEEDED: Final = Reason.SUCCEEDED
 _JSON_CONTENT: Final = JSON_HEADERS[0]
 
-# A media type comes from the user's task by way of the worker: nothing else may get into the head of a response.
+# A media type comes from the task; a line break in it would add headers to the response.
 _MEDIA_TYPE: Final = re.compile(r"[\x21-\x7e]+/[\x20-\x7e]+")
 
-# Which facts of an outcome are members of its problem.
+# The facts of an outcome that are members of its problem.
 _FIELDS: Final[Mapping[Reason, tuple[str, ...]]] = {
     Reason.JOB_TIMEOUT: ("limit_s", "stage"),
     Reason.DEADLINE_EXCEEDED: ("stage",),
@@ -35,12 +31,12 @@ _FIELDS: Final[Mapping[Reason, tuple[str, ...]]] = {
     Reason.CLIENT_QUEUE_FULL: ("limit",),
     Reason.QUARANTINED: ("crashes",),
 }
-# Where the problem has another name than the reason.
+# Reasons whose problem has another name.
 _SLUGS: Final[Mapping[Reason, str]] = {Reason.STOPPED: "draining"}
 
 
 def outcome_reply(job: Job, timing: Timing) -> Reply:
-    """Return the reply to the caller of a job that has ended; `timing` is the job's."""
+    """Return the reply for a job that has ended."""
     outcome = job.outcome
     if outcome is None:
         raise _has_not_ended(job)
@@ -59,7 +55,7 @@ def outcome_reply(job: Job, timing: Timing) -> Reply:
 
 
 def outcome_problem(job: Job) -> dict[str, object]:
-    """The problem of a job that the service itself ended, as a member of its job document."""
+    """Return the problem of a job that the service ended, for the job document."""
     if job.outcome is None:
         raise _has_not_ended(job)
     return _described(job, job.outcome)
@@ -72,7 +68,7 @@ def _content(media_type: str) -> tuple[str, str]:
 def _problem_body(job: Job, outcome: Outcome) -> bytes:
     if len(outcome.body):
         head = {**members(_slug(outcome.reason)), "job": job.id, "task": job.limits.name}
-        return spliced(head, cast(bytes, outcome.body))  # only results lie elsewhere
+        return spliced(head, cast(bytes, outcome.body))  # only results are in shared memory
     return orjson.dumps(_described(job, outcome), default=str)
 
 

@@ -1,8 +1,6 @@
-"""The one table of status codes, and the problem documents that are made from it (RFC 9457).
+"""The one table of status codes, and the problem documents made from it (RFC 9457).
 
-Lives here: slug → status and title, the document's shape, and the exception that carries a problem out of the depth of
-a handler.  What a problem says in detail is written where it is found; `outcomes` does so for the ends of jobs.
-Nothing outside of this file names the status of an error.
+`request_problems` and `outcomes` have the details.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from offload.web.header_names import CONTENT_TYPE
 
 _CONTENT_TYPE: Final = (CONTENT_TYPE, "application/problem+json")
 
-# Nothing that a caller sent is echoed at greater length.
+# Limit on echoing what a caller sent.
 _MAX_ECHO_CHARS: Final = 100
 
 
@@ -58,7 +56,7 @@ PROBLEMS: Final[Mapping[str, Kind]] = {
 class Problem(OffloadError):
     """Ends the handling of a request with a problem document.
 
-    `fields` are the members beside the standard ones, `headers` those beside the content type.
+    `fields` are further members of the document, `headers` further headers of the response.
     """
 
     def __init__(self, slug: str, detail: str, *, headers: Headers = (), **fields: object) -> None:
@@ -79,17 +77,17 @@ class Problem(OffloadError):
 
 
 class CallerGone(OffloadError):
-    """The caller hung up before its request was whole: there is nobody to answer."""
+    """The caller disconnected before its request was complete."""
 
 
 def members(slug: str) -> dict[str, object]:
-    """The members that every document of this kind starts with."""
+    """Return the standard members of a document, without `detail`."""
     kind = PROBLEMS[slug]
     return {"type": f"/problems/{slug}", "title": kind.title, "status": kind.status}
 
 
 def spliced(head: Mapping[str, object], encoded: bytes | bytearray | memoryview) -> bytes:
-    """`head` and the members of an encoded JSON object as one object, without parsing the latter."""
+    """Return `head` and the members of an encoded JSON object as one object, without parsing the latter."""
     rest = bytes(encoded)
     if rest[:1] != b"{" or rest == b"{}":
         return orjson.dumps(head)
@@ -97,11 +95,11 @@ def spliced(head: Mapping[str, object], encoded: bytes | bytearray | memoryview)
 
 
 def problem_reply(slug: str, body: bytes, headers: Headers) -> Reply:
-    """Return the reply with this document; `headers` are those beside the content type."""
+    """Return the reply with the encoded document `body` and further headers."""
     return Reply(PROBLEMS[slug].status, (_CONTENT_TYPE, *headers), body)
 
 
 def printable(text: str) -> str:
-    """What a caller sent, fit to be echoed: short, and nothing that JSON could not carry."""
+    """Return a caller's text shortened to 100 characters, with anything that JSON cannot express replaced."""
     short = text if len(text) <= _MAX_ECHO_CHARS else text[:_MAX_ECHO_CHARS] + "…"
     return short.encode("utf-8", "replace").decode("utf-8")

@@ -1,8 +1,4 @@
-"""Reading a request's body, under its limits.
-
-Lives here: when the body is refused before it is read, when it is asked for (`Expect: 100-continue`), and when reading
-ends early.  Nothing here looks at what the bytes mean.  `jobs` calls it, after the head was found in order.
-"""
+"""Reads the body of a request: its size and time limits, and `Expect: 100-continue`."""
 
 from __future__ import annotations
 
@@ -24,11 +20,11 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 async def leave_expectation(request: web.Request) -> None:
-    """An `Expect: 100-continue` is answered when the body is wanted, not before (see `read_body`)."""
+    """Do nothing about `Expect: 100-continue`: `read_body` answers it once the head has been accepted."""
 
 
-def body_at_hand(request: web.Request, limit_bytes: int) -> bytes | None:
-    """The whole body, if it came together with the head, as small ones do: then it costs no timer and no wait.
+def received_body(request: web.Request, limit_bytes: int) -> bytes | None:
+    """Return the whole body if it arrived with the head, as small ones do, which saves a timer and a wait.
 
     Raises Problem for a body that is too large.
     """
@@ -42,9 +38,10 @@ def body_at_hand(request: web.Request, limit_bytes: int) -> bytes | None:
 async def read_body(
     request: web.Request, *, limit_bytes: int, timeout_s: float, on_bytes: Callable[[int], None]
 ) -> bytes | SharedBytes:
-    """The whole body, the caller's to let go of.  `on_bytes` is told how many more have come, and may raise to end it.
+    """Read and return the whole body, which the caller must release.
 
-    Raises Problem for a body that is too large, too slow or no HTTP, CallerGone for one that was cut off.
+    `on_bytes` is called with the size of each piece and may raise to stop reading.
+    Raises Problem for a body that is too large, too slow or malformed, CallerGone if the caller disconnected.
     """
     await _ask_for_body(request)
     try:
@@ -61,13 +58,13 @@ async def read_body(
 
 
 def check_size(size_bytes: int, limit_bytes: int) -> None:
-    """Raises Problem for a body that is too large, by what its head says or by what has come of it."""
+    """Raise Problem for a body that is announced or received with more than the limit."""
     if size_bytes > limit_bytes:
         raise body_too_large(limit_bytes)
 
 
 def is_gone(request: web.Request) -> bool:
-    """Whether nobody can read an answer to this request any more."""
+    """Return whether the connection of this request is closed or closing."""
     transport = request.transport
     return transport is None or transport.is_closing()
 
@@ -77,16 +74,16 @@ async def _ask_for_body(request: web.Request) -> None:
     if expectation is not None and expectation.lower() == "100-continue" and request.version >= HttpVersion11:
         writer = request.writer
         await writer.write(_CONTINUE)
-        writer.output_size = 0  # the response has not begun by this: an error may still be answered
+        writer.output_size = 0  # an error can still be sent: the response has not begun
 
 
 async def _collect(request: web.Request, limit_bytes: int, on_bytes: Callable[[int], None]) -> bytes | SharedBytes:
     content = request.content
-    # As it was received, unless that is in the caller's own pieces, which may be tiny: joining would be one more copy.
+    # Piece by piece as received, which saves a copy. The chunks of a chunked body may be tiny: those are joined.
     read = content.readany if request.content_length is None else partial(_read_as_received, content)
     with closing(Collector()) as collector:
         while chunk := await read():
-            # What has been received, read or not: a chunked body is refused as soon as it is too large.
+            # Counts all that was received, read or not: rejects a chunked body as early as possible.
             check_size(content.total_bytes, limit_bytes)
             on_bytes(len(chunk))
             collector.add(chunk)

@@ -1,7 +1,7 @@
-"""Callers that hang up while their job waits or runs.
+"""Ends jobs whose callers have disconnected.
 
-Lives here: the look, a few times a second, at the connections of those who wait.  Our own server cancels the handler
-at once when its caller is gone; mounted in somebody else's application, where that is off, this look ends the work.
+Our own server cancels the handler at once when its caller disconnects. Applications that mount ours may have that
+switched off, so the connections of all waiting callers are checked a few times a second.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from aiohttp import web
 from offload.core.job import Job
 from offload.web.requests.body import is_gone
 
-_LOOK_EVERY_S: Final = 0.25
+_CHECK_EVERY_S: Final = 0.25
 
 
 class DisconnectWatch:
-    """One timer for all who wait, and none while nobody does.  `on_gone` is called for each job whose caller left."""
+    """Calls `on_gone` for each watched job whose caller disconnected. One timer serves all jobs."""
 
     def __init__(self, on_gone: Callable[[Job], None]) -> None:
         self._on_gone = on_gone
@@ -29,7 +29,7 @@ class DisconnectWatch:
     def watch(self, job: Job, request: web.Request) -> None:
         self._waiting[job] = request
         if self._timer is None:
-            self._arm()
+            self._start_timer()
 
     def forget(self, job: Job) -> None:
         self._waiting.pop(job, None)
@@ -40,12 +40,12 @@ class DisconnectWatch:
             self._timer.cancel()
             self._timer = None
 
-    def _arm(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(_LOOK_EVERY_S, self._look)
+    def _start_timer(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_CHECK_EVERY_S, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         for job in [job for job, request in self._waiting.items() if is_gone(request)]:
             self._on_gone(job)
         if self._waiting:
-            self._arm()
+            self._start_timer()

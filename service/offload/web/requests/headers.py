@@ -1,7 +1,7 @@
-"""What the request's head says about a job, read and judged.
+"""Parses request headers, one function for each.
 
-Lives here: one function for each header that we understand, from text to value.  What our own headers get wrong is a
-problem; what the standard ones get wrong is ignored, as their RFCs say.  `jobs` and `exchange` call it.
+An invalid value of one of our own headers is a problem. Invalid values of standard headers are ignored, as their RFCs
+require.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from multidict import CIMultiDictProxy, istr
 from offload.core.job import DEFAULT_URGENCY
 from offload.web.answers.request_problems import invalid_request_timeout
 
-_MAX_CLIENT_CHARS: Final = 128  # an address is shorter; longer names are cut, so that nobody's costs much
+_MAX_CLIENT_CHARS: Final = 128  # longer than any address; longer names are cut to bound their cost
 _MAX_TIMEOUT_S: Final = 999_999_999
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 _REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
 
-# W3C Trace Context, section 3.2: version 00 ends after the flags, later ones may go on after another dash.
+# W3C Trace Context, section 3.2: version 00 ends after the flags; later versions may continue after a dash.
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:(?<!^00.{53})-[\x21-\x7e]{0,200})?"
 )
 
-# A dictionary of structured fields (RFC 8941, section 3.2), as far as needed to find `u` in a well-formed one.
+# A dictionary of structured fields (RFC 8941, section 3.2), as much of it as finding `u` needs.
 _ITEM: Final = r'(?:"(?:[^"\\]|\\.)*"|:[A-Za-z0-9+/=]*:|[^",;=()\s]+|\([^()]*\))'
 _MEMBER: Final = rf"([a-z*][a-z0-9_.*-]*)(?:=({_ITEM}))?((?:;[ ]*[a-z*][a-z0-9_.*-]*(?:={_ITEM})?)*)"
 _ONE_MEMBER: Final = re.compile(_MEMBER)
@@ -35,7 +35,7 @@ _URGENCY: Final = re.compile(r"[0-7]")
 
 
 def request_timeout_s(values: Sequence[str]) -> float:
-    """The caller's budget, seconds, from the values of all `Request-Timeout` headers.  Raises Problem."""
+    """Return the caller's budget in seconds, from the values of all `Request-Timeout` headers. Raises Problem."""
     text = values[0].strip(" \t")
     if len(values) == 1 and _SECONDS.fullmatch(text) and float(text) > 0:
         return float(text)
@@ -43,13 +43,13 @@ def request_timeout_s(values: Sequence[str]) -> float:
 
 
 def urgency(text: str, default: int = DEFAULT_URGENCY) -> int:
-    """The urgency of RFC 9218, 0 to 7, from a `Priority` header; the default where the header cannot be read."""
+    """Return the urgency (RFC 9218, 0 to 7) of a `Priority` header, or the default if the header is invalid."""
     found = default
     position = 0
     text = text.strip(" \t")
     while member := _ONE_MEMBER.match(text, position):
         name, value, _parameters = member.groups()
-        if name == "u":  # the last one counts (RFC 8941, section 4.2.2)
+        if name == "u":  # the last member wins (RFC 8941, section 4.2.2)
             found = int(value) if value and _URGENCY.fullmatch(value) else default
         position = member.end()
         if position == len(text):
@@ -62,34 +62,34 @@ def urgency(text: str, default: int = DEFAULT_URGENCY) -> int:
 
 
 def request_id(text: str | None) -> str:
-    """A request id that can stand in a header and a log line: up to 128 visible ASCII characters; else empty."""
+    """Return a request id of 1 to 128 visible ASCII characters, safe in headers and logs; else the empty string."""
     return text if text and _REQUEST_ID.fullmatch(text) else ""
 
 
 def traceparent(text: str | None) -> str:
-    """A trace parent as W3C Trace Context has it, else empty."""
+    """Return a valid `traceparent` (W3C Trace Context); else the empty string."""
     return text if text and _TRACEPARENT.fullmatch(text) else ""
 
 
-def transportable(text: str) -> str:
-    """A piece of the head that UTF-8 can carry: aiohttp leaves bytes that are no UTF-8 as lone surrogates."""
+def encodable(text: str) -> str:
+    """Return text that UTF-8 can encode: aiohttp decodes bytes that are not UTF-8 to lone surrogates."""
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def media_type(content_type: str) -> str:
-    """The media type alone, lower case, without parameters."""
+    """Return the media type in lower case, without parameters."""
     return content_type.partition(";")[0].strip().lower()
 
 
-def client(headers: CIMultiDictProxy[str], trusted: istr | None, address: str | None) -> str:
-    """What stands for the caller: the last entry of the header that a proxy is trusted to set, else the address.
+def client_name(headers: CIMultiDictProxy[str], trusted: istr | None, address: str | None) -> str:
+    """Return the caller's name: the last entry of the `trusted` header, else the address, else the empty string.
 
-    The last one, because a proxy appends to what it was sent (`X-Forwarded-For`).  Empty where nothing is known.
+    The last entry, because a proxy appends to the header that it receives (`X-Forwarded-For`).
     """
-    named = all_of(headers, trusted).rpartition(",")[2].strip() if trusted is not None else ""
+    named = joined_values(headers, trusted).rpartition(",")[2].strip() if trusted is not None else ""
     return named[:_MAX_CLIENT_CHARS] or address or ""
 
 
-def all_of(headers: CIMultiDictProxy[str], name: istr) -> str:
-    """All lines of one list header as one (RFC 9110, section 5.3); empty without any."""
+def joined_values(headers: CIMultiDictProxy[str], name: istr) -> str:
+    """Return all lines of a list header joined (RFC 9110, section 5.3); empty if there are none."""
     return ", ".join(headers.getall(name)) if name in headers else ""

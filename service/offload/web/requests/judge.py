@@ -1,8 +1,4 @@
-"""From the head of a request to the job that it asks for.
-
-Lives here: everything that a job can be refused for before its body is looked at, and what of the head goes with it.
-`jobs` asks for each request that aiohttp hands over, `direct` for those that it takes itself.
-"""
+"""Judges the head of a request: returns the job that it asks for, or raises the problem to reject it with."""
 
 from __future__ import annotations
 
@@ -37,28 +33,29 @@ def judge(
     address: str | None,
     announced_bytes: int,
 ) -> JobRequest:
-    """What this request wants run.  `address` is the caller's, `announced_bytes` its Content-Length, 0 without one.
+    """Return the job that this request asks for.
 
+    `address` is the caller's; `announced_bytes` is the Content-Length, 0 without one.
     Raises Problem.
     """
     task = find_task(parts.catalogue, task_name)
     content_type = headers.get(hdrs.CONTENT_TYPE, "")
-    _judge_content(task, content_type, head.all_of(headers, hdrs.CONTENT_ENCODING))
+    _judge_content(task, content_type, head.joined_values(headers, hdrs.CONTENT_ENCODING))
     check_size(announced_bytes, parts.max_body_bytes)
     has_budget = REQUEST_TIMEOUT in headers
-    priority = head.all_of(headers, PRIORITY)
+    priority = head.joined_values(headers, PRIORITY)
     request_id = head.request_id(headers.get(REQUEST_ID))
     traceparent = head.traceparent(headers.get(TRACEPARENT))
     return JobRequest(
         limits=task.limits,
-        client=head.client(headers, parts.client_header, address),
+        client=head.client_name(headers, parts.client_header, address),
         budget_s=head.request_timeout_s(headers.getall(REQUEST_TIMEOUT)) if has_budget else None,
         urgency=head.urgency(priority, task.limits.urgency) if priority else task.limits.urgency,
         head=pack_head(
             JobHead(
-                query=head.transportable(query),
-                content_type=head.transportable(content_type),
-                accept=head.transportable(head.all_of(headers, hdrs.ACCEPT)),
+                query=head.encodable(query),
+                content_type=head.encodable(content_type),
+                accept=head.encodable(head.joined_values(headers, hdrs.ACCEPT)),
                 request_id=request_id,
                 traceparent=traceparent,
             )
@@ -68,7 +65,7 @@ def judge(
 
 
 def find_task(catalogue: Catalogue, name: str) -> TaskInfo:
-    """The task of that name.  Raises Problem, with the names that are near, if there is none."""
+    """Return the task of that name. Raises Problem, with similar names, if it does not exist."""
     try:
         return catalogue[name]
     except KeyError:
@@ -77,7 +74,7 @@ def find_task(catalogue: Catalogue, name: str) -> TaskInfo:
 
 
 def _labels(request_id: str, traceparent: str) -> Mapping[str, str]:
-    """What the caller will look for in the log."""
+    """Return the fields by which the caller finds the job in the log."""
     if not request_id and not traceparent:
         return NO_LABELS
     labels = {"request_id": request_id, "traceparent": traceparent}
@@ -85,8 +82,10 @@ def _labels(request_id: str, traceparent: str) -> Mapping[str, str]:
 
 
 def _judge_content(task: TaskInfo, content_type: str, content_encoding: str) -> None:
-    """Refuses bodies that cannot be this task's arguments.  A raw body may be anything, and JSON may be called anything
-    (`curl -d` calls it a form)."""
+    """Raise Problem for a body that cannot be this task's arguments.
+
+    A raw body may have any type. So may JSON: `curl -d` declares a form.
+    """
     if content_encoding and content_encoding.strip().lower() != "identity":
         raise unsupported_encoding(content_encoding)
     if not content_type or content_type == JSON or task.body == "bytes":

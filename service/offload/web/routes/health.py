@@ -12,7 +12,7 @@ import orjson
 
 from offload.web.answers.reply import FRESH_JSON_HEADERS, OK, Reply
 from offload.web.header_names import RETRY_AFTER
-from offload.web.parts import PartsOf
+from offload.web.parts import LateParts
 from offload.web.requests.exchange import Exchange
 
 _LIVE: Final = Reply(OK, FRESH_JSON_HEADERS, b'{"status":"live"}')
@@ -20,7 +20,7 @@ _READY: Final = Reply(OK, FRESH_JSON_HEADERS, b'{"status":"ready"}')
 
 
 class HealthHandlers:
-    def __init__(self, parts: PartsOf) -> None:
+    def __init__(self, parts: LateParts) -> None:
         self._parts = parts
 
     async def live(self, exchange: Exchange) -> Reply:
@@ -29,7 +29,7 @@ class HealthHandlers:
 
     async def ready(self, exchange: Exchange) -> Reply:
         """A job sent now would be taken; else why not, and when to look again."""
-        rejection = self._parts.now.dispatcher.rejection()
+        rejection = self._parts.current.dispatcher.rejection()
         if rejection is None:
             return _READY
         headers = (*FRESH_JSON_HEADERS, (RETRY_AFTER, str(rejection.retry_after_s)))

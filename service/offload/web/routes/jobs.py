@@ -21,8 +21,8 @@ from offload.web.answers.outcomes import outcome_problem, outcome_reply
 from offload.web.answers.reply import JSON_HEADERS, OK, Reply
 from offload.web.answers.request_problems import unknown_job
 from offload.web.answers.timing import timing_of
-from offload.web.parts import PartsOf
-from offload.web.requests.body import body_at_hand, read_body
+from offload.web.parts import LateParts
+from offload.web.requests.body import read_body, received_body
 from offload.web.requests.disconnects import DisconnectWatch
 from offload.web.requests.exchange import Exchange
 from offload.web.requests.judge import judge
@@ -33,7 +33,7 @@ _MS_PER_S: Final = 1e3
 
 
 class JobHandlers:
-    def __init__(self, parts: PartsOf, *, watch: DisconnectWatch, links: Links) -> None:
+    def __init__(self, parts: LateParts, *, watch: DisconnectWatch, links: Links) -> None:
         self._parts = parts
         self._watch = watch
         self._links = links
@@ -44,7 +44,7 @@ class JobHandlers:
         Everything that the head can be refused for is looked at before the body is read, overload included; where the
         body is there already, it is the scheduler that says so.
         """
-        parts, request = self._parts.now, exchange.request
+        parts, request = self._parts.current, exchange.request
         dispatcher = parts.dispatcher
         announced_bytes = request.content_length or 0
         job_request = judge(
@@ -55,7 +55,7 @@ class JobHandlers:
             address=request.remote,
             announced_bytes=announced_bytes,
         )
-        body: bytes | SharedBytes | None = body_at_hand(request, parts.max_body_bytes)
+        body: bytes | SharedBytes | None = received_body(request, parts.max_body_bytes)
         if body is None:
             rejection = dispatcher.rejection(job_request, size_bytes=announced_bytes)
             if rejection is not None:
@@ -81,7 +81,7 @@ class JobHandlers:
         return outcome_reply(job, timing_of(job))
 
     async def _read_body(self, request: web.Request) -> bytes | SharedBytes:
-        parts = self._parts.now
+        parts = self._parts.current
         with parts.dispatcher.arrival() as arrival:
             return await read_body(
                 request, limit_bytes=parts.max_body_bytes, timeout_s=parts.body_timeout_s, on_bytes=arrival.add
@@ -89,7 +89,7 @@ class JobHandlers:
 
     async def cancel(self, exchange: Exchange) -> Reply:
         """Ends a job that waits or runs, and answers with its document."""
-        match, dispatcher = exchange.request.match_info, self._parts.now.dispatcher
+        match, dispatcher = exchange.request.match_info, self._parts.current.dispatcher
         job = dispatcher.find(JobId(match["id"]))
         if job is None or job.limits.name != match["task"]:
             raise unknown_job(match["id"], match["task"])

@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from offload.web.parts import PartsOf
+from offload.web.parts import LateParts
 
 JOBS: Final = "jobs"
 JOB: Final = "job"
@@ -25,10 +25,10 @@ INDEX: Final = "index"
 class Links:
     """Known only once the application is complete: a mount moves its paths, and the parts may come late."""
 
-    def __init__(self, router: web.UrlDispatcher, parts: PartsOf) -> None:
+    def __init__(self, router: web.UrlDispatcher, parts: LateParts) -> None:
         self._router = router
         self._parts = parts
 
     def path(self, resource: str, **parts: str) -> str:
         """The path of a named resource as a caller must write it."""
-        return self._parts.now.root_path + str(self._router[resource].url_for(**parts))
+        return self._parts.current.root_path + str(self._router[resource].url_for(**parts))

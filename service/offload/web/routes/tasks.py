@@ -13,27 +13,27 @@ import orjson
 
 from offload.tasks.catalogue import TaskInfo
 from offload.web.answers.reply import JSON_HEADERS, OK, Reply
-from offload.web.parts import PartsOf
+from offload.web.parts import LateParts
 from offload.web.requests.exchange import Exchange
 from offload.web.requests.judge import find_task
 from offload.web.routes.links import JOBS, TASK, TASKS, Links
 
 
 class TaskHandlers:
-    def __init__(self, parts: PartsOf, *, links: Links) -> None:
+    def __init__(self, parts: LateParts, *, links: Links) -> None:
         self._parts = parts
         self._links = links
 
-    async def every(self, exchange: Exchange) -> Reply:
+    async def list_all(self, exchange: Exchange) -> Reply:
         return Reply(OK, JSON_HEADERS, self._list)
 
-    async def one(self, exchange: Exchange) -> Reply:
-        task = find_task(self._parts.now.catalogue, exchange.request.match_info["task"])
+    async def describe(self, exchange: Exchange) -> Reply:
+        task = find_task(self._parts.current.catalogue, exchange.request.match_info["task"])
         return Reply(OK, JSON_HEADERS, self._encoded[task.limits.name])
 
     @cached_property
     def _encoded(self) -> Mapping[str, bytes]:
-        return {task.limits.name: orjson.dumps(self._document(task)) for task in self._parts.now.catalogue.values()}
+        return {task.limits.name: orjson.dumps(self._document(task)) for task in self._parts.current.catalogue.values()}
 
     @cached_property
     def _list(self) -> bytes:

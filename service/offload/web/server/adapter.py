@@ -19,7 +19,7 @@ from offload.web.answers.problems import CallerGone, Problem
 from offload.web.answers.reply import CLIENT_CLOSED, CLIENT_CLOSED_REPLY, Reply
 from offload.web.answers.request_problems import internal_error
 from offload.web.header_names import REQUEST_ID, SERVER_NAME
-from offload.web.parts import PartsOf
+from offload.web.parts import LateParts
 from offload.web.requests.exchange import Exchange, Handler
 from offload.web.server.access_log import AccessLog, LogLine
 from offload.web.server.responses import LargeResponse, response_of
@@ -33,7 +33,7 @@ AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class HandlerAdapter:
     """Makes handlers of aiohttp from ours. While the service drains, each connection closes after its next response."""
 
-    def __init__(self, parts: PartsOf, access_log: AccessLog) -> None:
+    def __init__(self, parts: LateParts, access_log: AccessLog) -> None:
         self._parts = parts
         self._access_log = access_log
 
@@ -69,7 +69,7 @@ class HandlerAdapter:
         aiohttp would keep it until the next request of the connection.
         """
         try:
-            with self._parts.now.dispatcher.leaving(size_bytes), suppress(ConnectionError):
+            with self._parts.current.dispatcher.leaving(size_bytes), suppress(ConnectionError):
                 await response.prepare(request)
                 await response.write_eof()
         finally:
@@ -82,11 +82,11 @@ class HandlerAdapter:
         if exchange.request_id:
             response.headers[REQUEST_ID] = exchange.request_id
         # An unread body would be taken for the next request.
-        if self._parts.now.dispatcher.is_draining or not exchange.request.content.is_eof():
+        if self._parts.current.dispatcher.is_draining or not exchange.request.content.is_eof():
             response.force_close()
 
     def _log(self, exchange: Exchange, status: int, body_bytes: int) -> None:
-        if not self._parts.now.has_access_log:
+        if not self._parts.current.has_access_log:
             return
         request, duration_s = exchange.request, time.perf_counter() - exchange.began_at
         path, request_id = request.rel_url.raw_path, exchange.request_id
@@ -100,4 +100,4 @@ class HandlerAdapter:
         if exchange.job is not None:
             fields["job_id"] = exchange.job.id
         logger.error("a request could not be handled", exc_info=error, extra={"fields": fields})
-        return internal_error(error, is_debug=self._parts.now.is_debug).reply()
+        return internal_error(error, is_debug=self._parts.current.is_debug).reply()
