@@ -22,7 +22,7 @@ from offload.tasks.faults import shortened
 if TYPE_CHECKING:
     from offload.tasks.loading import LoadedTask, Registry
 
-_MAX_NEAR: Final = 3
+_MAX_MATCHES: Final = 3
 _MAX_DESCRIPTION_LENGTH: Final = 10_000
 
 
@@ -70,9 +70,9 @@ class Catalogue(Mapping[str, TaskInfo]):
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def near(self, name: str) -> list[str]:
+    def close_matches(self, name: str) -> list[str]:
         """Up to three names of tasks that `name` may have been meant to be, nearest first."""
-        return difflib.get_close_matches(name[:MAX_NAME_LENGTH], self._tasks, n=_MAX_NEAR)
+        return difflib.get_close_matches(name[:MAX_NAME_LENGTH], self._tasks, n=_MAX_MATCHES)
 
 
 def describe(registry: Registry) -> bytes:

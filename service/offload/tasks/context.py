@@ -30,7 +30,7 @@ class CurrentJob(NamedTuple):
 JobFacts = tuple[str, str, int, int, str, str]
 
 
-class _WorkerState:
+class _ProcessState:
     """One for each process.  `is_shared`: jobs run in several threads of it."""
 
     __slots__ = ("is_shared", "job", "lane")
@@ -45,7 +45,7 @@ class _ThreadState(threading.local):
     job: JobFacts | None = None
 
 
-_state = _WorkerState()
+_state = _ProcessState()
 _thread = _ThreadState()
 
 

@@ -41,7 +41,7 @@ class TaskDefinition:
     `max_queued` limit how many jobs of the task run and wait at once, 0 for no limit.  `urgency` is that of a job whose
     caller names none.
 
-    `lost` is the code of another task of this name, which the module defined before and lost by this definition: it
+    `replaced` is the code of another task of this name, which the module defined before and lost by this definition: it
     can no longer be found in the namespace.  None if there is none.  `module_spec` is the module's `__spec__`, a new
     one with each reload.
     """
@@ -54,7 +54,7 @@ class TaskDefinition:
     max_running: int = 0
     max_queued: int = 0
     urgency: int = DEFAULT_URGENCY
-    lost: CodeType | None = field(default=None, compare=False)
+    replaced: CodeType | None = field(default=None, compare=False)
     module_spec: object = field(default=None, compare=False, repr=False)
 
 
@@ -108,7 +108,7 @@ def task(
             max_running=_limit("max_running", max_running, named),
             max_queued=_limit("max_queued", max_queued, named),
             urgency=_checked_int("urgency", urgency, 0, URGENCIES - 1, named),
-            lost=_about_to_be_lost(function, checked_name),
+            replaced=_replaced_task(function, checked_name),
             module_spec=_namespace_of(function).get("__spec__"),
         )
         return _mark(function, _DEFINITION, definition, named)
@@ -143,24 +143,24 @@ def is_worker_start_hook(value: object) -> bool:
     return _attached(value, _HOOK) is True
 
 
-def _about_to_be_lost(function: Callable[..., Any], name: str) -> CodeType | None:
+def _replaced_task(function: Callable[..., Any], name: str) -> CodeType | None:
     """The code of another task called `name` that the variable still stands for which `function` will be bound to.
 
     Not one that was imported, nor one from before a reload, which runs a module once more in the namespace that it
     had: these were made under another spec.
     """
     namespace = _namespace_of(function)
-    before = definition_of(namespace.get(_name_of(function)))
-    if before is None or before.name != name or before.module_spec is not namespace.get("__spec__"):
+    earlier = definition_of(namespace.get(_name_of(function)))
+    if earlier is None or earlier.name != name or earlier.module_spec is not namespace.get("__spec__"):
         return None
-    written = inspect.unwrap(before.function)
-    return None if written is inspect.unwrap(function) else getattr(written, "__code__", None)
+    original = inspect.unwrap(earlier.function)
+    return None if original is inspect.unwrap(function) else getattr(original, "__code__", None)
 
 
 def _namespace_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Of the module in which the function is written, whatever is wrapped around it; empty if it is not in Python."""
-    written = inspect.unwrap(function)
-    return written.__globals__ if inspect.isfunction(written) else {}
+    original = inspect.unwrap(function)
+    return original.__globals__ if inspect.isfunction(original) else {}
 
 
 def _attached(value: object, attribute: str) -> object:

@@ -36,7 +36,7 @@ class Fault(OffloadError):  # the word for what is wrong with a job, not with us
         try:
             return orjson.dumps(self.fields)
         except TypeError:
-            return orjson.dumps(_made_plain(self.fields))
+            return orjson.dumps(_encodable_copy(self.fields))
 
 
 def task_error(error: BaseException) -> Fault:
@@ -80,14 +80,14 @@ def _type_attribute(name: str, value: object) -> str:
     return attribute if isinstance(attribute, str) else "?"
 
 
-def _made_plain(value: object) -> object:
+def _encodable_copy(value: object) -> object:
     """A copy that can be encoded, for faults alone: it is small and never cyclic."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, dict):
-        return {str(_made_plain(str(key))): _made_plain(member) for key, member in value.items()}
+        return {str(_encodable_copy(str(key))): _encodable_copy(member) for key, member in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_made_plain(item) for item in value]
+        return [_encodable_copy(item) for item in value]
     if value is None or isinstance(value, (bool, float)):
         return value
     if isinstance(value, int):

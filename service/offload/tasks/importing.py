@@ -43,7 +43,7 @@ def import_file(file: str, *, named: str) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     _add_to_path(str(path.parent))
-    return _guarded(lambda: _execute(name, importlib.util.spec_from_file_location(name, file)), named)
+    return _run_import(lambda: _execute(name, importlib.util.spec_from_file_location(name, file)), named)
 
 
 def import_source(file: str, source: str, *, named: str) -> ModuleType:
@@ -56,7 +56,9 @@ def import_source(file: str, source: str, *, named: str) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     _add_to_path(str(Path(file).parent))
-    return _guarded(lambda: _execute(name, importlib.util.spec_from_loader(name, _SourceLoader(file, source))), named)
+    return _run_import(
+        lambda: _execute(name, importlib.util.spec_from_loader(name, _SourceLoader(file, source))), named
+    )
 
 
 def import_module(name: str, directory: str | None, *, named: str) -> ModuleType:
@@ -65,7 +67,7 @@ def import_module(name: str, directory: str | None, *, named: str) -> ModuleType
         _add_to_path(directory)
     importlib.invalidate_caches()
     try:
-        return _guarded(lambda: importlib.import_module(name), named)
+        return _run_import(lambda: importlib.import_module(name), named)
     except TargetError as error:
         if not _is_missing_module(error.__cause__, name):
             raise
@@ -112,26 +114,26 @@ def _execute(name: str, spec: ModuleSpec | None) -> ModuleType:
     return module
 
 
-def _guarded(do_import: Callable[[], ModuleType], named: str) -> ModuleType:
+def _run_import(do_import: Callable[[], ModuleType], named: str) -> ModuleType:
     """Runs the import; all that it raises becomes a TargetError, except what already is a sentence of ours."""
     try:
         return do_import()
     except (KeyboardInterrupt, TaskDefinitionError):
         raise
     except BaseException as error:  # the user's module may raise anything, SystemExit and the like included
-        raise TargetError(named, _told(error)) from error
+        raise TargetError(named, _describe(error)) from error
 
 
-def _told(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         where = f" in {Path(error.filename).name}" if error.filename else ""
         line = f", line {error.lineno}" if error.lineno else ""
         return f"syntax error{where}{line}: {shortened(str(error.msg), _MAX_MESSAGE_LENGTH)}"
     message = shortened(exception_message(error), _MAX_MESSAGE_LENGTH)
-    told = f"{exception_name(error)}: {message}" if message else exception_name(error)
+    text = f"{exception_name(error)}: {message}" if message else exception_name(error)
     if isinstance(error, SystemExit):
-        return f"{_place(error)}the file ended the program while it was imported ({told})"
-    return f"{_place(error)}{told}"
+        return f"{_line_prefix(error)}the file ended the program while it was imported ({text})"
+    return f"{_line_prefix(error)}{text}"
 
 
 def _is_missing_module(error: BaseException | None, module: str) -> bool:
@@ -141,7 +143,7 @@ def _is_missing_module(error: BaseException | None, module: str) -> bool:
     return module == error.name or module.startswith(f"{error.name}.")
 
 
-def _place(error: BaseException) -> str:
+def _line_prefix(error: BaseException) -> str:
     """ "line 3: ", the line of the user's file that was running, as far as that can be told."""
     frames = [
         (frame.f_code.co_filename, line)

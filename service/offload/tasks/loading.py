@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # How a target is named: a file or a module by text, a file by its path, or a function itself.
 Named: TypeAlias = str | os.PathLike[str] | Callable[..., Any]
 
-_HOW_TO_WRITE_ONE: Final = "write `from offload import task` and put `@task` above a function"
+_EXAMPLE_HINT: Final = "write `from offload import task` and put `@task` above a function"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +48,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedTask:
-    """A task ready to be called.  `index` is its place in the registry, `place` where it is written: "tasks.py:12"."""
+    """A task ready to be called.  `index` is its place in the registry."""
 
     index: int
     definition: TaskDefinition
-    place: str
     compiled: CompiledTask
 
     @property
@@ -104,14 +103,14 @@ def load(targets: Sequence[Target]) -> Registry:
     for target in targets:
         module = _import(target)
         for definition in _definitions_in(module, target):
-            before = definitions.setdefault(definition.name, definition)
-            if definition.lost is not None:
-                raise _duplicate_name(target, definition, _place_of(definition.lost))
-            if not _is_same(before, definition):
-                raise _duplicate_name(target, definition, _place(before))
+            earlier = definitions.setdefault(definition.name, definition)
+            if definition.replaced is not None:
+                raise _duplicate_name(target, definition, _code_location(definition.replaced))
+            if not _is_same(earlier, definition):
+                raise _duplicate_name(target, definition, _location(earlier))
         hooks.update(dict.fromkeys(value for value in vars(module).values() if is_worker_start_hook(value)))
     tasks = tuple(
-        LoadedTask(index=index, definition=definition, place=_place(definition), compiled=CompiledTask(definition))
+        LoadedTask(index=index, definition=definition, compiled=CompiledTask(definition))
         for index, definition in enumerate(definitions.values())
     )
     return Registry(tasks=tasks, hooks=tuple(hooks))
@@ -187,13 +186,13 @@ def _definitions_in(module: ModuleType, target: Target) -> Iterator[TaskDefiniti
             # A decorator above @task that copies the function's attributes: what it made is what is to be called.
             yield definition if definition.function is value else replace(definition, function=value)
     if is_empty:
-        raise TargetError(target.named, f"no task found; {_HOW_TO_WRITE_ONE}")
+        raise TargetError(target.named, f"no task found; {_EXAMPLE_HINT}")
 
 
-def _duplicate_name(target: Target, definition: TaskDefinition, place_before: str) -> TargetError:
+def _duplicate_name(target: Target, definition: TaskDefinition, earlier_location: str) -> TargetError:
     return TargetError(
         target.named,
-        f"two tasks are named {definition.name!r}: {place_before} and {_place(definition)}; "
+        f"two tasks are named {definition.name!r}: {earlier_location} and {_location(definition)}; "
         "rename one with @task(name=…)",
     )
 
@@ -211,12 +210,12 @@ def _code_of(definition: TaskDefinition) -> Any:
     return getattr(inspect.unwrap(definition.function), "__code__", None)
 
 
-def _place(definition: TaskDefinition) -> str:
+def _location(definition: TaskDefinition) -> str:
     code = _code_of(definition)
     if code is None:
         return f"in {getattr(definition.function, '__module__', 'an unknown module')}"
-    return _place_of(code)
+    return _code_location(code)
 
 
-def _place_of(code: CodeType) -> str:
+def _code_location(code: CodeType) -> str:
     return f"{Path(code.co_filename).name}:{code.co_firstlineno}"

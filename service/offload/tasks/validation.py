@@ -23,7 +23,7 @@ from offload.tasks.faults import exception_message, shortened, task_error
 from offload.tasks.parameters import Parameter, Parameters, alternatives, unaliased
 
 # Pydantic's list of errors costs about 600 bytes for each: a body full of faults must not fill the memory.
-_MAX_ERRORS_LOOKED_AT: Final = 10_000
+_MAX_ERRORS_READ: Final = 10_000
 _MAX_MESSAGE_LENGTH: Final = 300
 
 
@@ -45,10 +45,10 @@ class TypeCheck:
         try:
             validated: dict[str, Any] = self._validate(members)
         except ValidationError as error:
-            if error.error_count() > _MAX_ERRORS_LOOKED_AT:
-                errors = self._counted(members)
+            if error.error_count() > _MAX_ERRORS_READ:
+                errors = self._counts_by_argument(members)
                 raise invalid_arguments(errors, left_out=error.error_count() - len(errors)) from None
-            raise invalid_arguments(list(self._told(error, members))) from None
+            raise invalid_arguments(list(self._argument_errors(error, members))) from None
         except BaseException as error:  # a validator of the user's may raise anything
             raise task_error(error) from error
         return validated
@@ -59,7 +59,7 @@ class TypeCheck:
         schema.pop("title", None)
         return schema
 
-    def _told(self, error: ValidationError, members: dict[str, Any]) -> Iterator[ArgumentError]:
+    def _argument_errors(self, error: ValidationError, members: dict[str, Any]) -> Iterator[ArgumentError]:
         for details in error.errors(include_url=False, include_context=False):
             name = details["loc"][0] if len(details["loc"]) == 1 else None
             if name is not None and details["type"] == "missing":
@@ -67,9 +67,9 @@ class TypeCheck:
             elif name is not None and details["type"] == "extra_forbidden":
                 yield unknown(str(name), self._names)
             else:
-                yield _told(details, members)
+                yield _argument_error(details, members)
 
-    def _counted(self, members: dict[str, Any]) -> list[ArgumentError]:
+    def _counts_by_argument(self, members: dict[str, Any]) -> list[ArgumentError]:
         """For floods: one error for each argument that is wrong, with the number of errors in it."""
         errors = []
         for name, value in members.items():
@@ -114,8 +114,8 @@ def _adapter_for(task: str, parameters: Parameters) -> TypeAdapter[Any]:
     try:
         return _complete(with_config(config)(TypedDict(task, fields, **extra)))  # type: ignore[operator]  # made at run time
     except Exception as error:
-        culprit = _culprit(fields)
-        raise TaskDefinitionError(task, _why_not(culprit, error)) from error
+        parameter = _unsupported_parameter(fields)
+        raise TaskDefinitionError(task, _unsupported_type(parameter, error)) from error
 
 
 def _field(task: str, parameter: Parameter) -> Any:
@@ -152,7 +152,7 @@ def _complete(hint: Any) -> TypeAdapter[Any]:
     return adapter
 
 
-def _culprit(fields: dict[str, Any]) -> str | None:
+def _unsupported_parameter(fields: dict[str, Any]) -> str | None:
     """The parameter whose hint cannot be validated; only asked when one cannot."""
     for name, hint in fields.items():
         try:
@@ -162,15 +162,15 @@ def _culprit(fields: dict[str, Any]) -> str | None:
     return None
 
 
-def _why_not(culprit: str | None, error: Exception) -> str:
-    what = "its parameters" if culprit is None else f"parameter {culprit!r}"
+def _unsupported_type(parameter: str | None, error: Exception) -> str:
+    what = "its parameters" if parameter is None else f"parameter {parameter!r}"
     lines = exception_message(error).splitlines() or [type(error).__name__]
     why, _, _ = lines[0].partition(" Set `arbitrary_types_allowed")  # advice that does not help here
     why = shortened(why, _MAX_MESSAGE_LENGTH).rstrip(".")
     return f"cannot validate the type of {what}: {why}; use a type that pydantic supports"
 
 
-def _told(details: ErrorDetails, members: dict[str, Any]) -> ArgumentError:
+def _argument_error(details: ErrorDetails, members: dict[str, Any]) -> ArgumentError:
     message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return ArgumentError(pointer_to(*_path(details, members)), message)
 
@@ -179,10 +179,10 @@ def _path(details: ErrorDetails, members: dict[str, Any]) -> Iterator[str | int]
     """The way to the wrong value, without what pydantic puts between: which member of a union it tried, say."""
     value: Any = members
     last = len(details["loc"]) - 1
-    for place, segment in enumerate(details["loc"]):
+    for index, segment in enumerate(details["loc"]):
         is_member = isinstance(value, dict) and segment in value
         if is_member or (isinstance(value, list) and isinstance(segment, int) and segment < len(value)):
             value = value[segment]
-        elif place != last or details["type"] != "missing":
+        elif index != last or details["type"] != "missing":
             continue
         yield segment

@@ -89,8 +89,8 @@ def test_a_schema_that_cannot_be_made_is_empty(catalogue: Catalogue) -> None:
 
 
 def test_similar_task_names_are_found(catalogue: Catalogue) -> None:
-    assert catalogue.near("mesured") == ["measured"]
-    assert catalogue.near("x" * 1_000_000) == []
+    assert catalogue.close_matches("mesured") == ["measured"]
+    assert catalogue.close_matches("x" * 1_000_000) == []
     assert "mesured" not in catalogue
 
 

@@ -31,7 +31,7 @@ def registry(*functions: Callable[..., Any]) -> Registry:
     definitions = [definition_of(task(function)) for function in functions]
     return Registry(
         tasks=tuple(
-            LoadedTask(index=index, definition=definition, place="here:1", compiled=CompiledTask(definition))
+            LoadedTask(index=index, definition=definition, compiled=CompiledTask(definition))
             for index, definition in enumerate(definitions)
             if definition is not None
         ),

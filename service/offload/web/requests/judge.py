@@ -69,7 +69,7 @@ def find_task(catalogue: Catalogue, name: str) -> TaskInfo:
     try:
         return catalogue[name]
     except KeyError:
-        known = catalogue.near(printable(name))
+        known = catalogue.close_matches(printable(name))
     raise unknown_task(name, known)
 
 
