@@ -34,8 +34,6 @@ FIGURES: Final = (
 NOT_YET: Final = frozenset(
     {
         "Makefile",
-        "deploy/nginx",
-        "pyproject.toml",
         "service/docs/settings.md",
         "service/offload/cli",
         "service/offload/core",
