@@ -1,4 +1,4 @@
-"""The developers' benchmark: starts servers as processes, speaks HTTP to them, and prints tables.
+"""The developers' benchmark: starts servers as processes, puts load on them over HTTP, and prints tables.
 
-It does not reach into the server.  It measures what a caller sees and what the kernel reports about processes.
+It knows what a caller sees and what the kernel reports about processes, and nothing of the inside of a server.
 """

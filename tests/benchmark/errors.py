@@ -1,9 +1,5 @@
-"""The one error of the benchmark."""
-
-from __future__ import annotations
-
-from offload.errors import OffloadError
+"""The benchmark's one error."""
 
 
-class BenchError(OffloadError):
-    """The benchmark cannot go on; the text says in a sentence why."""
+class BenchError(Exception):
+    """The benchmark cannot continue; the text says why."""

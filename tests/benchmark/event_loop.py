@@ -1,7 +1,4 @@
-"""The event loop of all that measures and is measured.
-
-Lives here: the same choice as the service makes for itself, so that the loop makes no difference between the systems.
-"""
+"""The event loop of load generator and handlers: the one that the service chooses for itself."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from collections.abc import Callable
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's event loop where it is installed, asyncio's where not."""
     try:
         import uvloop
     except ImportError:

@@ -1,7 +1,4 @@
-"""The arithmetic of the tables: percentiles, and ratios within a round.
-
-Lives here: pure functions on numbers that others measured.  The load generator and the scenarios call it.
-"""
+"""The arithmetic of the tables: percentiles, and ratios within a round."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Percentiles:
-    """How a number of durations are spread, milliseconds; zeros when there were none."""
+    """The distribution of durations in milliseconds; zeros if there are none."""
 
     count: int
     p50_ms: float
@@ -25,13 +22,8 @@ class Percentiles:
     @classmethod
     def of(cls, durations_ms: Iterable[float]) -> Self:
         ordered = sorted(durations_ms)
-        return cls(
-            count=len(ordered),
-            p50_ms=percentile(ordered, 50),
-            p90_ms=percentile(ordered, 90),
-            p99_ms=percentile(ordered, 99),
-            max_ms=percentile(ordered, 100),
-        )
+        p50_ms, p90_ms, p99_ms, max_ms = (percentile(ordered, percent) for percent in (50, 90, 99, 100))
+        return cls(count=len(ordered), p50_ms=p50_ms, p90_ms=p90_ms, p99_ms=p99_ms, max_ms=max_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,20 +41,13 @@ class Spread:
 
 
 def percentile(ordered: Sequence[float], percent: int) -> float:
-    """The nearest rank: the smallest value that at least `percent` (1 to 100) of a hundred do not exceed."""
+    """Returns the nearest rank: the smallest value that at least `percent` (1 to 100) percent do not exceed."""
     if not ordered:
         return 0.0
     return ordered[math.ceil(len(ordered) * percent / 100) - 1]
 
 
-def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread | None:
-    """Ours to theirs, each round by itself: what slows a whole round down falls out.  None when theirs was zero."""
-    pairs = zip(ours, theirs, strict=True)
-    quotients = [our / their for our, their in pairs if their]
+def ratios(values: Sequence[float], others: Sequence[float]) -> Spread | None:
+    """Returns value / other within each round, which a slow round does not change.  None if all others are zero."""
+    quotients = [value / other for value, other in zip(values, others, strict=True) if other]
     return Spread.of(quotients) if quotients else None
-
-
-def differences(ours: Sequence[float], theirs: Sequence[float]) -> Spread | None:
-    """Ours less theirs, each round by itself.  None without rounds."""
-    found = [our - their for our, their in zip(ours, theirs, strict=True)]
-    return Spread.of(found) if found else None

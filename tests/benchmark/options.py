@@ -1,7 +1,4 @@
-"""What a run of the benchmark can be told, and how it says where it is.
-
-Lives here: the options that all scenarios share.  The command makes them, each scenario takes them.
-"""
+"""The options that all scenarios share."""
 
 from __future__ import annotations
 
@@ -11,24 +8,20 @@ from typing import Final
 
 from tests.benchmark.systems import DEFAULT, System
 
-# Long enough for some thousand jobs, short enough for the machine to be the same to all systems of a round.
+# Long enough for some thousand jobs, short enough for the machine to stay the same during a round.
 DEFAULT_SECONDS: Final = 2.0
 DEFAULT_ROUNDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """`seconds` is how long each load lasts; in each of the `rounds` every one of the `systems` has its turn."""
+    """Each of `systems` is measured once in each of `rounds`, with loads of `seconds`."""
 
     rounds: int = DEFAULT_ROUNDS
     seconds: float = DEFAULT_SECONDS
     systems: tuple[System, ...] = DEFAULT
 
-    def services(self) -> tuple[System, ...]:
-        """Those that have `/stats` and can stop work."""
-        return tuple(system for system in self.systems if system.is_service)
-
 
 def say(text: str) -> None:
-    """Tells somebody who waits what is going on; not part of the result."""
+    """Reports progress, which is not part of the result."""
     print(text, file=sys.stderr, flush=True)

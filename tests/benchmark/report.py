@@ -1,23 +1,20 @@
-"""What a scenario hands back, and how it is written: Markdown for people, plain data for programs.
-
-Lives here: the report's shape, tables, numbers as text, and the line that names the machine.  The scenarios make
-reports, the command prints them.
-"""
+"""What a scenario returns, and how it is printed: Markdown for people, plain data for programs."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import offload
 from tests.benchmark.figures import Percentiles, Spread
 
-NOTHING: Final = "–"
+T = TypeVar("T")
 
 _PACKAGES: Final = ("aiohttp", "uvloop", "orjson")
 _WHOLE_FROM: Final = 1_000
@@ -26,13 +23,14 @@ _ONE_DIGIT_FROM: Final = 10
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """`paragraphs` is Markdown; `data` has the same figures, ready for JSON; `files` is what the repository keeps of
-    it, by file name.  `figures` are those of the service that `goals` knows.
+    """`paragraphs` is Markdown; `data` holds the measurements for JSON; `figures` of the service are for `goals`.
+
+    `files` by name are what the repository keeps.
     """
 
     title: str
     paragraphs: list[str] = field(default_factory=list)
-    data: dict[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
     figures: dict[str, Spread] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
 
@@ -40,36 +38,64 @@ class Report:
         return "\n\n".join([f"## {self.title}", *self.paragraphs]) + "\n"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, its columns aligned for a terminal."""
-    lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    padded.insert(1, ["-" * width for width in widths])
-    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
-
-
 def number(value: float) -> str:
-    """Three digits or so, as much as such measurements are worth."""
+    """About three digits; the measurements are not more precise."""
     if value >= _WHOLE_FROM:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= _ONE_DIGIT_FROM else f"{value:.2f}"
 
 
+def percent(value: float) -> str:
+    return f"{value:.0%}"
+
+
 def ratio(spread: Spread | None) -> str:
-    """The median, and the range of the rounds."""
-    if spread is None:
-        return NOTHING
-    return f"{spread.median:.2f} ({spread.lowest:.2f} to {spread.highest:.2f})"
+    """The median and the range of the rounds."""
+    return f"{spread.median:.2f} ({spread.lowest:.2f} to {spread.highest:.2f})" if spread else "–"
 
 
-PERCENTILE_HEAD: Final = ("times", "p50 ms", "p90 ms", "p99 ms", "max ms")
+@dataclass(frozen=True)  # with slots, Column[T](…) fails: https://github.com/python/cpython/issues/91126
+class Column(Generic[T]):
+    """One figure of each measurement, and the one number that its rounds make; `ratio_head` if ratios are shown."""
+
+    head: str
+    figure: Callable[[T], float]
+    text: Callable[[float], str] = number
+    over_rounds: Callable[[Iterable[float]], float] = statistics.median
+    ratio_head: str = ""
+
+    def cell(self, rounds: Iterable[T]) -> str:
+        return self.text(self.over_rounds(map(self.figure, rounds)))
 
 
-def percentile_cells(latency: Percentiles) -> list[str]:
-    """The cells under PERCENTILE_HEAD."""
-    durations_ms = (latency.p50_ms, latency.p90_ms, latency.p99_ms, latency.max_ms)
-    return [str(latency.count), *map(number, durations_ms)]
+def latency_columns(latency: Callable[[T], Percentiles]) -> list[Column[T]]:
+    return [
+        Column("count", lambda one: latency(one).count, "{:.0f}".format, sum),
+        Column("p50 ms", lambda one: latency(one).p50_ms),
+        Column("p90 ms", lambda one: latency(one).p90_ms),
+        Column("p99 ms", lambda one: latency(one).p99_ms),
+        Column("max ms", lambda one: latency(one).max_ms, over_rounds=max),
+    ]
+
+
+def rounds_table(
+    labels: Sequence[str], columns: Iterable[Column[T]], rows: Iterable[tuple[Sequence[str], Sequence[T]]]
+) -> str:
+    """One row for each (labels, rounds)."""
+    columns = [*columns]
+    return table(
+        [*labels, *(column.head for column in columns)],
+        [[*row_labels, *(column.cell(rounds) for column in columns)] for row_labels, rounds in rows],
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table with its columns aligned for a terminal."""
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    padded.insert(1, ["-" * width for width in widths])
+    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
 
 def usable_cores() -> int:
@@ -87,11 +113,11 @@ def machine() -> dict[str, Any]:
     }
 
 
-def machine_line(facts: dict[str, Any]) -> str:
+def machine_line(facts: Mapping[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
     return (
         f"{facts['cores']} cores ({facts['cpu']}), {facts['kernel']}, Python {facts['python']}, {packages}. "
-        "The load generator, `tests.benchmark.load`, is one process on the same cores."
+        "The load generator is one process on the same cores."
     )
 
 
@@ -100,7 +126,7 @@ def _cpu_model() -> str:
         name, _, value = line.partition(":")
         if name.strip() == "model name":
             return value.strip()
-    return platform.machine()  # not every architecture names it
+    return platform.machine()  # not every architecture has a model name
 
 
 def _version(package: str) -> str:

@@ -1,8 +1,4 @@
-"""The tasks that are measured, the same for every system.
-
-Lives here: plain functions, which the service finds as tasks and the other systems call as they are.  They are
-imported in every worker of every system, so this module imports next to nothing.
-"""
+"""The tasks that are measured, the same for every system; every worker of every system imports this module."""
 
 from __future__ import annotations
 
@@ -10,37 +6,24 @@ import time
 
 from offload import task
 
-_MS_PER_S = 1e3
+HANG_TIMEOUT_S = 0.2
 
-HANG_LIMIT_S = 0.2
+_MS_PER_S = 1e3
 
 
 @task
 def noop(x: int) -> int:
-    """Nothing: all of its cost is overhead."""
+    """Does nothing: its whole cost is overhead."""
     return x
 
 
 @task
 def burn(ms: float) -> float:
-    """Uses up `ms` milliseconds of this process's CPU time; waiting for a core does not count as work."""
+    """Uses `ms` milliseconds of the process's CPU time; waiting for a core does not count."""
     end_s = time.process_time() + ms / _MS_PER_S
     while time.process_time() < end_s:
         pass
     return ms
-
-
-@task
-def echo(data: bytes) -> bytes:
-    """The body comes back: all of its cost is moving bytes."""
-    return data
-
-
-@task(timeout=HANG_LIMIT_S)
-def hang() -> None:
-    """Never ends by itself, and keeps a core busy."""
-    while True:
-        pass
 
 
 @task
@@ -56,3 +39,16 @@ def burn_100_ms() -> float:
 @task(max_running=1)  # a heavy task that may occupy every slot leaves none to short ones
 def burn_2_s() -> float:
     return burn(2000.0)
+
+
+@task
+def echo(data: bytes) -> bytes:
+    """Returns the body: its whole cost is moving bytes."""
+    return data
+
+
+@task(timeout=HANG_TIMEOUT_S)
+def hang() -> None:
+    """Never ends by itself, and keeps a core busy."""
+    while True:
+        pass

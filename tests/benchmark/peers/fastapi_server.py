@@ -1,7 +1,7 @@
-"""FastAPI over a `ProcessPoolExecutor`: `python -m tests.benchmark.peers.fastapi_server PORT WORKERS TASK …`.
+"""FastAPI on uvicorn, with a `ProcessPoolExecutor`.
 
 Source: FastAPI's documentation, "Return a Response Directly" and "Using the Request Directly" (no validation that
-nobody asked for); uvicorn's settings: uvloop, httptools, no access log.
+nothing needs); uvicorn's settings: uvloop, httptools, no access log.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 
 from tests.benchmark import tasks
-from tests.benchmark.peers import HOST
+from tests.benchmark.load.plan import HOST
 
 
 def make_app(executor: ProcessPoolExecutor) -> FastAPI:
@@ -41,19 +41,8 @@ def make_app(executor: ProcessPoolExecutor) -> FastAPI:
     return app
 
 
-def main(arguments: list[str]) -> None:
-    port, workers = int(arguments[0]), int(arguments[1])
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("forkserver")) as executor:
-        uvicorn.run(
-            make_app(executor),
-            host=HOST,
-            port=port,
-            loop="uvloop",
-            http="httptools",
-            access_log=False,
-            log_level="warning",
-        )
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    port, workers = int(sys.argv[1]), int(sys.argv[2])
+    settings = {"loop": "uvloop", "http": "httptools", "access_log": False, "log_level": "warning"}
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("forkserver")) as executor:
+        uvicorn.run(make_app(executor), host=HOST, port=port, **settings)

@@ -1,7 +1,7 @@
-"""granian, which calls the task on the web worker's own event loop: no isolation, no limits.
+"""granian, which calls the task on the event loop of its web worker.
 
-`python -m tests.benchmark.peers.granian_server PORT WORKERS TASK …`.  Source: granian's README: RSGI is its own and
-fastest interface, as many workers as cores, the defaults for threads, uvloop.
+Source: granian's README: RSGI is its own and fastest interface, as many workers as cores, the defaults for threads,
+uvloop.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from granian import Granian
 from granian.constants import Interfaces, Loops
 
 from tests.benchmark import tasks
-from tests.benchmark.peers import HOST
+from tests.benchmark.load.plan import HOST
 
 _JSON = [("content-type", "application/json")]
 _BYTES = [("content-type", "application/octet-stream")]
@@ -32,19 +32,14 @@ async def app(scope: Any, protocol: Any) -> None:
         protocol.response_bytes(200, _JSON, orjson.dumps(getattr(tasks, task)(**orjson.loads(body))))
 
 
-def main(arguments: list[str]) -> None:
-    port, workers = int(arguments[0]), int(arguments[1])
+if __name__ == "__main__":
     Granian(
         f"{__spec__.name}:app",
         address=HOST,
-        port=port,
+        port=int(sys.argv[1]),
         interface=Interfaces.RSGI,
-        workers=workers,
+        workers=int(sys.argv[2]),
         loop=Loops.uvloop,
         websockets=False,
         log_access=False,
     ).serve()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

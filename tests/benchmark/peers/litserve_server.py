@@ -1,10 +1,10 @@
-"""LitServe: `python -m tests.benchmark.peers.litserve_server PORT WORKERS TASK …`.
+"""LitServe.  Each task has its own workers; those of tasks that are not called wait.
 
-Each task has worker processes of its own; those of the tasks that are not called wait.  Source: the docstring of
-`LitServer`: `fast_queue` from 100 requests a second on, on a CPU as many workers as cores, as many HTTP processes as
-workers (its default).
+Source: the docstring of `LitServer`: `fast_queue` from 100 requests a second on, as many workers as cores on a CPU, as
+many HTTP processes as workers (its default).
 """
 
+# No `from __future__ import annotations`: FastAPI reads the annotation of `EchoApi.decode_request`.
 import sys
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ import orjson
 from fastapi import Body, Response
 
 from tests.benchmark import tasks
-from tests.benchmark.peers import HOST
+from tests.benchmark.load.plan import HOST
 
 
 class JsonApi(litserve.LitAPI):
@@ -32,7 +32,6 @@ class JsonApi(litserve.LitAPI):
 
 
 class EchoApi(JsonApi):
-    # The annotation is read by FastAPI, which is why this module has no `from __future__ import annotations`.
     def decode_request(self, request: Annotated[bytes, Body()]) -> bytes:
         return request
 
@@ -43,21 +42,16 @@ class EchoApi(JsonApi):
         return Response(output, media_type="application/octet-stream")
 
 
-def main(arguments: list[str]) -> None:
-    port, workers, names = int(arguments[0]), int(arguments[1]), arguments[2:]
-    server = litserve.LitServer(
-        [EchoApi(name) if name == "echo" else JsonApi(name) for name in names],
+if __name__ == "__main__":
+    port, workers = int(sys.argv[1]), int(sys.argv[2])
+    litserve.LitServer(
+        [EchoApi(name) if name == "echo" else JsonApi(name) for name in sys.argv[3:]],
         accelerator="cpu",
         workers_per_device=workers,
         fast_queue=True,
         timeout=False,
         healthcheck_path="/health/live",
         max_payload_size=1 << 30,
-    )
-    server.run(
+    ).run(
         host=HOST, port=port, num_api_servers=workers, log_level="warning", generate_client_file=False, access_log=False
     )
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,8 +1,7 @@
-"""mosec: `python -m tests.benchmark.peers.mosec_server PORT WORKERS TASK …`.
+"""mosec.  A worker does not know the path it is called by, so each task has its own workers; those not called wait.
 
-A worker does not learn the path it is called by, so each task has worker processes of its own; those of the tasks that
-are not called wait.  Source: mosec's README, "Configuration" and "Performance tuning" (own `serialize` and
-`deserialize`), and `--help`; the time limit is raised above the longest answer.
+Source: mosec's README, "Configuration" and "Performance tuning" (own `serialize` and `deserialize`), and `--help`; the
+timeout is raised above the longest answer.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import orjson
 from mosec import Server, Worker
 
 from tests.benchmark import tasks
-from tests.benchmark.peers import HOST
+from tests.benchmark.load.plan import HOST
 
 
 class JsonWorker(Worker):
@@ -51,17 +50,16 @@ class Echo(Worker):
         return tasks.echo(data)
 
 
-def main(arguments: list[str]) -> None:
-    port, workers, names = arguments[0], int(arguments[1]), arguments[2:]
+def main(port: str, workers: str, *names: str) -> None:
     # The server reads its flags from the command line.
     flags = {"--timeout": "60000", "--max-request-size": str(1 << 30), "--log-level": "warning"}
     sys.argv[1:] = ["--address", HOST, "--port", port, *(word for flag in flags.items() for word in flag)]
     server = Server()
     for name, worker in (("noop", Noop), ("burn", Burn), ("echo", Echo)):
         if name in names:
-            server.append_worker(worker, num=workers, route=f"/jobs/{name}")
+            server.append_worker(worker, num=int(workers), route=f"/jobs/{name}")
     server.run()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])

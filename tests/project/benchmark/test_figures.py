@@ -1,4 +1,4 @@
-"""The arithmetic behind the benchmark's tables."""
+"""The arithmetic of the benchmark's tables."""
 
 from __future__ import annotations
 

@@ -1,28 +1,14 @@
-"""What a run reports, and what the command says to a mistake."""
+"""What a run reports, and what the command says about mistakes."""
 
 from __future__ import annotations
 
 import orjson
 import pytest
 
-from tests.benchmark import jobs, report
+from tests.benchmark import chart, goals, report
 from tests.benchmark.__main__ import main
-from tests.benchmark.figures import Spread
-from tests.benchmark.options import Options
-from tests.benchmark.systems import BY_NAME
-
-
-def test_a_short_run_of_one_system_reports_each_of_its_loads() -> None:
-    made = jobs.run(Options(rounds=1, seconds=0.3, systems=(BY_NAME["bare"],)))
-    assert list(made.data) == ["noop", "unloaded"]
-    for workload in made.data.values():
-        (measurement,) = workload["measurements"]["bare"]
-        assert list(measurement["load"]["statuses"]) == ["200"]
-        assert measurement["load"]["lost"] == 0
-        assert measurement["cpu_us_per_job"] >= 0
-    assert "### No-op jobs, 64 connections\n\n| system " in made.markdown()
-    assert "| bare " in made.markdown()
-    assert orjson.dumps(made.data)
+from tests.benchmark.figures import Percentiles, Spread
+from tests.benchmark.report import Column
 
 
 def test_a_table_is_markdown_with_aligned_columns() -> None:
@@ -34,8 +20,20 @@ def test_a_table_is_markdown_with_aligned_columns() -> None:
     )  # fmt: skip
 
 
+def test_a_row_has_the_median_of_its_rounds_or_what_the_column_says() -> None:
+    columns = [Column[float]("median", lambda one: one), Column[float]("sum", lambda one: one, "{:g}".format, sum)]
+    made = report.rounds_table(("system",), columns, [(("bare",), [1.0, 5.0, 2.0])])
+    assert made.splitlines()[-1].split() == ["|", "bare", "|", "2.00", "|", "8", "|"]
+
+
+def test_the_maximum_of_a_latency_is_that_of_all_rounds() -> None:
+    columns = report.latency_columns(Percentiles.of)
+    made = report.rounds_table(("system",), columns, [(("bare",), [[1.0], [9.0], [2.0, 2.0]])])
+    assert [cell.strip() for cell in made.splitlines()[-1].split("|")[1:-1]] == ["bare", "4", *["2.00"] * 3, "9.00"]
+
+
 @pytest.mark.parametrize(("value", "text"), [(12_345.6, "12,346"), (123.45, "123.5"), (1.234, "1.23"), (0, "0.00")])
-def test_numbers_have_as_many_digits_as_they_are_worth(value: float, text: str) -> None:
+def test_numbers_have_about_three_digits(value: float, text: str) -> None:
     assert report.number(value) == text
 
 
@@ -48,19 +46,56 @@ def test_the_machine_is_named() -> None:
     facts = report.machine()
     assert facts["cores"] >= 1
     assert f"Python {facts['python']}" in report.machine_line(facts)
-    assert "load generator" in report.machine_line(facts)
+
+
+def test_names_of_lines_that_end_at_the_same_place_do_not_overlap() -> None:
+    lines = {name: [1.0, 0.5] for name in "abc"}
+    svg = chart.line_chart(title="<title>", x_title="x", xs=(2, 5), lines=lines)
+    names = [line for line in svg.splitlines() if line.startswith("<text x='580.0'")]
+    assert len({line.split("'")[3] for line in names}) == 3
+    assert "&lt;title&gt;" in svg
+
+
+def test_each_goal_has_a_figure_of_its_own() -> None:
+    assert len({(goal.scenario, goal.figure) for goal in goals.GOALS}) == len(goals.GOALS)
+
+
+@pytest.mark.parametrize(
+    ("bound", "met"), [(goals.AT_MOST, [True, True, False]), (goals.AT_LEAST, [False, True, True])]
+)
+def test_a_goal_is_met_on_its_side_of_the_limit(bound: str, met: list[bool]) -> None:
+    goal = goals.Goal("x", "jobs", "x", bound, 1.0)
+    assert [goal.is_met(measured) for measured in (0.9, 1.0, 1.1)] == met
+
+
+def test_the_table_of_goals_shows_what_was_not_measured() -> None:
+    found = goals.verdicts(
+        {
+            "idle": {"start_s": Spread(median=0.45, lowest=0.4, highest=0.7)},
+            "jobs": {"noop_jobs_per_s_to_bare": Spread(median=0.9, lowest=0.9, highest=0.9)},
+        }
+    )
+    rows = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:5]]
+        for line in goals.table(found).splitlines()
+    }
+    assert rows["start to ready with example tasks, s"] == ["at most 0.5", "0.45 (0.40 to 0.70)", "yes"]
+    assert rows["no-op jobs/s / bare handler"] == ["at least 1.5", "0.90 (0.90 to 0.90)", "no"]
+    assert rows["CPU per no-op job / mosec"] == ["at most 0.5", "–", "not measured"]
+    assert orjson.dumps(found)
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["jbos"], "there is no scenario 'jbos'; there are jobs, health, recover"),
+        (["jbos"], "unknown scenario 'jbos'; choose from jobs, health, recover"),
         (["--rounds", "0"], "'0' is not a whole number from 1 to 100"),
-        (["--systems", "bare,bar"], "there is no system 'bar'; there are bare, pool, executor, offload, fastapi"),
-        (["--seconds", "nan"], "'nan' is not a number of seconds above 0, up to 600"),
+        (["--rounds", "1.5"], "'1.5' is not a whole number from 1 to 100"),
+        (["--systems", "bare,bar"], "unknown system 'bar'; choose from bare, pool, executor, offload, fastapi"),
+        (["--seconds", "nan"], "'nan' is not a number from 0.01 to 600"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_told_in_a_sentence(
+def test_a_mistake_on_the_command_line_is_reported(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_:

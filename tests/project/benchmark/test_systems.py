@@ -1,4 +1,4 @@
-"""Which systems there are, in which order they are measured, and what becomes of those that a machine lacks."""
+"""Which systems there are, the order in which they are measured, and what happens without one."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmark import environments, peers, revisions
+from tests.benchmark import environments, peers
 from tests.benchmark.errors import BenchError
-from tests.benchmark.systems import BY_NAME, DEFAULT, OURS, PEERS, Command, Start, System
-from tests.benchmark.turns import compare, take_turns
+from tests.benchmark.report import Column
+from tests.benchmark.rounds import compare, measure_in_rounds
+from tests.benchmark.systems import BY_NAME, DEFAULT, OURS, PEERS, Start, System, baseline
 from tests.support.programs import needed_program
 
 START = Start(port=8080, workers=2)
 
 
 def system(name: str, *, may_fail: bool = False) -> System:
-    return System(name=name, command=lambda start: Command(arguments=(), variables={}), may_fail=may_fail)
+    return System(name=name, command=lambda start: (), may_fail=may_fail)
 
 
 def test_each_system_has_a_name_of_its_own() -> None:
@@ -32,39 +33,39 @@ def test_without_a_choice_nothing_has_to_be_installed() -> None:
 
 
 def test_the_service_is_started_with_its_defaults() -> None:
-    flags = OURS.command(START).arguments[5:]
+    flags = OURS.command(START)[5:]
     assert flags == ("--host", "127.0.0.1", "--port", "8080", "--workers", "2")
 
 
-@pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)
-def test_a_peer_is_pinned_and_has_its_file_and_its_own_interpreter(peer: peers.Peer) -> None:
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_a_peer_is_pinned_and_has_its_own_file_and_interpreter(peer: System) -> None:
     assert all("==" in requirement for requirement in peer.requirements)
-    assert Path(peers.__file__).with_name(f"{peer.module}.py").exists()
-    command = BY_NAME[peer.name].command(START)
-    assert command.arguments[0] == str(Path.cwd() / ".bench" / peer.name / "bin" / "python")
-    assert command.arguments[-3:] == ("noop", "burn", "echo")
+    assert Path(peers.__file__).with_name(f"{peer.name}_server.py").exists()
+    command = peer.command(START)
+    assert command[0] == str(Path.cwd() / ".bench" / peer.name / "bin" / "python")
+    assert command[-3:] == ("noop", "burn", "echo")
 
 
-def test_systems_are_measured_by_turns() -> None:
+def test_each_round_measures_every_system() -> None:
     seen: list[str] = []
-    turns = take_turns("test", [system("a"), system("b")], 2, lambda one: seen.append(one.name))
+    rounds = measure_in_rounds("test", [system("a"), system("b")], 2, lambda one: seen.append(one.name))
     assert seen == ["a", "b", "a", "b"]
-    assert turns.results == {"a": [None, None], "b": [None, None]}
+    assert rounds.results == {"a": [None, None], "b": [None, None]}
 
 
-def test_one_that_may_fail_is_left_out_of_all_rounds_and_the_table_says_why() -> None:
+def test_a_system_that_may_fail_is_left_out_of_all_rounds_with_the_reason() -> None:
     tries: list[str] = []
 
     def measure(one: System) -> str:
         tries.append(one.name)
         if one.may_fail and tries.count("peer") == 2:
-            raise BenchError("peer has ended by itself; its log ends with:\nTraceback …\nOSError: no port")
+            raise BenchError("peer ended unexpectedly; its log ends with:\nTraceback …\nOSError: no port")
         return one.name
 
-    turns = take_turns("test", [system("peer", may_fail=True), system("a")], 3, measure)
+    rounds = measure_in_rounds("test", [system("peer", may_fail=True), system("a")], 3, measure)
     assert tries == ["peer", "a", "peer", "a", "a"]
-    assert turns.results == {"a": ["a", "a", "a"]}
-    assert turns.notes() == ["Left out: peer: peer has ended by itself; its log ends with: OSError: no port"]
+    assert rounds.results == {"a": ["a", "a", "a"]}
+    assert rounds.notes() == ["Left out: peer: peer ended unexpectedly; its log ends with: OSError: no port"]
 
 
 def test_the_service_may_not_fail() -> None:
@@ -72,34 +73,31 @@ def test_the_service_may_not_fail() -> None:
         raise BenchError("does not start")
 
     with pytest.raises(BenchError, match="does not start"):
-        take_turns("test", [system("a")], 1, measure)
+        measure_in_rounds("test", [system("a")], 1, measure)
 
 
-def test_ratios_are_ours_to_each_other_system() -> None:
-    compared = compare({"bare": [2.0], "offload": [1.0]}, {"size": float})
+def test_ratios_are_of_the_service_to_each_other_system() -> None:
+    compared = compare({"bare": [2.0], "offload": [1.0]}, {"size": Column("size", float)})
     (ratio,) = compared["bare"].values()
     assert ratio is not None
     assert (list(compared), ratio.median) == (["bare"], 0.5)
 
 
-def test_an_environment_that_is_there_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_environment_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is anything asked of the network."""
     monkeypatch.chdir(tmp_path)
-    (peer, *_) = peers.PEERS
-    home = tmp_path / ".bench" / peer.name
+    home = tmp_path / ".bench" / "peer"
     home.mkdir(parents=True)
-    (home / "requirements.txt").write_text("\n".join([f"# Python {sys.version}", *peer.requirements, ""]))
-    environments.prepare(peer)
+    (home / "requirements.txt").write_text("\n".join([f"# Python {sys.version}", "package==1", ""]))
+    environments.prepare("peer", ["package==1"])
     assert [path.name for path in home.iterdir()] == ["requirements.txt"]
 
 
-def test_an_environment_that_cannot_be_made_is_told_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_environment_that_cannot_be_made_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".bench").write_text("in the way")
-    with pytest.raises(BenchError, match=r"cannot be installed: .*\.bench"):
-        environments.prepare(peers.PEERS[0])
+    with pytest.raises(BenchError, match=r"installation failed: .*\.bench"):
+        environments.prepare("peer", [])
 
 
 @pytest.fixture
@@ -107,25 +105,25 @@ def repository() -> None:
     needed_program("git", "older revisions are NOT tested (apt install git)")
     root = Path(__file__).parents[3]
     if subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, check=False).returncode:
-        pytest.skip("the sources stand in no git repository")
+        pytest.skip("the sources are not in a git repository")
 
 
 @pytest.mark.usefixtures("repository")
 def test_an_older_revision_serves_its_own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    command = revisions.baseline("HEAD").command(START)
+    system = baseline("HEAD")
     printed = subprocess.run(
-        [command.arguments[0], "-c", "import offload; print(offload.__file__)"],
-        env={**os.environ, **command.variables},
+        [system.command(START)[0], "-c", "import offload; print(offload.__file__)"],
+        env={**os.environ, "PYTHONPATH": system.python_path},
         capture_output=True,
         text=True,
         check=True,
     ).stdout
     assert Path(printed.strip()).is_relative_to(tmp_path / ".bench")
-    assert revisions.baseline("HEAD").command(START) == command  # it is taken out once
+    assert baseline("HEAD").python_path == system.python_path  # taken out once
 
 
 @pytest.mark.usefixtures("repository")
-def test_a_revision_that_does_not_exist_is_told() -> None:
-    with pytest.raises(BenchError, match=r"git says: .*Needed a single revision"):
-        revisions.baseline("no-such-revision")
+def test_a_revision_that_does_not_exist_is_reported() -> None:
+    with pytest.raises(BenchError, match=r"git: .*Needed a single revision"):
+        baseline("no-such-revision")

@@ -1,0 +1,1 @@
+"""The scenarios: each measures systems in rounds and returns a report."""
