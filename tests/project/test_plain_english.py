@@ -46,7 +46,6 @@ NOT_YET: Final = frozenset(
         "service/offload/service.py",
         "service/offload/settings",
         "service/offload/tasks",
-        "service/offload/web",
         "service/offload/wire",
         "service/offload/worker",
         "tests/benchmark",

@@ -118,4 +118,4 @@ async def test_a_path_cannot_forge_a_line(caplog: pytest.LogCaptureFixture) -> N
 
 
 def line_of(path: str) -> str:
-    return LogLine.of("GET", path, remote="127.0.0.1").answered(status=200, body_bytes=0, duration_s=0.001)
+    return LogLine.of("GET", path, remote="127.0.0.1").complete(status=200, body_bytes=0, duration_s=0.001)

@@ -398,7 +398,7 @@ async def test_head_and_body_may_come_one_after_the_other(monkeypatch: pytest.Mo
         return await run(handlers, exchange)
 
     monkeypatch.setattr(JobHandlers, "run", note)
-    monkeypatch.setattr(direct, "_PATIENCE_S", BOUND_S)
+    monkeypatch.setattr(direct, "_REST_TIMEOUT_S", BOUND_S)
     made = made_connections(monkeypatch)
     async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as caller:
         await eventually("it is connected", lambda: made)
@@ -412,16 +412,16 @@ async def test_head_and_body_may_come_one_after_the_other(monkeypatch: pytest.Mo
 
 
 async def test_a_body_in_more_pieces_is_the_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct, "_PATIENCE_S", BOUND_S)
+    monkeypatch.setattr(direct, "_REST_TIMEOUT_S", BOUND_S)
     made = made_connections(monkeypatch)
     async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as caller:
         sent = request(body=b"[1, 2]")
         caller.send(sent)
         assert (await caller.answer()).body == b"[1, 2]"
         made[0].data_received(sent[:-4])
-        assert made[0]._kept
+        assert made[0]._held
         made[0].data_received(sent[-4:-2])
-        assert not made[0]._kept
+        assert not made[0]._held
         await settle()
         made[0].data_received(sent[-2:])
         assert (await caller.answer()).body == b"[1, 2]"
@@ -440,19 +440,19 @@ async def test_a_body_that_does_not_come_is_not_waited_for_twice(monkeypatch: py
 async def test_a_request_that_was_half_there_when_one_of_the_two_left_is_none(
     is_caller: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(direct, "_PATIENCE_S", 1000.0)
+    monkeypatch.setattr(direct, "_REST_TIMEOUT_S", 1000.0)
     made = made_connections(monkeypatch)
     engine = FakeEngine(answer=echo)
     async with web_service(engine=engine) as service, service.raw() as caller:
         caller.send(request(body=b"{}"))
         assert (await caller.answer()).status == 200
         caller.send(request(body=b"{}")[:-1])
-        await eventually("the head is there", lambda: made[0]._kept)
+        await eventually("the head is there", lambda: made[0]._held)
         if is_caller:
             caller.hang_up()
             await eventually("it is gone", lambda: made[0].transport is None)
-    assert not made[0]._kept
-    assert made[0]._kept_timer is None
+    assert not made[0]._held
+    assert made[0]._held_timer is None
 
 
 @pytest.mark.parametrize("before", [b"", b"GET /stats HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["nobody", "a handler"])

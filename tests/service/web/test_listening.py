@@ -72,7 +72,7 @@ def test_if_it_has_none_of_them_that_is_told(name_stands_for: Named, absent: tup
 
 def test_an_address_in_use_is_told_though_another_is_free(name_stands_for: Named, taken_port: int) -> None:
     name_stands_for((socket.AF_INET, "127.0.0.2"), HERE)
-    with pytest.raises(BindError, match=rf"127\.0\.0\.1:{taken_port}: it is in use"):
+    with pytest.raises(BindError, match=rf"127\.0\.0\.1:{taken_port}: the address is in use"):
         bound_sockets("localhost", taken_port, None)
 
 

@@ -90,14 +90,14 @@ REQUEST_ROWS: Final = [
         {"name": "primse", "known": ["primes", "prices"]},
         "unknown-task",
         404,
-        "There is no task 'primse'. Did you mean 'primes'?",
+        "Task 'primse' does not exist. Did you mean 'primes'?",
     ),
     RequestRow(
         request_problems.unknown_task,
         {"name": "sort", "known": []},
         "unknown-task",
         404,
-        "There is no task 'sort'. GET /tasks lists the available tasks.",
+        "Task 'sort' does not exist. GET /tasks lists the available tasks.",
     ),
     RequestRow(
         request_problems.unknown_job,

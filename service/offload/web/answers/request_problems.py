@@ -41,7 +41,7 @@ def invalid_request_timeout(values: Sequence[str], max_s: int) -> Problem:
 def unknown_task(name: str, known: Sequence[str]) -> Problem:
     """`known` are similar names of tasks."""
     hint = f"Did you mean {known[0]!r}?" if known else "GET /tasks lists the available tasks."
-    return Problem("unknown-task", f"There is no task {printable(name)!r}. {hint}", known=known)
+    return Problem("unknown-task", f"Task {printable(name)!r} does not exist. {hint}", known=known)
 
 
 def unknown_job(job_id: str, task: str) -> Problem:

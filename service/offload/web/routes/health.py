@@ -1,7 +1,4 @@
-"""`GET /health/live` and `GET /health/ready`: for whatever restarts the service, and whatever sends it requests.
-
-Lives here: two answers that cost next to nothing.  Whether a job would be taken is the dispatcher's to say.
-"""
+"""`GET /health/live` and `GET /health/ready`."""
 
 from __future__ import annotations
 
@@ -24,11 +21,11 @@ class HealthHandlers:
         self._parts = parts
 
     async def live(self, exchange: Exchange) -> Reply:
-        """The event loop runs, or nobody would answer."""
+        """Return 200: this runs only if the event loop does."""
         return _LIVE
 
     async def ready(self, exchange: Exchange) -> Reply:
-        """A job sent now would be taken; else why not, and when to look again."""
+        """Return 200 if a job sent now would be accepted, else 503 with the reason and `Retry-After`."""
         rejection = self._parts.current.dispatcher.rejection()
         if rejection is None:
             return _READY

@@ -1,7 +1,4 @@
-"""`GET /`: what the service is, and where everything stands.
-
-Lives here: one small document of links, encoded once.
-"""
+"""`GET /`: name, version and links."""
 
 from __future__ import annotations
 

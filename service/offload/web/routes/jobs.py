@@ -1,8 +1,6 @@
 """`POST /jobs/{task}` and `DELETE /jobs/{task}/{id}`.
 
-Lives here: the order in which a request is judged on its way to becoming a job, and the job document.  The body is
-bytes here and stays so: it goes to the dispatcher as it came, and what comes back is sent as it is.  `app` adds the
-handlers to the routes.
+Bodies and results pass through as bytes.
 """
 
 from __future__ import annotations
@@ -39,10 +37,10 @@ class JobHandlers:
         self._links = links
 
     async def run(self, exchange: Exchange) -> Reply:
-        """Runs one job and answers with its result.
+        """Run one job and return its result.
 
-        Everything that the head can be refused for is looked at before the body is read, overload included; where the
-        body is there already, it is the scheduler that says so.
+        Whatever the head can be rejected for, overload included, is checked before the body is read. If the body has
+        arrived already, the scheduler rejects the job.
         """
         parts, request = self._parts.current, exchange.request
         dispatcher = parts.dispatcher
@@ -71,7 +69,7 @@ class JobHandlers:
         try:
             await dispatcher.run(job)
         except BaseException:
-            if job.outcome is not None:  # nobody will be sent it
+            if job.outcome is not None:  # it will not be sent
                 release_body(job.outcome.body)
             raise
         finally:
@@ -88,7 +86,7 @@ class JobHandlers:
             )
 
     async def cancel(self, exchange: Exchange) -> Reply:
-        """Ends a job that waits or runs, and answers with its document."""
+        """Cancel a queued or running job and return its document."""
         match, dispatcher = exchange.request.match_info, self._parts.current.dispatcher
         job = dispatcher.find(JobId(match["id"]))
         if job is None or job.limits.name != match["task"]:
@@ -99,7 +97,7 @@ class JobHandlers:
 
 
 def job_document(job: Job, links: Links) -> dict[str, object]:
-    """The job as the interface shows it.  Its instants are monotonic; the wall clock is taken from the present."""
+    """Return the job document. Monotonic instants are converted with the present offset of the wall clock."""
     monotonic_to_wall_s = time.time() - time.monotonic()
     run_s = job.run_s
     return {

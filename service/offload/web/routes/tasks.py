@@ -1,8 +1,4 @@
-"""`GET /tasks` and `GET /tasks/{task}`: what can be run.
-
-Lives here: the documents of the tasks, and the look-up of a task by name, which `jobs` needs as well.  The documents
-change no more once the application is complete, so they are encoded once, when they are first asked for.
-"""
+"""`GET /tasks` and `GET /tasks/{task}`: the documents of the tasks, encoded once, at their first use."""
 
 from __future__ import annotations
 

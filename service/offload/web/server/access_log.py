@@ -1,8 +1,8 @@
-"""The access log: one line for each request, at little cost for the event loop.
+"""The access log: one line per request, at little cost for the event loop.
 
-Lives here: what a line says, and the batching.  A line is made at once, which costs less than to keep what it is made
-of; ten times a second the lines go to the logger "offload.access" as one record, and from there the log's own thread
-writes them.  More lines than `_MAX_BATCH_LINES` at a time are counted, not kept.
+A line is formatted at once, which is cheaper than keeping its parts. Ten times a second the lines go to the logger
+"offload.access" as one record, which the log's own thread writes. Lines above `_MAX_BATCH_LINES` per batch are counted
+and dropped.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from offload.web.answers.timing import Timing, timing_of
 logger: Final = logging.getLogger("offload.access")
 
 _FLUSH_EVERY_S: Final = 0.1
-# 20,000 lines a second: about what a machine answers at its best, and 4 MB a second of log.
+# 20,000 lines/s, about the request rate of a fast machine; 4 MB/s of log.
 _MAX_BATCH_LINES: Final = 2_000
 _MS_PER_S: Final = 1e3
 # Most requests have one of a few paths.
 _KNOWN_TEXTS: Final = 256
-# Stands in a field as it is; anything else is quoted, so that nothing sent by a caller forges fields or lines.
+# Anything else is quoted, so that a caller cannot forge fields or lines.
 _BARE: Final = re.compile(r"[\x21\x23-\x3c\x3e-\x5b\x5d-\x7e]+")
 
 
 class LogLine(NamedTuple):
-    """The line of a request, of which its answer is not known yet: how it begins and how it ends."""
+    """The parts of a line that are known before the answer: its beginning and its end."""
 
-    begins: str
-    ends: str
+    beginning: str
+    ending: str
 
     @classmethod
     def of(cls, method: str, path: str, *, request_id: str = "", remote: str | None = None) -> LogLine:
-        ends = f" request_id={_quoted(request_id)}" if request_id else ""
+        ending = f" request_id={_quoted(request_id)}" if request_id else ""
         if remote:
-            ends += f" remote={_quoted(remote)}"
-        return cls(f"request method={method} path={_quoted(path)} status=", ends)
+            ending += f" remote={_quoted(remote)}"
+        return cls(f"request method={method} path={_quoted(path)} status=", ending)
 
-    def answered(
+    def complete(
         self,
         *,
         status: int,
@@ -53,29 +53,29 @@ class LogLine(NamedTuple):
         job: Job | None = None,
         timing: Timing | None = None,
     ) -> str:
-        """The whole line.  `job` has ended; `timing` is its, if it is known already."""
-        answer = f"{self.begins}{status} bytes={body_bytes} duration_ms={duration_s * _MS_PER_S:.3f}"
+        """Return the whole line. `job` must have ended; pass its `timing` if it has been computed."""
+        answer = f"{self.beginning}{status} bytes={body_bytes} duration_ms={duration_s * _MS_PER_S:.3f}"
         if job is None or job.outcome is None:
-            return answer + self.ends
+            return answer + self.ending
         queue_ms, run_ms = timing or timing_of(job)
         run = f" run_ms={run_ms}" if run_ms else ""
         traceparent = job.labels and job.labels.get("traceparent")
         trace = f" traceparent={traceparent}" if traceparent else ""
         return (
             f"{answer} job_id={job.id} task={job.limits.name} reason={job.outcome.reason} queue_ms={queue_ms}"
-            f"{run}{trace}{self.ends}"
+            f"{run}{trace}{self.ending}"
         )
 
 
 class Batch:
-    """The message of a log record that stands for many lines."""
+    """The message of a log record that holds many lines."""
 
     def __init__(self, lines: list[str], dropped: int) -> None:
         self._lines = lines
         self._dropped = dropped
 
     def __len__(self) -> int:
-        """How many lines, for whoever bounds the log."""
+        """Return the number of lines, for the bound on the log's queue."""
         return len(self._lines) + bool(self._dropped)
 
     def lines(self) -> Iterator[str]:
@@ -88,7 +88,7 @@ class Batch:
 
 
 class AccessLog:
-    """Collects the lines of one event loop and hands them to the log."""
+    """Batches the lines of one event loop."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -104,7 +104,7 @@ class AccessLog:
             self._timer = asyncio.get_running_loop().call_later(_FLUSH_EVERY_S, self.flush)
 
     def flush(self) -> None:
-        """Hands over what there is; may be called at any time."""
+        """Log the batch. May be called at any time."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

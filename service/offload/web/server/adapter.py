@@ -92,7 +92,7 @@ class HandlerAdapter:
         path, request_id = request.rel_url.raw_path, exchange.request_id
         line = LogLine.of(request.method, path, request_id=request_id, remote=request.remote)
         self._access_log.add(
-            line.answered(status=status, body_bytes=body_bytes, duration_s=duration_s, job=exchange.job)
+            line.complete(status=status, body_bytes=body_bytes, duration_s=duration_s, job=exchange.job)
         )
 
     def _on_bug(self, exchange: Exchange, error: Exception) -> Reply:

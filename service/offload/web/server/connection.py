@@ -1,7 +1,8 @@
-"""One connection, as aiohttp serves it, and the little that is ours.
+"""One connection: what we add to aiohttp's `RequestHandler`.
 
-Lives here: how long a client may take to begin and to read, what it is told when it speaks no HTTP, and the end of a
-wait for a body that cannot come.  `serve` makes one for each connection; `direct` has the short way for small jobs.
+It limits the time to the first head and the time in which a caller reads nothing, answers malformed HTTP with a
+problem, and ends the wait for a body that cannot become complete. It uses private attributes of aiohttp:
+`_current_request`, `_lingering_time`, `_loop`, `_messages` and `_request_count`.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from offload.web.server.responses import response_of
 
 logger: Final = logging.getLogger("offload.web")
 
-# For a new connection's first head to be complete.  A later one has what is left of the time to keep it alive.
+# Limit on the arrival of a connection's first head. Later heads are limited by the keep-alive time.
 _FIRST_HEAD_S: Final = 30.0
-# A caller that takes nothing of its answer for so long is gone for all we know (nginx: `send_timeout`, 60 s).
+# A caller that reads nothing of its answer for this long is considered gone (as nginx's `send_timeout`, 60 s).
 _STALLED_S: Final = 60.0
 
 
 class Connection(web.RequestHandler):
-    """`problem_log` takes what is told to those who speak no HTTP, None for nothing."""
+    """`problem_log` receives a line for each answer to malformed HTTP; None switches that off."""
 
     __slots__ = ("_first_head_timer", "_problem_log", "_stall_timer", "_unsent_bytes")
 
@@ -46,33 +47,33 @@ class Connection(web.RequestHandler):
         super().data_received(data)
         reading = self._current_request
         if reading is not None and self._messages and not reading.content.is_eof():
-            # What comes behind a body that is not complete can only be the parser's error: a chunk that is none, say.
-            # aiohttp answers it later, and leaves whoever reads the body to wait for the rest.
+            # A message behind an incomplete body can only be a parser error, for example a malformed chunk. aiohttp
+            # answers that later, and would let the reader of the body wait until its timeout.
             self._lingering_time = 0.0
-            reading.content.set_exception(web.RequestPayloadError("the body is not framed as its head says"))
+            reading.content.set_exception(web.RequestPayloadError("malformed body"))
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch_reader()
+        self._start_stall_timer()
 
     def resume_writing(self) -> None:
-        self._forget_reader()
+        self._stop_stall_timer()
         super().resume_writing()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._first_head_timer is not None:
             self._first_head_timer.cancel()
             self._first_head_timer = None
-        self._forget_reader()
+        self._stop_stall_timer()
         super().connection_lost(exc)
 
-    def _watch_reader(self) -> None:
-        self._forget_reader()
+    def _start_stall_timer(self) -> None:
+        self._stop_stall_timer()
         self._unsent_bytes = cast(asyncio.Transport, self.transport).get_write_buffer_size()
-        self._stall_timer = self._loop.call_later(_STALLED_S, self._look_at_reader)
+        self._stall_timer = self._loop.call_later(_STALLED_S, self._check_for_stall)
 
-    def _look_at_reader(self) -> None:
-        """It has what it was sent, or takes it, or nobody is there."""
+    def _check_for_stall(self) -> None:
+        """Abort the connection if the caller has read nothing since the timer started."""
         self._stall_timer = None
         transport = self.transport
         if transport is None:
@@ -80,9 +81,9 @@ class Connection(web.RequestHandler):
         if transport.get_write_buffer_size() == self._unsent_bytes:
             transport.abort()
         else:
-            self._watch_reader()
+            self._start_stall_timer()
 
-    def _forget_reader(self) -> None:
+    def _stop_stall_timer(self) -> None:
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
@@ -99,18 +100,18 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What did not get as far as a handler of ours: broken HTTP, and bugs beside the handlers."""
+        """Answer malformed HTTP, and bugs outside our handlers."""
         if isinstance(exc, HttpProcessingError):
             problem = malformed_head()
         else:
             logger.error("a request could not be handled", exc_info=exc, extra={"fields": {"status": status}})
             problem = internal_error(exc, is_debug=self.debug)
         if request.writer.output_size > 0:
-            raise ConnectionError("the response has begun, no other can be sent")
+            raise ConnectionError("the response has begun; no other can be sent")
         response = response_of(problem.reply())
         response.headers[hdrs.SERVER] = SERVER_NAME
         response.force_close()
         if self._problem_log is not None:
             line = LogLine.of(request.method, "-", remote=request.remote)
-            self._problem_log.add(line.answered(status=response.status, body_bytes=0, duration_s=0.0))
+            self._problem_log.add(line.complete(status=response.status, body_bytes=0, duration_s=0.0))
         return response

@@ -1,9 +1,8 @@
-"""The short way for small jobs: from the bytes of a request to those of its answer, without a task of asyncio's.
+"""Answers small jobs without a task, request, route or response of aiohttp: from bytes to bytes.
 
-Lives here: a connection that takes the requests itself which ask for a job and have come whole, as nearly all do.
-aiohttp parses them, unless their head is known from before; then, instead of a task, a request, a route and a response,
-they cost two callbacks.  Every other request, and whatever is wrong with one, is left to aiohttp and the handlers, in
-the order in which they came.
+The connection takes the requests that ask for a job and have arrived whole, as nearly all do. aiohttp parses them
+unless their head is known; after that they cost two callbacks. All other requests, and all invalid ones, go to aiohttp
+and the handlers, in the order of arrival. The private attributes of aiohttp that this needs are in `_NEEDED`.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ from offload.wire.shared_bytes import SharedBytes
 
 logger: Final = logging.getLogger("offload.web")
 
-# Many clients send head and body one after the other.  So long a request whose head is known is kept until the rest is
-# there; then aiohttp has what has come, and waits for more as for any other.
-_PATIENCE_S: Final = 0.005
-_MAX_KEPT_BYTES: Final = 64 * 1024
+# Many clients send head and body one after the other. A request with a known head is held back this long for its rest;
+# then aiohttp gets what has arrived, and waits for the rest.
+_REST_TIMEOUT_S: Final = 0.005
+_MAX_HELD_BYTES: Final = 64 * 1024
 
-# What of aiohttp's connection is needed here and not promised.  Where it is missing, aiohttp has all requests.
+# Private attributes of aiohttp's connection. If one is missing, aiohttp gets all requests.
 _NEEDED: Final = {
     "_buffer_paused",
     "_keepalive_handle",
@@ -58,7 +57,7 @@ IS_POSSIBLE: Final = set(dir(web.RequestHandler)) >= _NEEDED
 
 
 class DirectJobs:
-    """What all connections of one server share."""
+    """What the connections of one server share."""
 
     def __init__(self, parts: WebParts, access_log: AccessLog) -> None:
         self.dispatcher: Final = parts.dispatcher
@@ -68,26 +67,26 @@ class DirectJobs:
         self.access_log: Final = access_log if parts.has_access_log else None
         self._parts = parts
 
-    def bug(self, job: Job, error: BaseException) -> Reply:
-        """What a caller is told whose answer could not be made, which is our fault."""
+    def on_bug(self, job: Job, error: BaseException) -> Reply:
+        """Log a bug that prevented an answer, and return the reply to send instead."""
         logger.error("a job could not be answered", exc_info=error, extra={"fields": {"job_id": job.id}})
         return internal_error(error, is_debug=self._parts.is_debug).reply()
 
 
 class DirectConnection(Connection):
-    """At most one job of its own at a time, and then no request is aiohttp's."""
+    """Runs at most one job at a time; meanwhile aiohttp handles no request on this connection."""
 
     __slots__ = (
         "_address",
         "_began_at",
         "_direct",
-        "_ends",
-        "_finishing",
         "_head",
-        "_is_shared",
+        "_held",
+        "_held_timer",
+        "_is_mixed",
         "_job",
-        "_kept",
-        "_kept_timer",
+        "_request_ends",
+        "_sending",
     )
 
     def __init__(self, server: web.Server, problem_log: AccessLog | None, direct: DirectJobs, **knobs: Any) -> None:
@@ -96,12 +95,12 @@ class DirectConnection(Connection):
         self._address: str | None = None
         self._began_at = 0.0
         self._head: RequestHead | None = None
-        self._is_shared = False
+        self._is_mixed = False
         self._job: Job | None = None
-        self._kept = b""
-        self._kept_timer: asyncio.TimerHandle | None = None
-        self._ends = RequestEnds()
-        self._finishing: asyncio.Task[Reply] | None = None
+        self._held = b""
+        self._held_timer: asyncio.TimerHandle | None = None
+        self._request_ends = RequestEnds()
+        self._sending: asyncio.Task[Reply] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -109,109 +108,108 @@ class DirectConnection(Connection):
         self._address = str(peer[0]) if isinstance(peer, tuple) else peer and str(peer)
 
     def data_received(self, data: bytes) -> None:
-        is_rest = bool(self._kept and data)
+        is_rest = bool(self._held and data)
         if is_rest:
-            data = self._take_kept() + data
-        sent = b""
+            data = self._take_held() + data
+        head_bytes = b""
         waiter = self._waiter
         is_free = waiter is not None and not waiter.done() and self._head is None and not self._messages
-        if is_free and self._ends.missing_bytes == 0 and not self._paused:
-            sent = data[: data.find(END_OF_HEAD) + len(END_OF_HEAD)]
-            head = self._direct.heads.known((sent, self._address))
+        if is_free and self._request_ends.missing_bytes == 0 and not self._paused:
+            head_bytes = data[: data.find(END_OF_HEAD) + len(END_OF_HEAD)]
+            head = self._direct.heads.known((head_bytes, self._address))
             if head is not None and head.body_bytes is not None:
-                missing_bytes = len(sent) + head.body_bytes - len(data)
+                missing_bytes = len(head_bytes) + head.body_bytes - len(data)
                 if not missing_bytes and not self._direct.dispatcher.is_suspect(head.job.limits):
                     self._head = head
                     self._request_count += 1
-                    self._run(head, data[len(sent) :])
+                    self._run(head, data[len(head_bytes) :])
                     return
-                if 0 < missing_bytes <= _MAX_KEPT_BYTES and not is_rest:
-                    self._keep(data)
+                if 0 < missing_bytes <= _MAX_HELD_BYTES and not is_rest:
+                    self._hold(data)
                     return
-        self._parse(data, sent)
+        self._parse(data, head_bytes)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._take_kept()  # whoever has sent but a part of a request has asked for nothing
+        self._take_held()  # part of a request asks for nothing
         super().connection_lost(exc)
-        if self._finishing is not None:
-            self._finishing.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
         elif self._job is not None:
             self._direct.dispatcher.cancel(self._job, Reason.DISCONNECTED)
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:
-        """Answers that are being sent get the time that aiohttp gives to its own."""
-        if self._finishing is not None:
-            await asyncio.wait([self._finishing], timeout=timeout)
+        """Give answers that are being sent the time that aiohttp gives its own."""
+        if self._sending is not None:
+            await asyncio.wait([self._sending], timeout=timeout)
         await super().shutdown(timeout)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Called for each body that is read.  As long as all requests came whole and were ours, aiohttp would parse
-        nothing once more, and ask the transport to go on.
+        """Called by aiohttp for each body that is read.
 
-        Of others its parser may hold back some without telling: it counts a body that comes late as one more request
-        that waits.  Then nothing but this has it go on.
+        Not needed while this connection has run all its requests here: aiohttp would parse nothing and resume a
+        transport that is not paused. Otherwise its parser may hold back requests, because it counts a body that
+        arrives late as one more waiting request, and only this call makes it continue.
         """
-        if self._is_shared or self._reading_paused or self._buffer_paused:
+        if self._is_mixed or self._reading_paused or self._buffer_paused:
             super().resume_reading(resume_parser)
 
-    def _keep(self, data: bytes) -> None:
-        """Until the rest comes, which as a rule is on its way."""
-        self._kept = data
-        self._kept_timer = self._loop.call_later(_PATIENCE_S, self._lose_patience)
+    def _hold(self, data: bytes) -> None:
+        """Hold back a request whose rest is probably on its way."""
+        self._held = data
+        self._held_timer = self._loop.call_later(_REST_TIMEOUT_S, self._on_rest_timeout)
 
-    def _take_kept(self) -> bytes:
-        kept, self._kept = self._kept, b""
-        if self._kept_timer is not None:
-            self._kept_timer.cancel()
-            self._kept_timer = None
-        return kept
+    def _take_held(self) -> bytes:
+        held, self._held = self._held, b""
+        if self._held_timer is not None:
+            self._held_timer.cancel()
+            self._held_timer = None
+        return held
 
-    def _lose_patience(self) -> None:
-        if self._kept:
-            self._parse(self._take_kept(), b"")
+    def _on_rest_timeout(self) -> None:
+        if self._held:
+            self._parse(self._take_held(), b"")
 
-    def _parse(self, data: bytes, sent: bytes) -> None:
-        """Has aiohttp read what has come.  `sent` may be the head that it begins with."""
+    def _parse(self, data: bytes, head_bytes: bytes) -> None:
+        """Let aiohttp parse `data`. `head_bytes` is the head that it may begin with."""
         waiter, waiting = self._waiter, len(self._messages)
         if waiter is None or waiter.done():
-            self._is_shared = True
-            super().data_received(data)  # aiohttp is at a request, and takes the next by itself
-            self._ends.count(data, list(self._messages)[waiting:])
+            self._is_mixed = True
+            super().data_received(data)  # aiohttp is handling a request and takes the next by itself
+            self._request_ends.count(data, list(self._messages)[waiting:])
             return
-        self._waiter = None  # or aiohttp would take the request
+        self._waiter = None  # else aiohttp would take the request
         web.RequestHandler.data_received(self, data)
         self._waiter = waiter
-        self._ends.count(data, list(self._messages)[waiting:])
-        # Where it is known where the request ends, so it is where its head did.
-        self._take_next(b"" if self._ends.missing_bytes is None else sent)
+        self._request_ends.count(data, list(self._messages)[waiting:])
+        # If the end of the request is known, so is the end of its head.
+        self._take_next(b"" if self._request_ends.missing_bytes is None else head_bytes)
 
-    def _take_next(self, sent: bytes = b"") -> None:
-        """Runs the job that the next request asks for, or lets aiohttp have the request.  `sent` is the request's head,
-        where it is at hand."""
+    def _take_next(self, head_bytes: bytes = b"") -> None:
+        """Run the job of the next request, or leave the request to aiohttp. `head_bytes` is its head, if known."""
         waiter = self._waiter
         if self._head is not None or not self._messages or waiter is None or waiter.done():
             return
         message, body = self._messages[0]
-        head = self._head_of(message, body, sent)
+        head = self._head_of(message, body, head_bytes)
         if head is None or self._parser is None:
-            self._is_shared = True
+            self._is_mixed = True
             waiter.set_result(None)
             return
         self._messages.popleft()
-        self._head = head  # first: to read the body may have the next request parsed, which has to wait
+        self._head = head  # first: reading the body may parse the next request, which must wait
         self._parser.message_consumed()
         self._run(head, body.read_nowait())
 
-    def _head_of(self, message: object, body: StreamReader, sent: bytes) -> RequestHead | None:
-        """What is asked for by a request that has come whole and that we can run; what `sent` says is remembered."""
+    def _head_of(self, message: object, body: StreamReader, head_bytes: bytes) -> RequestHead | None:
+        """Return the head of a request that is complete and can run here, else None. Remembers `head_bytes`."""
         is_whole = body.is_eof() and body.exception() is None and body.total_bytes <= self._direct.max_body_bytes
-        if not isinstance(message, RawRequestMessage) or not (is_whole or sent):
+        if not isinstance(message, RawRequestMessage) or not (is_whole or head_bytes):
             return None
         head = self._direct.heads.read(message, self._address)
         if head is None:
             return None
-        if sent:
-            self._direct.heads.remember(sent, self._address, head)
+        if head_bytes:
+            self._direct.heads.remember(head_bytes, self._address, head)
         if not is_whole or self._paused or self._buffer_paused or self._direct.dispatcher.is_suspect(head.job.limits):
             return None
         return head
@@ -228,18 +226,20 @@ class DirectConnection(Connection):
             timing = timing_of(job)
             reply = outcome_reply(job, timing)
         except Exception as error:
-            reply = self._direct.bug(job, error)
+            reply = self._direct.on_bug(job, error)
         head = self._head
         is_last = head is None or head.should_close or self._direct.dispatcher.is_draining
         if job.crashes or len(reply.body) > COUNTED_BYTES:
-            self._finishing = self._loop.create_task(self._finish(job, reply, is_last=is_last))
-            self._finishing.add_done_callback(partial(self._finished, job, reply, timing, is_last))
+            self._sending = self._loop.create_task(self._send_slowly(job, reply, is_last=is_last))
+            self._sending.add_done_callback(partial(self._on_sent, job, reply, timing, is_last))
         else:
-            self._end(job, self._send(job, reply, is_last=is_last), timing, is_last=is_last)
+            self._complete(job, self._send(job, reply, is_last=is_last), timing, is_last=is_last)
 
-    async def _finish(self, job: Job, reply: Reply, *, is_last: bool) -> Reply:
-        """Send what takes longer than a moment: an answer that is large, or whose job killed a worker and must be
-        identified first. Return what was sent."""
+    async def _send_slowly(self, job: Job, reply: Reply, *, is_last: bool) -> Reply:
+        """Send a large answer, or one that must wait until the job that killed a worker is identified.
+
+        Returns what was sent.
+        """
         dispatcher = self._direct.dispatcher
         if job.crashes:
             await dispatcher.identify(job)
@@ -257,18 +257,18 @@ class DirectConnection(Connection):
         self.transport.write(data)
         await self._drain_helper()
 
-    def _finished(
-        self, job: Job, reply: Reply, timing: Timing | None, is_last: bool, finishing: asyncio.Task[Reply]
+    def _on_sent(
+        self, job: Job, reply: Reply, timing: Timing | None, is_last: bool, sending: asyncio.Task[Reply]
     ) -> None:
-        self._finishing = None
+        self._sending = None
         release_body(reply.body)
-        if finishing.cancelled():  # possibly before it began
+        if sending.cancelled():  # possibly before it began
             sent = CLIENT_CLOSED_REPLY
-        elif (error := finishing.exception()) is not None:
-            sent, is_last = self._direct.bug(job, error), True  # an unknown part of the answer was sent
+        elif (error := sending.exception()) is not None:
+            sent, is_last = self._direct.on_bug(job, error), True  # an unknown part of the answer was sent
         else:
-            sent = finishing.result()
-        self._end(job, sent, timing, is_last=is_last)
+            sent = sending.result()
+        self._complete(job, sent, timing, is_last=is_last)
 
     def _send(self, job: Job, reply: Reply, *, is_last: bool) -> Reply:
         """Send the reply, of shared memory only the head. Return what was sent."""
@@ -286,13 +286,13 @@ class DirectConnection(Connection):
             transport.write(cast(bytes, body))
         return reply
 
-    def _end(self, job: Job, reply: Reply, timing: Timing | None, *, is_last: bool) -> None:
-        """The answer was sent, or the caller is gone."""
+    def _complete(self, job: Job, reply: Reply, timing: Timing | None, *, is_last: bool) -> None:
+        """Log the answer, which was sent unless the caller is gone, and continue with the next request."""
         head, self._head, self._job = self._head, None, None
         assert head is not None
         access_log = self._direct.access_log
         if access_log is not None:
-            line = head.line.answered(
+            line = head.line.complete(
                 status=reply.status,
                 body_bytes=len(reply.body),
                 duration_s=time.perf_counter() - self._began_at,
@@ -303,15 +303,15 @@ class DirectConnection(Connection):
         if is_last:
             self.close()
             if self.transport is not None:
-                self.transport.close()  # which sends what is left; until then it is watched whether that is taken
+                self.transport.close()  # sends what is left; the stall timer still runs
             return
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._messages:
             self._loop.call_soon(self._take_next)
 
     def _process_keepalive(self) -> None:
-        """To aiohttp, a connection of which we run a job does nothing."""
-        if self._head is None and not self._kept:
+        """Keep aiohttp from closing a connection that is idle only from its point of view."""
+        if self._head is None and not self._held:
             super()._process_keepalive()
         else:
             self._keepalive_handle = self._loop.call_later(self._keepalive_timeout, self._process_keepalive)

@@ -1,8 +1,7 @@
-"""What the heads of requests for jobs say, as long as they say what they said before.
+"""Remembers what the heads of job requests say.
 
-Lives here: from a head as aiohttp has parsed it to the job that is asked for, and the memory of that.  Clients send the
-same head with each of their requests: byte for byte the same, from the same address, it means the same, and need not be
-parsed again.  `direct` asks; whatever a handler has to look at is none of this.
+Clients send the same head with each request. The same bytes from the same address mean the same job, so they need not
+be parsed again. Heads that only a handler can judge are not remembered.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from offload.web.server.access_log import LogLine
 from offload.web.server.request_ends import content_length
 
 _PREFIX: Final = "/jobs/"
-# So many different heads are remembered, of at most such a length, and then none: 2 MB, whoever sends what.
+# Bounds the memory to 2 MB. When it is full, all heads are forgotten.
 MAX_KNOWN: Final = 1024
 _MAX_KNOWN_BYTES: Final = 2048
 
 
 class RequestHead(NamedTuple):
-    """What a head says: the job, the body's length in bytes (None: it comes in chunks), and whether the connection ends
-    with the answer; and its line in the log."""
+    """The job that a head asks for, the length of its body in bytes (None if it is chunked), whether the connection
+    closes after the answer, and the line for the access log."""
 
     job: JobRequest
     body_bytes: int | None
@@ -36,23 +35,23 @@ class RequestHead(NamedTuple):
     line: LogLine
 
 
-# What was sent, and the caller's address.
-Sent = tuple[bytes, str | None]
+# The bytes of a head and the caller's address.
+HeadKey = tuple[bytes, str | None]
 
 
 class RequestHeads:
-    """The memory of one server.  `known` is what a head says that came before from the same caller, or None."""
+    """The memory of one server. `known` returns what a head says if the caller has sent it before, else None."""
 
     def __init__(self, parts: WebParts) -> None:
         self._parts = parts
-        self._known: dict[Sent, RequestHead] = {}
-        self.known: Final[Callable[[Sent], RequestHead | None]] = self._known.get
+        self._known: dict[HeadKey, RequestHead] = {}
+        self.known: Final[Callable[[HeadKey], RequestHead | None]] = self._known.get
 
     def __len__(self) -> int:
         return len(self._known)
 
     def read(self, message: RawRequestMessage, address: str | None) -> RequestHead | None:
-        """The job that is asked for; None for what the handlers have to look at."""
+        """Return what the head says, or None if a handler must judge it."""
         if message.method != hdrs.METH_POST or not message.path.startswith(_PREFIX):
             return None
         if message.version != HttpVersion11 or message.upgrade or hdrs.EXPECT in message.headers:
@@ -68,14 +67,14 @@ class RequestHeads:
                 self._parts, name, message.headers, query=query, address=address, announced_bytes=body_bytes or 0
             )
         except Problem:
-            return None  # the handler says so
+            return None  # the handler finds the same problem and sends it
         line = LogLine.of(hdrs.METH_POST, path, request_id=job.labels.get("request_id", ""), remote=address)
         return RequestHead(job, body_bytes, message.should_close, line)
 
-    def remember(self, sent: bytes, address: str | None, head: RequestHead) -> None:
-        """The bytes that were sent are that head, and nothing of another request was before them."""
-        if head.job.labels or head.body_bytes is None or len(sent) > _MAX_KNOWN_BYTES:
-            return  # who names its requests sends another head each time
+    def remember(self, head_bytes: bytes, address: str | None, head: RequestHead) -> None:
+        """Remember that `head_bytes` mean that head. They must contain nothing else."""
+        if head.job.labels or head.body_bytes is None or len(head_bytes) > _MAX_KNOWN_BYTES:
+            return  # a head with ids of its own is not sent again
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
-        self._known[sent, address] = head
+        self._known[head_bytes, address] = head

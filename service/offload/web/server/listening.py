@@ -1,7 +1,7 @@
-"""The sockets to listen on.
+"""Binds the listening sockets.
 
-Lives here: making them before anything else is started, so that an address that cannot be had is told at once, in a
-sentence.  They are bound and do not listen yet: nobody is let in before there is somebody to answer.
+They are bound before anything else starts, so that an unusable address is reported at once. They do not listen before
+the service can answer.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from typing import Any, Final
 
 from offload.errors import BindError
 
-_WHAT_TO_DO: Final = {
-    errno.EADDRINUSE: "it is in use; stop what listens there or choose another with --port",
-    errno.EACCES: "not permitted; ports below 1024 are for root, choose another with --port",
-    errno.EADDRNOTAVAIL: "this machine has no such address; choose another with --host",
-    errno.EAFNOSUPPORT: "this machine has no addresses of this kind; choose another with --host",
+_PROBLEM_TEXTS: Final = {
+    errno.EADDRINUSE: "the address is in use; stop the process that listens there, or choose another port with --port",
+    errno.EACCES: "permission denied; ports below 1024 are reserved for root, choose another with --port",
+    errno.EADDRNOTAVAIL: "this machine does not have the address; choose another with --host",
+    errno.EAFNOSUPPORT: "this machine does not support addresses of this family; choose another with --host",
 }
-# Where IPv6 is switched off, in the kernel or for the interface alone, "localhost" may still be ::1 as well.
+# Where IPv6 is disabled, "localhost" may still resolve to ::1 as well.
 _ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 def bound_sockets(host: str, port: int, uds: str | None) -> list[socket.socket]:
-    """One for each address of `host` that this machine has, and one for the path `uds`.  Raises BindError, also if it
-    has none of them."""
+    """Return a socket for each address of `host` that this machine has, and one for the path `uds`.
+
+    Raises BindError, also if the machine has none of the addresses.
+    """
     sockets: list[socket.socket] = []
     try:
         for sock in _tcp_sockets(host, port):
@@ -42,22 +44,21 @@ def bound_sockets(host: str, port: int, uds: str | None) -> list[socket.socket]:
 
 
 def close_all(sockets: Iterable[socket.socket]) -> None:
-    """Closes them, and takes the paths of Unix sockets away."""
+    """Close the sockets and remove the paths of Unix sockets."""
     for sock in sockets:
         unlink(sock)
         sock.close()
 
 
 def unlink(sock: socket.socket) -> None:
-    """Takes the path of a Unix socket away, while it is still open: once it is closed, another service may have the
-    path, and nobody can tell any more what it was."""
+    """Remove the path of a Unix socket that is still open: after closing, the path may belong to another service."""
     if sock.family == socket.AF_UNIX and sock.fileno() >= 0:
         with suppress(OSError):
             os.unlink(sock.getsockname())
 
 
 def shown_address(sock: socket.socket) -> str:
-    """As somebody would type it: "http://127.0.0.1:8080", "unix:/run/offload.sock"."""
+    """Return the address as a user would type it: "http://127.0.0.1:8080", "unix:/run/offload.sock"."""
     if sock.family == socket.AF_UNIX:
         return f"unix:{sock.getsockname()}"
     host, port = sock.getsockname()[:2]
@@ -71,15 +72,15 @@ def _tcp_sockets(host: str, port: int) -> Iterator[socket.socket]:
         try:
             sock = _tcp(family, address)
         except OSError as error:
-            told = BindError(f"{address[0]}:{address[1]}", _told(error))
+            unusable = BindError(f"{address[0]}:{address[1]}", _problem_text(error))
             if error.errno not in _ABSENT:
-                raise told from error
-            absent = absent or told
+                raise unusable from error
+            absent = absent or unusable
             continue
         is_any_bound = True
         yield sock
         if port == 0:
-            return  # with "any free port", a second address would get another one
+            return  # a second address would get another free port
     if absent is not None and not is_any_bound:
         raise absent
 
@@ -88,7 +89,7 @@ def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
-        raise BindError(host, f"the name is not known ({error.strerror}); choose another with --host") from error
+        raise BindError(host, f"unknown host name ({error.strerror}); choose another with --host") from error
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
@@ -112,18 +113,18 @@ def _unix(path: str) -> socket.socket:
         sock.bind(path)
     except OSError as error:
         sock.close()
-        raise BindError(path, _told(error)) from error
+        raise BindError(path, _problem_text(error)) from error
     return sock
 
 
 def _remove_stale(path: str) -> None:
-    """A socket that nobody listens on was left by a service that was killed."""
+    """Remove a socket that a killed service left: one without a listener."""
     try:
         is_socket = stat.S_ISSOCK(os.stat(path).st_mode)
     except OSError:
-        return  # nothing is there, or binding will tell what is wrong
+        return  # the path does not exist, or binding reports the error
     if not is_socket:
-        raise BindError(path, "there is a file which is no socket; take it away or choose another path with --uds")
+        raise BindError(path, "the path is a file, not a socket; remove it or choose another path with --uds")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(path)
@@ -132,8 +133,8 @@ def _remove_stale(path: str) -> None:
         except OSError:
             return
         else:
-            raise BindError(path, "another service listens on it; choose another path with --uds")
+            raise BindError(path, "another service listens on this path; choose another with --uds")
 
 
-def _told(error: OSError) -> str:
-    return _WHAT_TO_DO.get(error.errno or 0, error.strerror or str(error))
+def _problem_text(error: OSError) -> str:
+    return _PROBLEM_TEXTS.get(error.errno or 0, error.strerror or str(error))

@@ -1,8 +1,7 @@
-"""Where one request ends, and the next begins, in what a connection brings.
+"""Finds where one request ends and the next begins in the bytes of a connection.
 
-Lives here: counting the bytes that aiohttp's parser is fed beside the requests that it finds in them; the parser itself
-does not say whether it has something of a request left.  Where the count is lost it stays lost: no later bytes can
-prove where a request begins, for whoever sends them can have them look like anything.  `direct` asks.
+aiohttp's parser does not say whether it holds part of a request, so the bytes that it is fed are counted beside it.
+Once the count is lost it stays lost: a caller can make any later bytes look like the beginning of a request.
 """
 
 from __future__ import annotations
@@ -17,8 +16,10 @@ END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class RequestEnds:
-    """`missing_bytes` are those of the last request that are still to come.  With 0, what comes next is a new one; with
-    None nobody knows any more, as after a body in chunks, requests that came together, or a head that came in parts."""
+    """`missing_bytes` is how much of the last request has not arrived. At 0, a new request begins next.
+
+    None means unknown: after a chunked body, after requests that arrived together, or after a head in pieces.
+    """
 
     __slots__ = ("missing_bytes",)
 
@@ -26,7 +27,7 @@ class RequestEnds:
         self.missing_bytes: int | None = 0
 
     def count(self, data: bytes, begun: Sequence[tuple[object, StreamReader]]) -> None:
-        """The parser was fed this, and found that these requests begin in it."""
+        """Count `data`, in which the parser has found the beginnings of the requests `begun`."""
         if self.missing_bytes == 0 and len(begun) == 1:
             self.missing_bytes = _missing_bytes(data, *begun[0])
         elif self.missing_bytes is None or begun or len(data) > self.missing_bytes:
@@ -36,13 +37,15 @@ class RequestEnds:
 
 
 def content_length(message: RawRequestMessage) -> int:
-    """The body's length in bytes, of a message that does not come in chunks."""
+    """Return the length in bytes of a body that is not chunked."""
     return int(message.headers.get(hdrs.CONTENT_LENGTH, "0"))
 
 
 def _missing_bytes(data: bytes, message: object, body: StreamReader) -> int | None:
-    """Of the request that the data begins with, if nothing comes behind it: then what follows the first end of a head
-    is just what its body has."""
+    """Return what is missing of the request that `data` begins with, or None if more than that request is in it.
+
+    If `data` holds only that request, then what follows the first end of a head is exactly what the body has received.
+    """
     if not isinstance(message, RawRequestMessage) or message.chunked or message.upgrade:
         return None
     end_of_head = data.find(END_OF_HEAD)

@@ -1,8 +1,4 @@
-"""The head of a response in bytes, where no response of aiohttp's is made.
-
-Lives here: status line and headers of a reply in HTTP/1.1 (RFC 9112), the same ones that aiohttp would send.  `direct`
-is the only caller.
-"""
+"""Formats the head of an HTTP/1.1 response (RFC 9112), with the same headers that aiohttp would send."""
 
 from __future__ import annotations
 
@@ -21,16 +17,16 @@ _STATUS_LINES: Final[Mapping[int, str]] = {
 
 
 class HeadWriter:
-    """Makes heads of HTTP/1.1 responses; what many have in common is made once a second, with the date."""
+    """Formats heads. Their common end is formatted once a second, with the date."""
 
     def __init__(self) -> None:
         self._ending = ""
         self._second = -1
 
     def head(self, reply: Reply, *, request_id: str, is_last: bool) -> bytes:
-        """The bytes before the body.  `request_id` is echoed; `is_last`: the connection ends with this answer."""
+        """Return the bytes before the body. Echoes `request_id`; `is_last` announces the end of the connection."""
         now = int(time.time())
-        if now != self._second:  # the clock may have been set back
+        if now != self._second:  # not `>`: the clock may be set back
             self._second = now
             self._ending = f"Date: {formatdate(now, usegmt=True)}\r\nServer: {SERVER_NAME}\r\n\r\n"
         status, headers, body = reply

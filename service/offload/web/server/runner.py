@@ -1,7 +1,4 @@
-"""How the application is served: every knob of aiohttp's server in one place.
-
-Lives here: the runner, and the making of connections.  An application mounted elsewhere is served without any of it.
-"""
+"""Configures aiohttp's server and makes its connections. A mounted application does not use it."""
 
 from __future__ import annotations
 
@@ -18,25 +15,25 @@ from offload.web.server.direct import IS_POSSIBLE, DirectConnection, DirectJobs
 
 logger: Final = logging.getLogger("offload.web")
 
-# The proxy should be the one that ends an idle connection, or it sends a request into one that was just closed.  nginx
-# keeps one for 60 s, Caddy 120 s, Amazon's balancers 60 s, Google's 600 s: longer than each of them.
+# Longer than any proxy keeps an idle connection (nginx 60 s, Caddy 120 s, Amazon 60 s, Google 600 s). If the service
+# closed first, a proxy could send a request into a connection that was just closed.
 _KEEP_ALIVE_S: Final = 620.0
-# A refused body is read no further than this: long enough for the client to see the answer before the connection is
-# reset under what it still sends, and short enough to be worth nothing to somebody who sends for ever.
+# How long the rest of a rejected body is read. Closing at once would reset the connection before the client has read
+# the answer; reading longer would serve clients that never stop sending.
 _LINGER_S: Final = 1.0
-# After the drain only those are left who are slow to send a body or to read an answer.
+# After the drain, only clients that send a body or read an answer slowly are left.
 _SHUTDOWN_S: Final = 2.0
 
 
 def make_runner(app: web.Application, *, is_debug: bool = False) -> web.AppRunner:
-    """The runner for an application of `build_app`; `setup` it, give it sites, and `cleanup` after the drain."""
+    """Return the runner for an application of `build_app`: call `setup`, add sites, call `cleanup` after the drain."""
     return _Runner(
         app,
         is_debug=is_debug,
         shutdown_timeout=_SHUTDOWN_S,
-        handler_cancellation=True,  # a caller that hangs up ends its handler, and so its job
-        access_log=None,  # ours costs less
-        auto_decompress=False,  # inflating is work, and none of it is done on the loop
+        handler_cancellation=True,  # a disconnect ends the handler, and so the job
+        access_log=None,  # ours is cheaper
+        auto_decompress=False,  # inflating would block the event loop
         keepalive_timeout=_KEEP_ALIVE_S,
         lingering_time=_LINGER_S,
         logger=logger,
@@ -63,7 +60,7 @@ class _Runner(web.AppRunner):
 
 
 class _Server(web.Server):
-    """Makes the connections."""
+    """Makes a connection object for each connection."""
 
     def __init__(
         self,

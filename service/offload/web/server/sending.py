@@ -11,28 +11,28 @@ from offload.wire.shared_bytes import SharedBytes
 
 # The kernel takes smaller answers at once: not worth counting or waiting for.
 COUNTED_BYTES: Final = 64 * 1024
-# What the kernel is asked to take of a result at a time: a fraction of a millisecond for the event loop.
+# Bytes per `sendfile` call: a fraction of a millisecond on the event loop.
 _STEP_BYTES: Final = 1 << 20
-# What is copied for the transport to send as soon as the caller takes more.  aiohttp waits for that from 64 KiB on.
+# Bytes copied for the transport when the socket takes no more. From 64 KiB on, aiohttp waits for the transport.
 _SLICE_BYTES: Final = 128 * 1024
 
 
 async def send_content(
     content: SharedBytes, transport: asyncio.Transport, write: Callable[[bytes], Awaitable[None]]
 ) -> None:
-    """Sends all of it.  `write` hands bytes to the transport and waits until it takes more.
+    """Send all of `content`. `write` passes bytes to the transport and waits until it accepts more.
 
-    From the memory to the socket without a copy, as long as it takes more; else by way of the transport, which tells
-    when it does.  A caller that takes nothing is seen there and let go (`connection`).  Raises ConnectionError.
+    Memory goes to the socket without a copy while the socket accepts it, else through the transport, which waits for
+    the socket and where `connection` detects a caller that stopped reading. Raises ConnectionError.
     """
     if transport.is_closing():
         raise ConnectionResetError
-    # From here on a write waits until all that was written is with the kernel; see `_send_directly`.
+    # Makes `write` wait until the kernel has everything: `_send_directly` must not overtake the transport.
     transport.set_write_buffer_limits(high=0)
     try:
         at = 0
         while at < len(content):
-            # The first piece takes the head with it.
+            # The first piece flushes the head.
             sent = _send_directly(transport, content, at) if at else 0
             if sent:
                 await asyncio.sleep(0)
@@ -47,8 +47,8 @@ async def send_content(
 
 
 def _send_directly(transport: asyncio.Transport, content: SharedBytes, at: int) -> int:
-    """How much the socket has taken; 0 if it takes nothing now, or what was written before is not with it yet."""
-    if transport.is_closing():  # then its descriptor may be another connection's
+    """Return how many bytes the socket accepted: 0 if it is full, or if the transport holds earlier bytes."""
+    if transport.is_closing():  # its descriptor may belong to another connection by now
         raise ConnectionResetError
     if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
         return 0
@@ -57,5 +57,5 @@ def _send_directly(transport: asyncio.Transport, content: SharedBytes, at: int) 
         return 0
     try:
         return os.sendfile(sock.fileno(), content.fileno(), at, min(_STEP_BYTES, len(content) - at))
-    except OSError:  # most often EAGAIN; whatever else is wrong, the transport finds out
+    except OSError:  # usually EAGAIN; the transport finds any other error
         return 0
