@@ -1,5 +1,5 @@
-"""What users write, and what it means: tasks, their signatures, arguments, results and faults.
+"""Tasks: their definitions, signatures, arguments, results and faults.
 
-Nothing here knows HTTP or processes.  `definition`, `context` and `response` are what users import, and are light;
-everything that needs pydantic is imported only where tasks are really loaded.
+Nothing here knows HTTP or processes. Users import `definition`, `context` and `response`, which are light; modules that
+need pydantic are imported only where tasks are loaded.
 """

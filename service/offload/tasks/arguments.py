@@ -1,7 +1,6 @@
-"""From the bytes of a request to the members that are its arguments.
+"""Parses JSON bodies and query strings into arguments, and checks argument names for tasks without type hints.
 
-Lives here: parsing of JSON bodies and query strings, the form of the faults found in them, and the check of names for
-tasks without type hints.  Types are `validation`'s business; no pydantic here.
+`validation` checks types; this module works without pydantic.
 """
 
 from __future__ import annotations
@@ -25,24 +24,24 @@ _MAX_DETAIL_LENGTH: Final = 300
 _MAX_KNOWN_NAMES: Final = 20
 _MAX_QUERY_FIELDS: Final = 1_000
 
-# Of a large body so much at a time is looked at in a copy.
+# A large body is scanned in copies of this size.
 _STEP_BYTES: Final = 1 << 20
-# The shortest number of digits that may not fit into 64 bits; orjson makes floating point of such whole numbers.
+# The smallest number of digits that may exceed 64 bits; orjson reads such integers as floating point.
 _MANY_DIGITS: Final = 19
 _ALL_DIGITS_ZERO: Final = bytes.maketrans(b"0123456789", b"0" * 10)
-# Digits that may be a whole number: those behind a point or in an exponent are not.
+# Digits that may be an integer: not after a decimal point or in an exponent.
 _LONG_NUMBER: Final = re.compile(rb"(?<![.0-9eE])(?<![eE][+-])[0-9]{%d,}(?![0-9.eE])" % _MANY_DIGITS)
 
 
 class ArgumentError(NamedTuple):
-    """One of the errors of an `invalid-arguments` fault; `pointer` is a JSON pointer (RFC 6901) into the arguments."""
+    """One error of an `invalid-arguments` fault; `pointer` is a JSON pointer (RFC 6901) into the arguments."""
 
     pointer: str
     detail: str
 
 
 def invalid_arguments(errors: Sequence[ArgumentError], *, left_out: int = 0) -> Fault:
-    """The fault with at most 100 of `errors`; one more says how many there are beside, `left_out` included."""
+    """Returns the fault with at most 100 of `errors`, and one more that counts the rest, including `left_out`."""
     left_out += max(0, len(errors) - MAX_ERRORS)
     listed = [
         {"pointer": shortened(pointer, _MAX_DETAIL_LENGTH), "detail": shortened(detail, _MAX_DETAIL_LENGTH)}
@@ -58,7 +57,7 @@ def invalid_arguments(errors: Sequence[ArgumentError], *, left_out: int = 0) -> 
 
 
 def pointer_to(*segments: str | int) -> str:
-    """The JSON pointer of a member; RFC 6901, section 3, has the two escapes."""
+    """Returns the JSON pointer of a member; RFC 6901, section 3, defines the escapes."""
     return "".join("/" + str(segment).replace("~", "~0").replace("/", "~1") for segment in segments)
 
 
@@ -74,9 +73,9 @@ def unknown(name: str, known: Collection[str]) -> ArgumentError:
 
 
 def parse_object(body: Body) -> dict[str, Any]:
-    """The members of the JSON object in `body`; none at all in an empty one.
+    """Returns the members of the JSON object in `body`; an empty body has none.
 
-    Whole numbers arrive whole, whatever their length.  Of members with the same name the last counts.  Raises Fault
+    Integers keep their value at any length. The last of several members with one name counts. Raises Fault
     `invalid-json` with the byte offset as `position`.
     """
     if not len(body):
@@ -87,7 +86,7 @@ def parse_object(body: Body) -> dict[str, Any]:
         _raise_malformed(body, error)
     except RecursionError:
         raise _invalid_json("The JSON body is nested too deeply", 0) from None
-    except ValueError as error:  # the interpreter's limit on the digits of a number, where nobody has lifted it
+    except ValueError as error:  # the interpreter's limit on digits, unless the worker lifted it
         raise _invalid_json(f"The JSON body cannot be read: {shortened(str(error), _MAX_DETAIL_LENGTH)}", 0) from None
     if not isinstance(value, dict):
         raise _invalid_json("The JSON body is not an object", 0)
@@ -95,7 +94,7 @@ def parse_object(body: Body) -> dict[str, Any]:
 
 
 def parse_query(query: str, several: Collection[str]) -> dict[str, Any]:
-    """The fields of a query string as text; those in `several`, and those given repeatedly, as lists."""
+    """Returns the fields of a query string as text; those in `several`, and repeated ones, as lists."""
     try:
         fields = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_QUERY_FIELDS)
     except UnicodeDecodeError:
@@ -110,7 +109,7 @@ def parse_query(query: str, several: Collection[str]) -> dict[str, Any]:
 
 
 class NameCheck:
-    """Checks arguments of a task without type hints: their names, nothing else."""
+    """Checks only the names of the arguments, for tasks without type hints."""
 
     def __init__(self, parameters: Parameters) -> None:
         self._known = frozenset(parameter.name for parameter in parameters.named)
@@ -118,7 +117,7 @@ class NameCheck:
         self._takes_more = parameters.extra_hint is not None
 
     def validate(self, members: dict[str, Any]) -> dict[str, Any]:
-        """The arguments themselves.  Raises Fault `invalid-arguments`."""
+        """Returns `members` unchanged. Raises Fault `invalid-arguments`."""
         given = members.keys()
         if given >= self._required.keys() and (self._takes_more or given <= self._known):
             return members
@@ -128,7 +127,7 @@ class NameCheck:
         raise invalid_arguments(errors)
 
     def schema(self) -> dict[str, Any]:
-        """The JSON Schema of the arguments."""
+        """Returns the JSON Schema of the arguments."""
         return {
             "type": "object",
             "properties": {name: {} for name in sorted(self._known)},
@@ -143,8 +142,8 @@ def _parse(body: Body) -> Any:
     data = bytes(body)
     if not _LONG_NUMBER.search(data):
         return orjson.loads(data)
-    # The standard library keeps whole numbers whole, but takes things that are no JSON (NaN, half of a surrogate pair).
-    # So orjson judges the text, with a point put into the long numbers, which keeps every byte where it was.
+    # The standard library reads long integers exactly but accepts invalid JSON (NaN, lone surrogates). So orjson checks
+    # the text first, with a decimal point in each long number, which leaves all byte offsets unchanged.
     orjson.loads(_LONG_NUMBER.sub(_with_point, data))
     return json.loads(data)
 
@@ -159,7 +158,7 @@ def _has_many_digits(body: Body) -> bool:
 
 
 def _with_point(match: re.Match[bytes]) -> bytes:
-    # Behind the 15th digit: far enough from the beginning to leave an escape like \u0041 before it intact.
+    # After the 15th digit, to leave intact an escape such as \u0041 whose digits begin the match.
     digits = match[0]
     return digits[:15] + b"." + digits[16:]
 

@@ -1,8 +1,7 @@
-"""NumPy arrays as arguments and results.
+"""NumPy arrays as arguments and results: recognises them in type hints, and reads and writes JSON lists and .npy files.
 
-Lives here: recognising them in type hints, making them from JSON or .npy files, and writing .npy files.  NumPy is no
-dependency: a task can only have to do with arrays if the user's code has imported it, so it is looked up, never
-imported.  Files are read without pickle.
+NumPy is not a dependency. A task uses arrays only if the user's code imports NumPy, so it is looked up in
+`sys.modules`, never imported. Files are read without pickle.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 NPY_MEDIA_TYPE: Final = "application/x-npy"
 
-# NumPy's letters for kinds of elements: booleans, signed and unsigned whole numbers; floating point, complex.
+# NumPy's letters for element kinds: boolean, signed and unsigned integer; floating point and complex.
 _EXACT_KINDS: Final = "biu"
 _NUMBER_KINDS: Final = "biufc"
 
@@ -28,17 +27,17 @@ def is_array(value: object) -> bool:
 
 
 def is_array_hint(hint: Any) -> bool:
-    """Whether `hint` is `numpy.ndarray`, bare or with its shape and element type."""
+    """Returns whether `hint` is `numpy.ndarray`, with or without shape and element type."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and (hint is numpy.ndarray or typing.get_origin(hint) is numpy.ndarray)
 
 
 def element_type(hint: Any) -> np.dtype[Any] | None:
-    """The element type that an array's hint asks for; None if it leaves that open, as `NDArray[np.floating]` does."""
+    """Returns the element type of an array hint, or None if it is open, as in `NDArray[np.floating]`."""
     numpy = sys.modules["numpy"]
     for argument in typing.get_args(hint)[1:]:
         for scalar in typing.get_args(argument):
-            # NumPy's abstract types, such as `floating`, are those that others derive from.
+            # NumPy's abstract types, such as `floating`, have subclasses.
             if isinstance(scalar, type) and issubclass(scalar, numpy.generic) and not scalar.__subclasses__():
                 wanted: np.dtype[Any] = numpy.dtype(scalar)
                 return wanted
@@ -46,9 +45,9 @@ def element_type(hint: Any) -> np.dtype[Any] | None:
 
 
 def to_array(value: object, wanted: np.dtype[Any] | None) -> np.ndarray[Any, Any]:
-    """An array of nested lists of numbers, or of an array that was read; elements of type `wanted` if there is one.
+    """Convert nested lists of numbers, or an array, to an array with elements of type `wanted`, if given.
 
-    Raises ValueError, with a sentence for the caller, for all else, and where elements would not survive.
+    Raises ValueError with a message for the caller for other values, and for elements that do not fit.
     """
     numpy = sys.modules["numpy"]
     if not isinstance(value, (list, numpy.ndarray)):
@@ -65,12 +64,12 @@ def to_array(value: object, wanted: np.dtype[Any] | None) -> np.ndarray[Any, Any
 
 
 def read_npy(data: bytes | bytearray | memoryview) -> np.ndarray[Any, Any]:
-    """The array in an .npy file.  Raises ValueError, with a sentence, if it is none, or would need pickle."""
+    """Returns the array in an .npy file. Raises ValueError with a message if the file is invalid or needs pickle."""
     numpy = sys.modules["numpy"]
     file = _File(data)
     try:
         array: np.ndarray[Any, Any] = numpy.lib.format.read_array(file, allow_pickle=False)
-    except Exception as error:  # NumPy's parser raises whatever comes up in broken files, MemoryError included
+    except Exception as error:  # NumPy's parser may raise anything for a broken file, MemoryError included
         raise ValueError(f"The body should be an .npy file without Python objects: {error}") from error
     if file.rest_bytes:
         raise ValueError("The body should be one .npy file; it has further bytes after the array")
@@ -78,7 +77,7 @@ def read_npy(data: bytes | bytearray | memoryview) -> np.ndarray[Any, Any]:
 
 
 def write_npy(array: np.ndarray[Any, Any]) -> bytes:
-    """The .npy file of `array`.  Raises ValueError for arrays of Python objects."""
+    """Returns `array` as an .npy file. Raises ValueError for arrays of Python objects."""
     numpy = sys.modules["numpy"]
     file = io.BytesIO()
     numpy.lib.format.write_array(file, array, allow_pickle=False)
@@ -86,7 +85,7 @@ def write_npy(array: np.ndarray[Any, Any]) -> bytes:
 
 
 class _File:
-    """What NumPy wants of a file, without the copy that `io.BytesIO` makes of a view."""
+    """A readable file for NumPy that does not copy a view as `io.BytesIO` does."""
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
         self._rest = memoryview(data)
@@ -101,7 +100,7 @@ class _File:
 
 
 def _converted(array: np.ndarray[Any, Any], wanted: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Whole numbers must arrive unchanged; floating point may lose digits, but never turns up from text."""
+    """Convert the elements. Integers must keep their value; floating point may lose digits; text is rejected."""
     numpy = sys.modules["numpy"]
     is_exact = wanted.kind in _EXACT_KINDS
     is_open = array.dtype.kind in _NUMBER_KINDS and (is_exact or numpy.can_cast(array.dtype, wanted, "same_kind"))

@@ -1,7 +1,7 @@
-"""What the service knows of the tasks without importing them.
+"""The catalogue of tasks, which the service reads from a JSON document instead of importing the tasks.
 
-Lives here: both ends of one JSON document.  A describing process writes it from the loaded tasks; the service reads
-it.  The reading end knows neither pydantic nor the user's code.
+A describing process writes the document from the loaded tasks. The reading side needs neither pydantic nor the user's
+code.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _MAX_DESCRIPTION_LENGTH: Final = 10_000
 class TaskInfo:
     """One task, as the service sees it.
 
-    `arguments_schema` and `result_schema` are JSON Schema, draft 2020-12; None for a result of which nothing is known.
-    `body` is "json", "bytes" or "npy-or-json"; with the last two, `body_parameter` is what such a body goes to.
+    `arguments_schema` and `result_schema` are JSON Schema, draft 2020-12; `result_schema` is None if unknown. `body` is
+    "json", "bytes" or "npy-or-json"; for the last two, `body_parameter` names the parameter that takes the body.
     """
 
     limits: TaskLimits
@@ -50,10 +50,10 @@ class Catalogue(Mapping[str, TaskInfo]):
 
     @classmethod
     def from_json(cls, data: bytes | bytearray | memoryview, default_timeout_s: float) -> Self:
-        """Reads what `describe` wrote; a task without a timeout of its own gets the default.
+        """Read the document of `describe`; a task without its own timeout gets the default.
 
-        Raises TargetError for anything else: the describing process ran code of the user's, which may have written
-        there.
+        Raises TargetError if it is invalid: the user's code ran in the describing process and may have written to the
+        same descriptor.
         """
         try:
             return cls({values["name"]: _task_from(values, default_timeout_s) for values in orjson.loads(data)})
@@ -71,12 +71,12 @@ class Catalogue(Mapping[str, TaskInfo]):
         return len(self._tasks)
 
     def close_matches(self, name: str) -> list[str]:
-        """Up to three names of tasks that `name` may have been meant to be, nearest first."""
+        """Returns up to three task names similar to `name`, most similar first."""
         return difflib.get_close_matches(name[:MAX_NAME_LENGTH], self._tasks, n=_MAX_MATCHES)
 
 
 def describe(registry: Registry) -> bytes:
-    """The document for `Catalogue.from_json`: a JSON array with an object for each task, in the order of indices."""
+    """Returns the document for `Catalogue.from_json`: a JSON array of one object per task, ordered by index."""
     return orjson.dumps([_described(task) for task in registry.tasks])
 
 
@@ -101,11 +101,11 @@ def _described(task: LoadedTask) -> dict[str, Any]:
 
 
 def _encodable(make_schema: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
-    """The schema, None where it cannot be made or sent: it only documents, and must not keep a task from running."""
+    """Returns the schema, or None if it cannot be made or encoded; it only documents, so the task loads anyway."""
     try:
         schema = make_schema()
         orjson.dumps(schema)
-    except Exception:  # pydantic asks the user's types for their schemas, and these may raise anything
+    except Exception:  # the user's types make their own schemas and may raise anything
         return None
     return schema
 

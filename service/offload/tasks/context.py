@@ -1,8 +1,7 @@
-"""What a running task may ask about itself.
+"""The running job and the lane of this worker, for tasks to read.
 
-Lives here: the job that this worker process runs, and the number of its lane.  A worker runs one job at a time, so it
-is plain state of the process, and threads that the task starts see it too.  (A process of Dask's may run several, in
-threads: each of these sees its own.)  `worker` sets it; tasks read it.
+A worker runs one job at a time, so both are plain state of the process, visible to threads that the task starts. A
+Dask worker may run several jobs in threads; each of those threads sees its own job.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from typing import NamedTuple
 class CurrentJob(NamedTuple):
     """The running job.
 
-    `attempt` counts from 1.  `lane` is the number of this worker's lane, from 0; it stays the same when the worker is
-    replaced.  `request_id` and `traceparent` are what the caller sent, empty where there was none.
+    `attempt` counts from 1. `lane` is the number of this worker's lane, from 0; it stays the same when the worker is
+    replaced. `request_id` and `traceparent` come from the caller and may be empty.
     """
 
     id: str
@@ -26,12 +25,12 @@ class CurrentJob(NamedTuple):
     traceparent: str
 
 
-# The fields of a `CurrentJob`, of which one is made when somebody asks.
+# The fields of a `CurrentJob`, which is made only when a task asks for it.
 JobFacts = tuple[str, str, int, int, str, str]
 
 
 class _ProcessState:
-    """One for each process.  `is_shared`: jobs run in several threads of it."""
+    """State of this process. `is_shared`: several jobs may run at once, in threads."""
 
     __slots__ = ("is_shared", "job", "lane")
 
@@ -50,31 +49,31 @@ _thread = _ThreadState()
 
 
 def current_job() -> CurrentJob | None:
-    """The job that runs in this process; None outside of a job, so also in tests and in `@on_worker_start`."""
+    """Returns the running job, or None outside a job, as in tests and in `@on_worker_start`."""
     job = _thread.job or _state.job
     return None if job is None else CurrentJob(*job)
 
 
 def current_lane() -> int | None:
-    """The number of this worker's lane, from 0 to the number of workers and spares - 1, to pick a GPU by, say.
+    """Returns the number of this worker's lane, from 0 to workers + spares - 1; use it to select a GPU, for example.
 
-    Known in `@on_worker_start` already; None where there is no worker, as in tests.
+    It is known in `@on_worker_start`. None outside a worker, as in tests.
     """
     return _state.lane
 
 
 def set_current(job: JobFacts | None) -> None:
-    """For the worker: this job begins; None when it is over."""
+    """Set the running job; None when it has finished. Called by the worker."""
     _state.job = job
     if _state.is_shared:
         _thread.job = job
 
 
 def share_process() -> None:
-    """For a worker that is somebody else's, which may run several jobs in threads."""
+    """Allow several jobs at once, in threads, as in a cluster's worker. Called by the worker."""
     _state.is_shared = True
 
 
 def set_lane(lane: int | None) -> None:
-    """For the worker: it works for this lane."""
+    """Set the lane of this worker. Called by the worker."""
     _state.lane = lane

@@ -1,8 +1,7 @@
-"""The decorators that users write.
+"""The decorators `task` and `on_worker_start`, and the checks of their arguments.
 
-Lives here: `task` and `on_worker_start`, and the checks of what is given to them.  A decorator attaches a record to the
-function and returns the function itself, which stays an ordinary one; there is no registry, the loader finds the
-records in the module's namespace.  Every module of a user imports this one, so it imports next to nothing.
+A decorator attaches a record to the function and returns the function itself; the loader finds the records in the
+module's namespace, without a registry. Every task file imports this module, so it imports very little.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from offload.core.job import DEFAULT_URGENCY, URGENCIES
 from offload.errors import TaskDefinitionError
 from offload.settings.kinds import parse_size, shown
 
-# Above it nobody waits for the last attempt; a worker is told the attempt's number in one byte.
+# The attempt's number travels to the worker in one byte.
 MAX_RETRIES: Final = 100
-MAX_LIMIT: Final = 1_000_000  # as for the service's queue
+MAX_LIMIT: Final = 1_000_000  # the same as for the service's queue
 MAX_NAME_LENGTH: Final = 100
-_MAX_TIMEOUT_S: Final = 30 * 24 * 3600.0  # 30 days, as for the service's default
+_MAX_TIMEOUT_S: Final = 30 * 24 * 3600.0  # 30 days, the same as for the service's default
 
 _DEFINITION: Final = "__offload_task__"
 _HOOK: Final = "__offload_on_worker_start__"
@@ -34,16 +33,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDefinition:
-    """What the user said of a task.
+    """The options of a task.
 
-    `timeout_s` limits the run time, seconds; None for the service's default.  `memory_bytes` limits the peak resident
-    memory, None for no limit.  `retries` is how often a job whose worker died is tried again.  `max_running` and
-    `max_queued` limit how many jobs of the task run and wait at once, 0 for no limit.  `urgency` is that of a job whose
-    caller names none.
+    `timeout_s` limits the run time, in seconds; None means the service's default. `memory_bytes` limits the peak
+    resident memory; None means no limit. `retries` is how often a job whose worker died is tried again. `max_running`
+    and `max_queued` limit how many jobs of the task run and wait at once; 0 means no limit. `urgency` applies to jobs
+    whose caller sends no priority.
 
-    `replaced` is the code of another task of this name, which the module defined before and lost by this definition: it
-    can no longer be found in the namespace.  None if there is none.  `module_spec` is the module's `__spec__`, a new
-    one with each reload.
+    `replaced` is the code of an earlier task of the same name that this definition removed from the module's namespace,
+    or None. `module_spec` is the module's `__spec__`, which is new after each reload.
     """
 
     function: Callable[..., Any]
@@ -83,16 +81,16 @@ def task(
     max_queued: int | None = None,
     urgency: int = DEFAULT_URGENCY,
 ) -> F | Callable[[F], F]:
-    """Makes a plain function a task: `@task`, or `@task(timeout=5)`.  The function itself stays as it is.
+    """Make a plain function a task: `@task` or `@task(timeout=5)`. Returns the function unchanged.
 
-    `name`: the task's name in URLs, the function's own by default; letters, digits, `_`, `-` and `.`, up to 100.
-    `timeout`: limit on the run time, seconds, above 0 and up to 30 days; the service's default if left out.
-    `memory`: limit on the worker's peak memory, bytes or text such as "512MB" or "2GiB"; no limit if left out.
+    `name`: the task's name in URLs; 1 to 100 letters, digits, `_`, `-` and `.`; default: the function's name.
+    `timeout`: limit on the run time in seconds, above 0 and at most 30 days; default: the service's.
+    `memory`: limit on the worker's peak memory, in bytes or as text such as "512MB" or "2GiB"; default: no limit.
     `retries`: how often a job whose worker died is tried again, 0 to 100.
-    `max_running`, `max_queued`: how many of its jobs run, and wait, at once; no limit if left out.
-    `urgency`: of a job whose caller sends no `Priority`, 0 (most urgent) to 7.
+    `max_running`, `max_queued`: how many of its jobs run and wait at once; default: no limit.
+    `urgency`: urgency of a job whose caller sends no `Priority`, 0 (most urgent) to 7.
 
-    Raises TaskDefinitionError for what cannot be a task, and for values outside of these ranges.
+    Raises TaskDefinitionError for an unsupported function or a value out of range.
     """
 
     def attach(function: F) -> F:
@@ -117,10 +115,10 @@ def task(
 
 
 def on_worker_start(function: F) -> F:
-    """Has each worker call this function once before it takes jobs: to load a model, say.
+    """Make each worker call this function once before it takes jobs, for example to load a model.
 
-    It takes no arguments.  If it raises, the worker does not start.  Raises TaskDefinitionError for what cannot be
-    called that way.
+    The function takes no arguments. If it raises, the worker does not start. Raises TaskDefinitionError if it cannot be
+    called without arguments.
     """
     named = _name_of(function)
     _check_callable(function, named)
@@ -129,12 +127,12 @@ def on_worker_start(function: F) -> F:
     except TypeError:
         raise TaskDefinitionError(named, "an @on_worker_start function must be callable without arguments") from None
     except ValueError:
-        pass  # written in C, without a signature to look at: the call itself will tell
+        pass  # written in C, without a readable signature: the call in the worker decides
     return _mark(function, _HOOK, True, named)
 
 
 def definition_of(value: object) -> TaskDefinition | None:
-    """The record that `@task` attached to `value`, None if it is no task."""
+    """Returns the record that `@task` attached to `value`, or None."""
     definition = _attached(value, _DEFINITION)
     return definition if isinstance(definition, TaskDefinition) else None
 
@@ -144,10 +142,10 @@ def is_worker_start_hook(value: object) -> bool:
 
 
 def _replaced_task(function: Callable[..., Any], name: str) -> CodeType | None:
-    """The code of another task called `name` that the variable still stands for which `function` will be bound to.
+    """Returns the code of the task named `name` that the definition of `function` is about to replace, or None.
 
-    Not one that was imported, nor one from before a reload, which runs a module once more in the namespace that it
-    had: these were made under another spec.
+    Imported tasks do not count, nor do tasks from before a reload, which runs the module again in the same namespace:
+    both have another module spec.
     """
     namespace = _namespace_of(function)
     earlier = definition_of(namespace.get(_name_of(function)))
@@ -158,13 +156,13 @@ def _replaced_task(function: Callable[..., Any], name: str) -> CodeType | None:
 
 
 def _namespace_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Of the module in which the function is written, whatever is wrapped around it; empty if it is not in Python."""
+    """Returns the globals of the function below all wrappers; empty if it is not written in Python."""
     original = inspect.unwrap(function)
     return original.__globals__ if inspect.isfunction(original) else {}
 
 
 def _attached(value: object, attribute: str) -> object:
-    # Never an ordinary getattr: a lazy proxy in the user's module may answer, or raise, anything at all.
+    # Not getattr: a lazy proxy in the user's module may return or raise anything.
     return inspect.getattr_static(value, attribute, None) if callable(value) else None
 
 
@@ -198,7 +196,7 @@ def _check_callable(function: object, named: str) -> None:
 
 
 def _is_method(function: object) -> bool:
-    """Whether it is defined directly in a class's body: "Model.predict", but not "make.<locals>.predict"."""
+    """Returns whether it is defined directly in a class: "Model.predict", but not "make.<locals>.predict"."""
     if inspect.ismethod(function):
         return True
     outer, _, _ = getattr(function, "__qualname__", "").rpartition(".")
@@ -225,7 +223,7 @@ def _checked_timeout_s(timeout: Any, named: str) -> float | None:
     if timeout is None:
         return None
     is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-    if not is_number or not 0 < timeout <= _MAX_TIMEOUT_S:  # so is not-a-number: it compares as false
+    if not is_number or not 0 < timeout <= _MAX_TIMEOUT_S:  # NaN fails the comparison too
         raise TaskDefinitionError(
             named, f"timeout must be a number of seconds above 0 and at most {_MAX_TIMEOUT_S:.0f}, not {shown(timeout)}"
         )
@@ -249,7 +247,7 @@ def _checked_memory_bytes(memory: object, named: str) -> int | None:
 
 
 def _limit(name: str, value: object, named: str) -> int:
-    """A number of jobs; 0 for no limit, which the user says by leaving it out."""
+    """Returns a number of jobs; 0, for no limit, if the user gave None."""
     return 0 if value is None else _checked_int(name, value, 1, MAX_LIMIT, named)
 
 

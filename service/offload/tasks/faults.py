@@ -1,7 +1,6 @@
-"""What a worker finds wrong with one job.
+"""`Fault`, which ends a job with a reason and the fields of its problem document, and its making from exceptions.
 
-Lives here: `Fault`, the reason together with the fields of the problem that the caller gets, and how an exception of
-the user's is told.  Whatever the user's objects do when they are looked at, nothing here raises for it.
+The user's exceptions and values may do anything when they are inspected; no function here raises because of that.
 """
 
 from __future__ import annotations
@@ -18,9 +17,12 @@ _MAX_NAME_LENGTH: Final = 200
 _MAX_MESSAGE_IN_DETAIL: Final = 300
 
 
-class Fault(OffloadError):  # the word for what is wrong with a job, not with us
-    """Ends the job with `reason`; `fields` are the problem's own, `detail` among them: what happened, the limit, and
-    what to do.  `traceback` is for the log: where a task raised what it did, else empty."""
+class Fault(OffloadError):
+    """Ends the job with `reason`.
+
+    `fields` are the problem's own members, including `detail`. `traceback` goes to the log; it is empty unless the task
+    raised.
+    """
 
     def __init__(self, reason: Reason, *, detail: str, **fields: Any) -> None:
         super().__init__(reason, detail)
@@ -32,7 +34,7 @@ class Fault(OffloadError):  # the word for what is wrong with a job, not with us
         return str(self.fields["detail"])
 
     def to_json(self) -> bytes:
-        """The fields as one JSON object; never raises.  Text that is no Unicode arrives with replacements."""
+        """Returns the fields as a JSON object; never raises. Lone surrogates are replaced."""
         try:
             return orjson.dumps(self.fields)
         except TypeError:
@@ -40,7 +42,7 @@ class Fault(OffloadError):  # the word for what is wrong with a job, not with us
 
 
 def task_error(error: BaseException) -> Fault:
-    """The fault of a task that raised."""
+    """Returns the fault for an exception that the task raised."""
     name, message = exception_name(error), exception_message(error)
     cut = message if len(message) <= _MAX_MESSAGE_IN_DETAIL else f"{message[:_MAX_MESSAGE_IN_DETAIL]}…"
     raised = f"{name}: {cut}" if cut else name
@@ -49,39 +51,39 @@ def task_error(error: BaseException) -> Fault:
 
 
 def exception_name(error: BaseException) -> str:
-    """The name of the exception's type, without its module."""
+    """Returns the name of the exception's type, without its module."""
     return shortened(_type_attribute("__name__", error), _MAX_NAME_LENGTH)
 
 
 def exception_message(error: BaseException) -> str:
-    """`str(error)`, up to 2,000 characters; says so if it cannot be had."""
+    """Returns `str(error)`, up to 2,000 characters, or the reason why `__str__` failed."""
     try:
         return shortened(str(error), MAX_MESSAGE_LENGTH)
-    except BaseException as fault:  # an exception's `__str__` may do anything, raising SystemExit included
+    except BaseException as fault:  # `__str__` may raise anything, SystemExit included
         return f"(no message: __str__ raised {exception_name(fault)})"
 
 
 def full_type_name(value: object) -> str:
-    """The name of the type with its module: "builtins.list"."""
+    """Returns the name of the type with its module, as in "builtins.list"."""
     module, name = _type_attribute("__module__", value), _type_attribute("__qualname__", value)
     return shortened(f"{module}.{name}", _MAX_NAME_LENGTH)
 
 
 def shortened(text: str, length: int) -> str:
-    """`text` as an exact `str` of at most about `length` characters that can be encoded."""
-    kept = str.__getitem__(text, slice(length))  # a subclass may cut, and encode, in ways of its own
+    """Returns `text` as an exact `str` that can be encoded, cut to `length` characters plus a note of the rest."""
+    kept = str.__getitem__(text, slice(length))  # a subclass may override slicing and encoding
     kept = kept.encode("utf-8", "replace").decode("utf-8")
     left_out = str.__len__(text) - length
     return f"{kept}… ({left_out:,} more characters)" if left_out > 0 else kept
 
 
 def _type_attribute(name: str, value: object) -> str:
-    attribute = type.__dict__[name].__get__(type(value))  # a metaclass may have an attribute of that name, too
+    attribute = type.__dict__[name].__get__(type(value))  # a metaclass may override it
     return attribute if isinstance(attribute, str) else "?"
 
 
 def _encodable_copy(value: object) -> object:
-    """A copy that can be encoded, for faults alone: it is small and never cyclic."""
+    """Returns a copy that can be encoded; the fields of a fault are small and never cyclic."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, dict):

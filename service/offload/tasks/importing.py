@@ -1,8 +1,4 @@
-"""Importing the user's files and modules, and telling in a sentence what is wrong with them.
-
-Lives here: the import itself and the translation of everything that can happen meanwhile into a TargetError.  What a
-task is, this module does not know; `loading` calls it.
-"""
+"""Imports the user's files and modules, and turns every error on the way into a TargetError with a sentence."""
 
 from __future__ import annotations
 
@@ -27,10 +23,10 @@ _MAX_MESSAGE_LENGTH: Final = 500
 
 
 def import_file(file: str, *, named: str) -> ModuleType:
-    """The module in `file`, an absolute path; imported once however often it is asked for.  Raises TargetError.
+    """Returns the module in `file`, an absolute path, imported at most once. Raises TargetError.
 
-    The file's directory is put on `sys.path`, as `python file.py` does.  The module's name is the same in every
-    process, and in `sys.modules` before its code runs: pickle, dataclasses and forward references need that.
+    Adds the file's directory to `sys.path`, as `python file.py` does. The module has the same name in every process and
+    is in `sys.modules` before its code runs: pickle, dataclasses and forward references need both.
     """
     path = Path(file)
     if path.is_dir():
@@ -47,10 +43,10 @@ def import_file(file: str, *, named: str) -> ModuleType:
 
 
 def import_source(file: str, source: str, *, named: str) -> ModuleType:
-    """The module that is `source`, the text of a file that need not be here; imported once.  Raises TargetError.
+    """Returns the module with the text `source` of a file that may not exist here, imported at most once.
 
-    Its name is also of the text, for a process that outlives a service may be given the next version.  Where the
-    file's directory is here as well, its neighbours can be imported.
+    The name includes a digest of the text, because a process may outlive the service and get a new version. If the
+    file's directory exists here, modules in it can be imported. Raises TargetError.
     """
     name = f"{module_name(file)}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
     if name in sys.modules:
@@ -62,7 +58,7 @@ def import_source(file: str, source: str, *, named: str) -> ModuleType:
 
 
 def import_module(name: str, directory: str | None, *, named: str) -> ModuleType:
-    """The module `name`, which may lie in `directory`.  Raises TargetError."""
+    """Returns the module `name`, which may be in `directory`. Raises TargetError."""
     if directory is not None:
         _add_to_path(directory)
     importlib.invalidate_caches()
@@ -76,7 +72,7 @@ def import_module(name: str, directory: str | None, *, named: str) -> ModuleType
 
 
 def module_name(file: str) -> str:
-    """What the module in `file` is called: readable, and unlike any other's."""
+    """Returns a readable and unique name for the module in `file`."""
     real = os.path.realpath(file)
     digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:12]
     return f"offload_file_{digest}_{re.sub(r'[^0-9A-Za-z_]', '_', Path(real).stem)}"
@@ -88,7 +84,7 @@ def _add_to_path(directory: str) -> None:
 
 
 class _SourceLoader(ExecutionLoader):
-    """Loads a text; tracebacks and `inspect` find the lines through it."""
+    """Loads a module from text, and gives tracebacks and `inspect` its lines."""
 
     def __init__(self, file: str, source: str) -> None:
         self._file = file
@@ -115,12 +111,12 @@ def _execute(name: str, spec: ModuleSpec | None) -> ModuleType:
 
 
 def _run_import(do_import: Callable[[], ModuleType], named: str) -> ModuleType:
-    """Runs the import; all that it raises becomes a TargetError, except what already is a sentence of ours."""
+    """Run the import; any exception becomes a TargetError, except a TaskDefinitionError, which explains itself."""
     try:
         return do_import()
     except (KeyboardInterrupt, TaskDefinitionError):
         raise
-    except BaseException as error:  # the user's module may raise anything, SystemExit and the like included
+    except BaseException as error:  # the user's module may raise anything, SystemExit included
         raise TargetError(named, _describe(error)) from error
 
 
@@ -137,14 +133,14 @@ def _describe(error: BaseException) -> str:
 
 
 def _is_missing_module(error: BaseException | None, module: str) -> bool:
-    """Whether it is the module itself that is missing, or a package around it, not one that it imports."""
+    """Returns whether the module itself or one of its packages is missing, not a module that it imports."""
     if not isinstance(error, ModuleNotFoundError) or error.name is None:
         return False
     return module == error.name or module.startswith(f"{error.name}.")
 
 
 def _line_prefix(error: BaseException) -> str:
-    """ "line 3: ", the line of the user's file that was running, as far as that can be told."""
+    """Returns "line 3: ", the line of the user's file that was running, or "" if unknown."""
     frames = [
         (frame.f_code.co_filename, line)
         for frame, line in traceback.walk_tb(error.__traceback__)

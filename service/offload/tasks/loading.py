@@ -1,8 +1,7 @@
-"""From what the user names to tasks that can be called.
+"""Parses targets, which name files, modules or functions, and loads their tasks.
 
-Lives here: `Target`, what a user may name, and `load`, which imports the targets and collects what is decorated in
-them.  Targets travel to other processes as JSON, tasks never do: every process that runs them loads them.  The service
-imports this module but calls `load` only under the start method `fork`, so pydantic is imported there and not above.
+Targets travel to other processes as JSON; tasks never do, so every process that runs them loads them. The service
+imports this module but calls `load` only under the start method `fork`, so `load` imports pydantic late.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from offload.tasks.importing import import_file, import_module, import_source
 if TYPE_CHECKING:
     from offload.tasks.signature import CompiledTask
 
-# How a target is named: a file or a module by text, a file by its path, or a function itself.
+# A file or module by name, a file by its path, or a function.
 Named: TypeAlias = str | os.PathLike[str] | Callable[..., Any]
 
 _EXAMPLE_HINT: Final = "write `from offload import task` and put `@task` above a function"
@@ -31,11 +30,11 @@ _EXAMPLE_HINT: Final = "write `from offload import task` and put `@task` above a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Something to serve: the tasks of a file, of a module, or one function of either.
+    """Something to serve: all tasks of a file or module, or one function.
 
-    `named`: as the user named it.  Either `file` (an absolute path) or `module` (a dotted name) is there; `function` is
-    a qualified name in it, None for all tasks.  `directory`: where the module may lie, put on `sys.path`.  `source`:
-    the text of the file, for workers that do not have it.
+    `named` is the user's own text. Either `file` (an absolute path) or `module` (a dotted name) is set. `function` is a
+    qualified name in it; None means all tasks. `directory` is added to `sys.path` to find the module. `source` is the
+    text of the file, for workers without it.
     """
 
     named: str
@@ -61,15 +60,17 @@ class LoadedTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """All that was loaded: tasks in the order of their indices, hooks in the order in which they are to be called."""
+    """The loaded tasks in the order of their indices, and the hooks in the order of their calls."""
 
     tasks: tuple[LoadedTask, ...]
     hooks: tuple[Callable[[], object], ...]
 
 
 def parse_target(target: Named) -> Target:
-    """What `target` names: a file, a module, or a decorated function.  Raises TargetError if it can be none of them;
-    whether it is really there is found out by `load`."""
+    """Returns the target for a file, a module or a decorated function; `load` finds out whether it exists.
+
+    Raises TargetError if it cannot be any of them.
+    """
     if isinstance(target, (str, os.PathLike)):
         return _parse_text(os.fspath(target))
     if callable(target):
@@ -78,23 +79,23 @@ def parse_target(target: Named) -> Target:
 
 
 def targets_to_json(targets: Iterable[Target]) -> list[dict[str, str | None]]:
-    """Targets as JSON values, for another process."""
+    """Returns targets as JSON values, for another process."""
     return [asdict(target) for target in targets]
 
 
 def targets_from_json(values: Iterable[Mapping[str, str | None]]) -> tuple[Target, ...]:
-    """The reverse of `targets_to_json`."""
+    """Reverse `targets_to_json`."""
     return tuple(Target(**value) for value in values)  # type: ignore[arg-type]  # `named` is never None
 
 
 def load(targets: Sequence[Target]) -> Registry:
-    """Imports the targets and compiles their tasks, in this process.
+    """Import the targets and compiles their tasks in this process.
 
-    The order of tasks is that of the targets, and within one that of its namespace; what two targets share is there
-    once.  Raises TargetError for what cannot be imported, has no task or a name twice, and TaskDefinitionError for a
-    function that cannot be a task.
+    Tasks have the order of the targets and, within a target, of its namespace; a task found twice is loaded once.
+    Raises TargetError for a target that cannot be imported, has no task or repeats a name, and TaskDefinitionError for
+    a function that cannot be a task.
     """
-    from offload.tasks.signature import CompiledTask  # see the module's docstring
+    from offload.tasks.signature import CompiledTask  # late: it imports pydantic
 
     if not targets:
         raise TargetError("", "nothing to serve; name a file or a module that defines tasks")
@@ -147,7 +148,7 @@ def _parse_function(function: Callable[..., Any]) -> Target:
 
 
 def _root_of(module: ModuleType | None, name: str | None = None) -> str | None:
-    """The directory from which the module was imported: where its outermost package lies."""
+    """Returns the directory from which the module was imported: the parent of its outermost package."""
     file = getattr(module, "__file__", None)
     if module is None or file is None:
         return None
@@ -160,13 +161,13 @@ def _import(target: Target) -> ModuleType:
     if target.module is not None:
         return import_module(target.module, target.directory, named=target.named)
     if target.file is None:
-        raise ValueError(f"{target!r} names nothing")
+        raise ValueError(f"{target!r} has neither file nor module")
     if target.source is not None:
         return import_source(target.file, target.source, named=target.named)
     main = sys.modules["__main__"]
     main_file = getattr(main, "__file__", None)
     if target.function is not None and main_file is not None and os.path.realpath(main_file) == target.file:
-        return main  # the program's own function, asked for in the program itself (or in a copy, under `spawn`)
+        return main  # the script serves its own function (under `spawn`, this process runs a copy)
     return import_file(target.file, named=target.named)
 
 
@@ -183,7 +184,7 @@ def _definitions_in(module: ModuleType, target: Target) -> Iterator[TaskDefiniti
         definition = definition_of(value)
         if definition is not None and callable(value):
             is_empty = False
-            # A decorator above @task that copies the function's attributes: what it made is what is to be called.
+            # A decorator above @task copied the attributes of the function: call what the decorator returned.
             yield definition if definition.function is value else replace(definition, function=value)
     if is_empty:
         raise TargetError(target.named, f"no task found; {_EXAMPLE_HINT}")
@@ -198,7 +199,7 @@ def _duplicate_name(target: Target, definition: TaskDefinition, earlier_location
 
 
 def _is_same(one: TaskDefinition, other: TaskDefinition) -> bool:
-    """Whether they are one function, found twice: under two names, or in a file imported under two names."""
+    """Returns whether both are one function: under two names, or from a file imported under two names."""
     if one.function is other.function:
         return True
     code, other_code = _code_of(one), _code_of(other)

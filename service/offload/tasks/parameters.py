@@ -1,7 +1,6 @@
-"""What a task's function takes, read once from its signature.
+"""Reads a task's parameters from its signature: names, resolved type hints, and which parameter takes the request body.
 
-Lives here: the parameters with their type hints resolved, and where the request's body goes.  Nothing is validated
-here, and pydantic is not needed; `signature` reads, `arguments` and `validation` use it.
+This module validates no arguments and needs no pydantic.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _TYPE_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", ())  # from Python 3.
 
 
 class BodyKind(StrEnum):
-    """What a task's request has in its body; the value is told in the catalogue."""
+    """What the request body of a task holds; the values are in the catalogue."""
 
     JSON = "json"
     BYTES = "bytes"
@@ -32,7 +31,7 @@ class BodyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """`hint` is Any without an annotation; `default` is None for a required one."""
+    """`hint` is Any without an annotation; `default` is None for a required parameter."""
 
     name: str
     hint: Any
@@ -43,10 +42,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """All that a function takes.
+    """The parameters of a function.
 
-    `extra_hint`: the annotation of its `**kwargs`, None where it has none.  `body_parameter`: what the body goes to as
-    it is, always (BYTES) or when it is an .npy file (NPY_OR_JSON).
+    `extra_hint` is the annotation of its `**kwargs`, None without `**kwargs`. `body_parameter` takes the raw body,
+    always (BYTES) or if it is an .npy file (NPY_OR_JSON).
     """
 
     named: tuple[Parameter, ...]
@@ -57,13 +56,13 @@ class Parameters:
 
     @property
     def are_unannotated(self) -> bool:
-        """Whether only names have to be checked."""
+        """Whether only names need checking."""
         hints = [parameter.hint for parameter in self.named]
         return all(hint is Any or hint is object for hint in (*hints, self.extra_hint or Any))
 
 
 def read_parameters(definition: TaskDefinition) -> Parameters:
-    """Reads the function's signature.  Raises TaskDefinitionError for what cannot be called by name, or resolved."""
+    """Read the function's signature. Raises TaskDefinitionError for `*args` and for unresolvable annotations."""
     task, function = definition.name, definition.function
     try:
         signature = inspect.signature(function)
@@ -103,7 +102,7 @@ def read_parameters(definition: TaskDefinition) -> Parameters:
 
 
 def unaliased(hint: Any) -> Any:
-    """`hint` without a name that `type Name = …` gave it (PEP 695); newer versions of NumPy write `NDArray` so."""
+    """Resolve a `type Name = …` alias (PEP 695), which newer versions of NumPy use for `NDArray`."""
     alias = typing.get_origin(hint) or hint
     if not isinstance(alias, _TYPE_ALIAS):
         return hint
@@ -111,7 +110,7 @@ def unaliased(hint: Any) -> Any:
 
 
 def alternatives(hint: Any) -> Iterator[Any]:
-    """The types that `hint` allows, without aliases, `Annotated` and unions around them."""
+    """Yields the types that `hint` allows, without aliases, `Annotated` and unions."""
     hint = unaliased(hint)
     origin = typing.get_origin(hint)
     if origin is Annotated:
@@ -124,7 +123,7 @@ def alternatives(hint: Any) -> Iterator[Any]:
 
 
 def takes_several(hint: Any) -> bool:
-    """Whether a query string may repeat the parameter: lists, sets, tuples and their kin."""
+    """Returns whether a query string may repeat the parameter: lists, sets, tuples and similar types."""
     origins = [typing.get_origin(part) or part for part in alternatives(hint)]
     return any(
         isinstance(origin, type) and issubclass(origin, Collection) and not issubclass(origin, (str, bytes, dict))
@@ -167,7 +166,7 @@ def _resolved(task: str, function: Callable[..., Any], what: str, annotation: An
     )
     try:
         return typing.get_type_hints(holder, globalns=getattr(plain, "__globals__", {}), include_extras=True)["it"]
-    except Exception as error:  # evaluating an annotation runs code of the user's
+    except Exception as error:  # evaluating an annotation runs the user's code
         raise TaskDefinitionError(
             task,
             f"cannot resolve {annotation!r}, the annotation of {what}: {error}; names imported under TYPE_CHECKING or "
@@ -176,7 +175,7 @@ def _resolved(task: str, function: Callable[..., Any], what: str, annotation: An
 
 
 def _result_hint(task: str, function: Callable[..., Any], annotation: Any) -> Any:
-    """Only documents the result: what cannot be resolved is as good as none."""
+    """Returns the annotation of the result; Any if it cannot be resolved, because it only documents."""
     try:
         return _resolved(task, function, "the result", annotation)
     except TaskDefinitionError:

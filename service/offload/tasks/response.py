@@ -1,7 +1,4 @@
-"""A result that says for itself what it is.
-
-Lives here: the one class with which a task names the media type of its result.  Users import it; `results` encodes it.
-"""
+"""`Response`, a result with a media type of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-# RFC 9110, section 8.3.1: type/subtype, then parameters.  Those are not taken apart, only kept from ending the header.
+# RFC 9110, section 8.3.1: type/subtype, then parameters. Parameters are not parsed, but cannot end the header.
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _MEDIA_TYPE: Final = re.compile(rf"{_TOKEN}/{_TOKEN}(?:[ \t]*;[ -~]*)?", re.ASCII)
 _MAX_LENGTH: Final = 255
@@ -17,10 +14,10 @@ _MAX_LENGTH: Final = 255
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A result sent as it is: `return Response(png, media_type="image/png")`.
+    """A result sent unchanged: `return Response(png, media_type="image/png")`.
 
-    Text is sent as UTF-8.  Without `media_type`, text is `text/plain` and bytes are `application/octet-stream`.
-    Raises TypeError for other contents, ValueError for what is no media type.
+    Text is sent as UTF-8. Without `media_type`, text is `text/plain` and bytes are `application/octet-stream`. Raises
+    TypeError for other contents and ValueError for an invalid media type.
     """
 
     content: bytes | bytearray | memoryview | str

@@ -1,7 +1,6 @@
-"""From what a task returns to the bytes of the answer.
+"""Encodes what a task returns: chooses the media type, and encodes JSON with orjson first, then with pydantic.
 
-Lives here: the choice of the media type and the encoding, orjson first and pydantic's encoder for what it leaves.
-Whatever cannot be encoded is a fault of the job, and nothing that happens on the way gets out in any other form.
+A value that cannot be encoded ends the job with a Fault, whatever its methods raise.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from offload.tasks.response import Response
 JSON_MEDIA_TYPE: Final = "application/json"
 BYTES_MEDIA_TYPE: Final = "application/octet-stream"
 
-# What a caller can be expected to take in one piece; the frames between the processes end at twice that.
+# A frame between the processes may have twice this size.
 MAX_RESULT_BYTES: Final = 1 << 30
 
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
@@ -29,21 +28,21 @@ _REMEDY: Final = "Return JSON values, bytes, an array, or offload.Response(conte
 
 
 class Encoded(NamedTuple):
-    """`body` is flat: its length is its size in bytes."""
+    """`len(body)` is its size in bytes."""
 
     media_type: str
     body: bytes | bytearray | memoryview
 
 
 def encode(value: object, accept: str = "") -> Encoded:
-    """The answer for `value`; `accept` is the caller's Accept header.
+    """Encode `value`; `accept` is the caller's Accept header.
 
-    JSON has no NaN and no infinity: they become null.  Bytes inside of JSON are taken as UTF-8 text.  Raises Fault
-    `result-not-serialisable`, and nothing else, for what cannot be encoded or is larger than MAX_RESULT_BYTES.
+    NaN and infinity become null in JSON, and bytes inside JSON are read as UTF-8 text. Raises only Fault
+    `result-not-serialisable`, for a value that cannot be encoded or exceeds MAX_RESULT_BYTES.
     """
     try:
         encoded = _encode(value, accept)
-    except BaseException as error:  # the value's own methods run here, and may raise anything
+    except BaseException as error:  # the value's own methods may raise anything
         raise _not_serialisable(value, f"cannot be encoded ({_describe(error)}). {_REMEDY}") from None
     if len(encoded.body) > MAX_RESULT_BYTES:
         problem = f"has {len(encoded.body):,} bytes; the limit is {MAX_RESULT_BYTES:,}. Return less data."
@@ -66,21 +65,21 @@ def _to_json(value: object) -> bytes:
     try:
         return orjson.dumps(value, _encode_part, _OPTIONS)
     except orjson.JSONEncodeError:
-        # What orjson never hands to `_encode_part`: whole numbers above 64 bits, and unusual keys.  Also iterators.
+        # Cases that orjson never passes to `_encode_part`: integers above 64 bits, unusual keys. Also iterators.
         return to_json(value, inf_nan_mode="null", fallback=_plain_array)
 
 
 def _encode_part(value: object) -> Any:
-    """Encodes a part that orjson does not know: a pydantic model, a set, a Decimal, an unusual array."""
+    """Encode a value that orjson does not support: a pydantic model, a set, a Decimal, an unusual array."""
     if is_array(value):
         return _plain_array(value)
     if isinstance(value, Iterator):
-        raise TypeError("it can be read only once, and not if orjson has to give up later")
+        raise TypeError("an iterator can be read only once, so pydantic must encode the whole result")
     return orjson.Fragment(to_json(value, inf_nan_mode="null", fallback=_plain_array))
 
 
 def _plain_array(value: Any) -> Any:
-    """Lists and numbers for NumPy's arrays and numbers that are left; the last resort of both encoders."""
+    """Returns lists and numbers for NumPy's arrays and scalars that neither encoder supports."""
     if is_array(value):
         return value.tolist()
     if type(value).__module__ == "numpy":
@@ -95,7 +94,7 @@ def _flat(data: bytes | bytearray | memoryview) -> bytes | bytearray | memoryvie
 
 
 def _prefers_npy(accept: str) -> bool:
-    """Whether `application/x-npy` is named, and not liked less than JSON (RFC 9110, section 12.5.1)."""
+    """Returns whether `application/x-npy` is listed with at least the weight of JSON (RFC 9110, section 12.5.1)."""
     quality = {"": 0.0}
     for item in accept.split(","):
         media_type, *parameters = (part.strip().lower() for part in item.split(";"))

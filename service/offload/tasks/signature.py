@@ -1,7 +1,6 @@
-"""A task as the worker calls it: decode, validate, call, encode.
+"""`CompiledTask`: decodes, validates, calls and encodes, with every decision made once when the task is loaded.
 
-Lives here: `CompiledTask`, made once for each task when it is loaded, so that a call finds everything decided.  The
-four steps are separate for the worker to mark and time; they share nothing but what they are handed.
+The four steps are separate so that the worker can time them; they share only their arguments.
 """
 
 from __future__ import annotations
@@ -26,22 +25,22 @@ _ABSENT: Final = object()
 
 
 class ArgumentCheck(Protocol):
-    """What `arguments.NameCheck` and `validation.TypeCheck` both are."""
+    """The interface of `arguments.NameCheck` and `validation.TypeCheck`."""
 
     def validate(self, members: dict[str, Any]) -> dict[str, Any]: ...
     def schema(self) -> dict[str, Any]: ...
 
 
 class CompiledTask:
-    """A task's function with everything that stands between it and the bytes of a request.
+    """A task's function with the steps between it and the bytes of a request.
 
-    A worker does, in this order: `members = decode(body, query, content_type)`, `arguments = validate(members)`,
-    `result = call(arguments)`, `encode(result, accept)`.  `decode`, `validate` and `encode` raise Fault and nothing
-    else; `call` raises whatever the user's function does.  `encode` is that of `results`.
+    A worker runs `members = decode(body, query, content_type)`, `arguments = validate(members)`,
+    `result = call(arguments)` and `encode(result, accept)`. `decode`, `validate` and `encode` raise only Fault; `call`
+    raises whatever the user's function raises. `encode` is `results.encode`.
 
-    `copies_body`: the function gets the body as an object of its own, so `decode` is best handed one.
+    If `copies_body` is true the function gets its own copy of the body, so the caller saves a copy by passing `bytes`.
 
-    Making one raises TaskDefinitionError if the function cannot be a task.
+    The constructor raises TaskDefinitionError if the function cannot be a task.
     """
 
     def __init__(self, definition: TaskDefinition) -> None:
@@ -61,10 +60,10 @@ class CompiledTask:
     encode = staticmethod(encode)
 
     def decode(self, body: Body, query: str = "", content_type: str = "") -> dict[str, Any]:
-        """The members that the request has, unvalidated.  The query string counts only where the body is one argument
-        by itself; beside a JSON body it is ignored.
+        """Returns the members of the request, not validated.
 
-        What is handed out for `memoryview` is read-only, and valid as long as `body` is.
+        The query string is read only if the body is one argument; with a JSON body it is ignored. A `memoryview` in the
+        result is read-only and valid as long as `body` is.
         """
         parameter = self._body
         if parameter is None:
@@ -80,14 +79,14 @@ class CompiledTask:
         return self._with_query(query, parameter.name, array)
 
     def call(self, arguments: dict[str, Any]) -> object:
-        """What the function returns.  Raises what it raises."""
+        """Call the function and returns its result. Raises what it raises."""
         if not self._positional:
             return self._function(**arguments)
         positional = [arguments.pop(parameter.name, parameter.default) for parameter in self._positional]
         return self._function(*positional, **arguments)
 
     def arguments_schema(self) -> dict[str, Any]:
-        """The JSON Schema of the arguments, with defaults where JSON can say them."""
+        """Returns the JSON Schema of the arguments, with the defaults that JSON can express."""
         schema = self._check.schema()
         properties = schema.get("properties", {})
         for parameter in self.parameters.named:
@@ -97,15 +96,15 @@ class CompiledTask:
         return schema
 
     def result_schema(self) -> dict[str, Any] | None:
-        """The JSON Schema of the result, None if the function does not say, or it is no JSON."""
-        from offload.tasks.validation import result_schema  # as in `_make_check`
+        """Returns the JSON Schema of the result, or None if it is unknown or not JSON."""
+        from offload.tasks.validation import result_schema  # late, see `_make_check`
 
         return result_schema(self.parameters.result_hint)
 
     def _make_check(self) -> ArgumentCheck:
         if self.parameters.are_unannotated:
             return NameCheck(self.parameters)
-        # Here and not above: a worker whose tasks have no hints does without pydantic.
+        # Late: a worker whose tasks have no type hints does not need pydantic.
         from offload.tasks.validation import TypeCheck
 
         return TypeCheck(self.definition.name, self.parameters)
@@ -123,7 +122,7 @@ class CompiledTask:
 
 
 def _raw(parameter: Parameter, body: Body) -> object:
-    """The body as its parameter wants it; an empty one leaves a default, or None, where the function has that."""
+    """Returns the body as its parameter's type; an empty body gives the default, or None if the type allows it."""
     kinds = _kinds(parameter)
     if not len(body):
         if not parameter.is_required:

@@ -1,8 +1,4 @@
-"""Arguments held against the type hints, by pydantic.
-
-Lives here: the validator that is built once for each task with type hints, and the translation of pydantic's errors
-into those of an `invalid-arguments` fault.  Runs in workers only; the service's process never imports this.
-"""
+"""Validates arguments against type hints with pydantic, and turns its errors into an `invalid-arguments` fault."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, W
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails
-from typing_extensions import TypedDict  # pydantic asks for this one: the standard library's lacks `extra_items`
+from typing_extensions import TypedDict  # pydantic requires it: the standard library's lacks `extra_items`
 
 from offload.errors import TaskDefinitionError
 from offload.tasks.arguments import MAX_ERRORS, ArgumentError, invalid_arguments, missing, pointer_to, unknown
@@ -22,15 +18,15 @@ from offload.tasks.arrays import element_type, is_array_hint, to_array
 from offload.tasks.faults import exception_message, shortened, task_error
 from offload.tasks.parameters import Parameter, Parameters, alternatives, unaliased
 
-# Pydantic's list of errors costs about 600 bytes for each: a body full of faults must not fill the memory.
+# An entry in pydantic's list of errors takes about 600 bytes: a body full of errors must not fill the memory.
 _MAX_ERRORS_READ: Final = 10_000
 _MAX_MESSAGE_LENGTH: Final = 300
 
 
 class TypeCheck:
-    """Validates arguments against the hints of a task's parameters.
+    """Validates arguments against the type hints of a task's parameters; the function supplies its own defaults.
 
-    Defaults are left to the function.  Raises TaskDefinitionError where pydantic knows no way to validate a hint.
+    The constructor raises TaskDefinitionError for a hint that pydantic cannot validate.
     """
 
     def __init__(self, task: str, parameters: Parameters) -> None:
@@ -40,8 +36,11 @@ class TypeCheck:
         self._validate = self._adapter.validator.validate_python
 
     def validate(self, members: dict[str, Any]) -> dict[str, Any]:
-        """The arguments, converted.  Raises Fault: `invalid-arguments` with all errors, or `task-error` where a
-        validator of the user's fails by itself."""
+        """Returns the converted arguments.
+
+        Raises Fault `invalid-arguments` with all errors, or `task-error` if one of the user's validators raises another
+        exception than pydantic expects.
+        """
         try:
             validated: dict[str, Any] = self._validate(members)
         except ValidationError as error:
@@ -49,12 +48,12 @@ class TypeCheck:
                 errors = self._counts_by_argument(members)
                 raise invalid_arguments(errors, left_out=error.error_count() - len(errors)) from None
             raise invalid_arguments(list(self._argument_errors(error, members))) from None
-        except BaseException as error:  # a validator of the user's may raise anything
+        except BaseException as error:  # the user's validators may raise anything
             raise task_error(error) from error
         return validated
 
     def schema(self) -> dict[str, Any]:
-        """The JSON Schema of the arguments; where a part has none, nothing is said of that part."""
+        """Returns the JSON Schema of the arguments; a part without one has an empty schema."""
         schema = self._adapter.json_schema(schema_generator=LenientJsonSchema)
         schema.pop("title", None)
         return schema
@@ -70,7 +69,7 @@ class TypeCheck:
                 yield _argument_error(details, members)
 
     def _counts_by_argument(self, members: dict[str, Any]) -> list[ArgumentError]:
-        """For floods: one error for each argument that is wrong, with the number of errors in it."""
+        """Returns one error for each wrong argument, with the number of errors in it."""
         errors = []
         for name, value in members.items():
             others_missing = len(self._required - {name})
@@ -89,19 +88,19 @@ class TypeCheck:
 
 
 class LenientJsonSchema(GenerateJsonSchema):
-    """JSON Schema with an empty schema, which allows all, where pydantic cannot say what is allowed."""
+    """Makes JSON Schema with an empty schema, which allows everything, where pydantic has none."""
 
     def handle_invalid_for_json_schema(self, schema: CoreSchema, error_info: str) -> JsonSchemaValue:
         return {}
 
 
 def result_schema(hint: Any) -> dict[str, Any] | None:
-    """The JSON Schema of a result with this hint, None if there is nothing to say."""
+    """Returns the JSON Schema of a result with this hint, or None if it is unknown."""
     if hint is Any or hint is object:
         return None
     try:
         return TypeAdapter(hint).json_schema(mode="serialization", schema_generator=LenientJsonSchema) or None
-    except Exception:  # the hint only documents; one that pydantic cannot read (an array, a Response) says nothing
+    except Exception:  # the hint only documents; pydantic cannot read some, such as an array or a Response
         return None
 
 
@@ -130,7 +129,7 @@ def _field(task: str, parameter: Parameter) -> Any:
 
 
 def _checkable(hint: Any) -> Any:
-    """`hint` with validators of ours in the place of types that pydantic does not know."""
+    """Returns `hint` with our own validators for types that pydantic does not know."""
     if not any(part is memoryview or is_array_hint(part) for part in alternatives(hint)):
         return hint
     hint = unaliased(hint)
@@ -153,7 +152,7 @@ def _complete(hint: Any) -> TypeAdapter[Any]:
 
 
 def _unsupported_parameter(fields: dict[str, Any]) -> str | None:
-    """The parameter whose hint cannot be validated; only asked when one cannot."""
+    """Returns the name of the first parameter whose hint cannot be validated, or None."""
     for name, hint in fields.items():
         try:
             _complete(typing.get_args(hint)[0] if typing.get_origin(hint) is NotRequired else hint)
@@ -165,7 +164,7 @@ def _unsupported_parameter(fields: dict[str, Any]) -> str | None:
 def _unsupported_type(parameter: str | None, error: Exception) -> str:
     what = "its parameters" if parameter is None else f"parameter {parameter!r}"
     lines = exception_message(error).splitlines() or [type(error).__name__]
-    why, _, _ = lines[0].partition(" Set `arbitrary_types_allowed")  # advice that does not help here
+    why, _, _ = lines[0].partition(" Set `arbitrary_types_allowed")  # this advice does not apply here
     why = shortened(why, _MAX_MESSAGE_LENGTH).rstrip(".")
     return f"cannot validate the type of {what}: {why}; use a type that pydantic supports"
 
@@ -176,7 +175,7 @@ def _argument_error(details: ErrorDetails, members: dict[str, Any]) -> ArgumentE
 
 
 def _path(details: ErrorDetails, members: dict[str, Any]) -> Iterator[str | int]:
-    """The way to the wrong value, without what pydantic puts between: which member of a union it tried, say."""
+    """Yields the path to the wrong value, without pydantic's own steps, such as the tried member of a union."""
     value: Any = members
     last = len(details["loc"]) - 1
     for index, segment in enumerate(details["loc"]):

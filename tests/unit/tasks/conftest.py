@@ -25,7 +25,7 @@ def forget_imports() -> Iterator[None]:
 
 @pytest.fixture
 def write_file(tmp_path: Path) -> WriteFile:
-    """Writes a Python file below the test's own directory."""
+    """Write a Python file below the test's own directory."""
 
     def write(name: str, text: str) -> Path:
         path = tmp_path / name

@@ -23,7 +23,7 @@ json_values = st.recursive(
 
 @pytest.fixture
 def any_number_of_digits() -> Iterator[None]:
-    """Lifts the limit on digits, as a worker does."""
+    """Lift the limit on digits, as a worker does."""
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
     yield

@@ -332,7 +332,7 @@ def test_an_unsupported_signature_is_reported_on_load(write_file: WriteFile) -> 
 
 
 def load_as_text(path: Path) -> Registry:
-    """Loads the tasks as a machine without the file does."""
+    """Load the tasks as a machine without the file does."""
     source = path.read_text()
     path.unlink()
     (target,) = targets_from_json(json.loads(json.dumps(targets_to_json([parse_target(str(path))]))))
