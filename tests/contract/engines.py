@@ -17,12 +17,12 @@ from typing import Any, Final, cast
 
 import orjson
 
-from offload.core.job import Job, Outcome
-from offload.dispatch.dispatcher import JobRequest
+from offload.core.job import Job
+from offload.core.outcome import Outcome
+from offload.core.request import JobHead, JobRequest, JobTerms
 from offload.engines.base import Capabilities
 from offload.service import Service
 from offload.settings.table import Settings
-from offload.wire.frames import JobHead, pack_head
 from offload.wire.shared_bytes import SharedBytes
 from tests.contract.factories import end_loky
 from tests.support.packages import needed_package
@@ -82,7 +82,7 @@ class Running:
         limits = self.service.catalogue[name].limits
         body = request.pop("body", json.dumps(arguments or {}).encode())
         head = JobHead(*(request.pop(name, "") for name in JobHead._fields))
-        job = self.service.dispatcher.new_job(JobRequest(limits=limits, head=pack_head(head), **request), body)
+        job = self.service.dispatcher.new_job(JobRequest(JobTerms(limits=limits, head=head, **request), body))
         return job, asyncio.create_task(self.service.dispatcher.run(job))
 
     async def outcome(self, name: str, arguments: dict[str, Any] | None = None, **request: Any) -> Outcome:

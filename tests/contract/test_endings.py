@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from offload.core.job import Outcome
+from offload.core.outcome import Outcome
 from tests.contract.engines import WORKERS, Running, Spinning, ended, eventually
 from tests.service.processes.process_trees import are_gone
 

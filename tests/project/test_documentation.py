@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from offload.core import prefetch
-from offload.core.job import OverloadCause, Reason
+from offload.core.outcome import OverloadCause, Reason
 from offload.core.queue import job_queue
 from offload.engines.base import Capabilities
 from offload.engines.choice import _PROMISES

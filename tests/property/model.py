@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from offload.core.commands import Command, Settled, Start, Stop
 from offload.core.deadlines import TICK_S
-from offload.core.job import Job, Outcome, OverloadCause, Reason, SlotId
+from offload.core.job import Job, SlotId
+from offload.core.outcome import Outcome, OverloadCause, Reason
 from offload.core.prefetch import MAX_AHEAD_S, MAX_IN_SLOT, PATIENCE_S
 from offload.core.queue.job_queue import AGED_S
 from offload.core.run_times import RunTimes

@@ -17,9 +17,11 @@ from offload.core.admission.admission import AdmissionLimits
 from offload.core.commands import Command, Settled
 from offload.core.deadlines import TICK_S
 from offload.core.death import Death
-from offload.core.job import Job, JobState, Outcome, Reason, SlotId, TaskLimits
+from offload.core.job import Job, JobState, SlotId
+from offload.core.outcome import Outcome, Reason
 from offload.core.prefetch import PATIENCE_S
 from offload.core.queue.job_queue import AGED_S
+from offload.core.request import TaskLimits
 from offload.core.scheduler import Scheduler
 from tests.property.model import QUEUE_LIMIT, QUEUE_LIMIT_BYTES, Model, ModelSlot
 from tests.unit.core.stage import facts_of, new_job, reason_of

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import cast
 
 from offload.core.death import Death
-from offload.core.job import Job, Outcome, Reason, SlotId
+from offload.core.job import Job, SlotId
+from offload.core.outcome import Outcome, Reason
 from offload.engines.base import FULL_CAPABILITIES, EngineEvents
 from offload.wire.shared_bytes import SharedBytes
 
@@ -20,7 +21,7 @@ KILLED = Death(signal="SIGKILL")
 
 def body_of(job: Job) -> bytes:
     """The body as a worker would read it, wherever it lies."""
-    body = cast(bytes | SharedBytes, job.body)
+    body = cast(bytes | SharedBytes, job.request.body)
     return body.read(0, len(body)) if isinstance(body, SharedBytes) else bytes(body)
 
 

@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import web
 
 from offload.core.admission.admission import AdmissionLimits
-from offload.core.job import TaskLimits
+from offload.core.request import TaskLimits
 from offload.core.scheduler import Scheduler
 from offload.dispatch.dispatcher import Dispatcher
 from offload.metrics.layout import JobCounts, MetricsMemory

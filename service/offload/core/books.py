@@ -14,7 +14,8 @@ from offload.core.admission.admission import Load
 from offload.core.commands import Settled
 from offload.core.deadlines import Alarm, Deadlines
 from offload.core.invariants import check_deadlines
-from offload.core.job import END_STATE, Job, JobId, JobState, Outcome, SlotId
+from offload.core.job import END_STATE, Job, JobId, JobState, SlotId
+from offload.core.outcome import Outcome
 from offload.errors import IllegalStep
 
 

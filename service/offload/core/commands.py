@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from offload.core.job import Job, Reason, SlotId
+from offload.core.job import Job, SlotId
+from offload.core.outcome import Reason
 
 
 @dataclass(slots=True)

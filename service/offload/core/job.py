@@ -1,31 +1,25 @@
 """The life of a job, as a table.
 
-Lives here: the job, its states, the reasons for which it can end and the one outcome that it ends with.  Nothing here
-knows queues, slots or processes.  The scheduler is the only caller of `Job.start`, `Job.requeue` and `Job.settle`;
-everybody else reads.
-
       NEW ──admit──► QUEUED ──start──► RUNNING ──► SUCCEEDED | FAILED | TIMED_OUT | CANCELLED | CRASHED
        │                ▲ │               │
        └─► REJECTED     │ └─► TIMED_OUT | CANCELLED | REJECTED
                         └────requeue──────┘
+
+A new job may also go to RUNNING directly. An illegal step raises IllegalStep and changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
-from dataclasses import dataclass
+from collections.abc import Mapping
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Final, NewType
 
+from offload.core.outcome import Outcome, Reason
+from offload.core.request import JobRequest
 from offload.errors import IllegalStep
 
 JobId = NewType("JobId", str)
 SlotId = NewType("SlotId", int)
-
-NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
-DEFAULT_URGENCY: Final = 3  # RFC 9218, section 4.1
-URGENCIES: Final = 8  # RFC 9218: 0 (most urgent) to 7
 
 
 class JobState(StrEnum):
@@ -40,43 +34,10 @@ class JobState(StrEnum):
     REJECTED = "rejected"
 
 
-# Looked up once: until Python 3.12 it costs more than a call to reach into an enum, and these are needed for every job.
+# Looked up once: until Python 3.12 reading an enum member costs more than a call, and these are read for every job.
 _NEW: Final = JobState.NEW
 _QUEUED: Final = JobState.QUEUED
 _RUNNING: Final = JobState.RUNNING
-
-
-class Reason(StrEnum):
-    """Why a job ended.  The value is the problem's slug wherever the HTTP interface has one of that name."""
-
-    SUCCEEDED = "succeeded"
-    TASK_ERROR = "task-error"
-    INVALID_JSON = "invalid-json"
-    INVALID_ARGUMENTS = "invalid-arguments"
-    RESULT_NOT_SERIALISABLE = "result-not-serialisable"
-    JOB_TIMEOUT = "job-timeout"
-    DEADLINE_EXCEEDED = "deadline-exceeded"
-    CANCELLED = "cancelled"
-    DISCONNECTED = "disconnected"
-    STOPPED = "stopped"
-    WORKER_CRASHED = "worker-crashed"
-    MEMORY_LIMIT = "memory-limit"
-    OVERLOADED = "overloaded"
-    CLIENT_QUEUE_FULL = "client-queue-full"
-    QUARANTINED = "quarantined"
-    DRAINING = "draining"
-    STARTING = "starting"
-
-
-class OverloadCause(StrEnum):
-    """Why a job was rejected as `overloaded`."""
-
-    QUEUE_FULL = "queue-full"
-    QUEUE_BYTES_FULL = "queue-bytes-full"
-    TASK_QUEUE_FULL = "task-queue-full"
-    DEADLINE_UNREACHABLE = "deadline-unreachable"
-    DISPLACED = "displaced"
-
 
 END_STATE: Final[Mapping[Reason, JobState]] = {
     Reason.SUCCEEDED: JobState.SUCCEEDED,
@@ -120,98 +81,31 @@ _STEPS: Final[Mapping[JobState, frozenset[JobState]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskLimits:
-    """What the core knows of a task.
-
-    `index` is the task's place in the catalogue.  `timeout_s` limits the run time, seconds.  `memory_bytes` limits the
-    peak resident memory of the worker and its descendants, None for no limit.  `retries` is how often a job whose
-    worker died is started again.  `max_running` and `max_queued` limit how many jobs of the task run and wait at once,
-    0 for no limit.  `urgency` is that of a job whose caller names none.
-    """
-
-    name: str
-    index: int
-    timeout_s: float
-    memory_bytes: int | None = None
-    retries: int = 0
-    max_running: int = 0
-    max_queued: int = 0
-    urgency: int = DEFAULT_URGENCY
-
-
-NO_FACTS: Final[Mapping[str, object]] = MappingProxyType({})
-
-
-# No dataclass: one is made for every job, and a default that is a mapping would cost a call.
-class Outcome:
-    """The one answer to a job.
-
-    `body` is the result itself, with its `media_type`, or, where the worker found the fault, the fields of the
-    problem as one encoded JSON object; a large result lies elsewhere, and whoever settles the job with it lets go of
-    it.  `facts` are the fields of a problem that the parent found.  `run_s` is the run time that the worker measured,
-    seconds, None where it did not live to tell.  `has_printed`: it wrote to its output.
-    """
-
-    __slots__ = ("body", "facts", "has_printed", "media_type", "reason", "run_s")
-
-    def __init__(
-        self,
-        *,
-        reason: Reason,
-        body: Sized = b"",
-        media_type: str = "",
-        facts: Mapping[str, object] = NO_FACTS,
-        run_s: float | None = None,
-        has_printed: bool = False,
-    ) -> None:
-        self.reason = reason
-        self.body = body
-        self.media_type = media_type
-        self.facts = facts
-        self.run_s = run_s
-        self.has_printed = has_printed
-
-    def __repr__(self) -> str:
-        return f"<Outcome {self.reason} facts={dict(self.facts)}>"
-
-    @property
-    def state(self) -> JobState:
-        return END_STATE[self.reason]
-
-
-# What became of a job, by its number.
-Ended = tuple[int, Outcome]
-
-
 class Job:
-    """One request to run one task.
+    """The life of one request, from its submission to its outcome.
 
-    Times are instants on one monotonic clock, seconds.  `deadline` is the end of the caller's budget, None without
-    one.  `number` counts jobs of this service and names the job between processes.  `body` and `meta` are bytes for
-    the worker, a large body where those lie; nobody on the way looks into them.  `labels` are fields for every log line
-    of the job.  `client` stands for the caller, among whom slots are shared.  `fingerprint` stands for the task and the
-    arguments, where it is needed.  `crashes` are the attempts that killed their worker: instants of begin and death.
+    Times are instants on one monotonic clock, seconds. `number` counts the jobs of this service and identifies the job
+    between processes. `deadline` is the end of the caller's budget, None without one. `slot` is the slot that holds the
+    job, None while none does. `attempt` counts from 1. `crashes` are the attempts that killed their worker, as pairs of
+    start and death. `fingerprint` identifies task and arguments; None until it is needed.
 
-    `wait_s` and `run_s` are known at the end, seconds: the queue wait up to the start, or up to the end of a job that
-    never started; and the run time, the worker's own measure, else from hand-over to end, None if it never started.
+    Known at the end, in seconds: `wait_s`, the time until the start, or until the end of a job that never started, and
+    `run_s`, the worker's own measure, or else the time from start to end; None if the job never started.
     """
 
     __slots__ = (
         "_state",
         "attempt",
-        "body",
         "client",
         "crashes",
         "deadline",
         "fingerprint",
         "finished_at",
         "id",
-        "labels",
         "limits",
-        "meta",
         "number",
         "outcome",
+        "request",
         "run_s",
         "size_bytes",
         "slot",
@@ -222,31 +116,18 @@ class Job:
         "wait_s",
     )
 
-    def __init__(
-        self,
-        *,
-        id: JobId,
-        number: int,
-        limits: TaskLimits,
-        submitted_at: float,
-        body: Sized = b"",
-        meta: bytes = b"",
-        deadline: float | None = None,
-        urgency: int = DEFAULT_URGENCY,
-        client: str = "",
-        labels: Mapping[str, str] = NO_LABELS,
-    ) -> None:
+    def __init__(self, request: JobRequest, *, id: JobId, number: int, submitted_at: float) -> None:
+        terms = request.terms
+        self.request = request
         self.id = id
-        self.client = client
-        self.labels = labels
         self.number = number
-        self.limits = limits
-        self.body = body
-        self.meta = meta
-        self.size_bytes = len(body) + len(meta)
-        self.deadline = deadline
-        self.urgency = urgency
         self.submitted_at = submitted_at
+        # Copied from the request: the scheduler reads these several times for each job, and a property costs a call.
+        self.limits = terms.limits
+        self.client = terms.client
+        self.urgency = terms.urgency
+        self.size_bytes = len(request.body)
+        self.deadline = None if terms.budget_s is None else submitted_at + terms.budget_s
         self.started_at: float | None = None
         self.finished_at: float | None = None
         self.attempt = 1
@@ -284,32 +165,32 @@ class Job:
 
     @property
     def has_survived(self) -> bool:
-        """A worker has answered it, and lived."""
+        """Whether a worker answered the job, and lived."""
         return self._state in (JobState.SUCCEEDED, JobState.FAILED)
 
     def enqueue(self) -> None:
-        """It was admitted, and waits."""
+        """The job was accepted, and waits."""
         if self._state is not _NEW:
             raise self._illegal("enqueue")
         self._state = _QUEUED
 
     def start(self, slot: SlotId, now: float) -> None:
-        """It was handed to `slot`."""
+        """The job was handed to `slot`."""
         self._step(_RUNNING)
         self.slot = slot
         self.started_at = now
 
     def crash(self, died_at: float) -> None:
-        """The attempt that had begun has killed its worker."""
+        """The present attempt killed its worker."""
         if self.started_at is not None:
             self.crashes += ((self.started_at, died_at),)
 
     def take_back(self) -> None:
-        """The slot that it was given to will not begin it; it waits on."""
+        """The slot that held the job will not begin it; the job waits on."""
         self.slot = None
 
     def requeue(self, *, begun: bool) -> None:
-        """Its worker died; it goes back to wait for another.  Only an attempt that had begun is counted as one."""
+        """The worker died and the job waits for another. Only an attempt that had begun is counted."""
         if self._state is not _RUNNING:
             raise self._illegal("requeue")
         self._step(_QUEUED)
@@ -321,7 +202,7 @@ class Job:
             self.unbegun_deaths += 1
 
     def settle(self, outcome: Outcome, now: float) -> None:
-        """The end.  Raises IllegalStep if it has ended before, or cannot end this way from where it is."""
+        """The job has its outcome. Raises IllegalStep if it had one, or cannot end this way from its state."""
         self._step(END_STATE[outcome.reason])
         self.outcome = outcome
         self.finished_at = now

@@ -21,8 +21,8 @@ from offload.core.commands import Command
 from offload.core.deadlines import Alarm
 from offload.core.death import Death
 from offload.core.invariants import check_jobs
-from offload.core.job import Ended, Job, JobId, JobState, Reason, SlotId
-from offload.core.outcomes import cancelled, over_memory, overdue, sent_away
+from offload.core.job import Job, JobId, JobState, SlotId
+from offload.core.outcome import Ended, Reason, abandoned, cancelled, over_memory, overdue
 from offload.core.prefetch import BusySince
 from offload.core.queue.gates import Gates
 from offload.core.queue.job_queue import JobQueue
@@ -211,7 +211,7 @@ class Scheduler:
 
     def stop_all(self, now: float) -> list[Command]:
         """Ends every job that is left, with an answer."""
-        return [command for job in self.unsettled() for command in self._steps.end(job, sent_away(Reason.STOPPED), now)]
+        return [command for job in self.unsettled() for command in self._steps.end(job, abandoned(Reason.STOPPED), now)]
 
     # The engine
 
@@ -280,7 +280,7 @@ class Scheduler:
         if self._load.present_slots:
             return []
         waiting = list(self.queue)
-        return [command for job in waiting for command in self._steps.end(job, sent_away(Reason.STARTING), now)]
+        return [command for job in waiting for command in self._steps.end(job, abandoned(Reason.STARTING), now)]
 
     # Self-checks
 

@@ -14,8 +14,8 @@ from offload.core.admission.estimate import Candidate
 from offload.core.books import Books
 from offload.core.commands import Command, Settled, Start, Stop
 from offload.core.death import Death
-from offload.core.job import Job, Outcome, SlotId
-from offload.core.outcomes import crashed, overdue, rejected
+from offload.core.job import Job, SlotId
+from offload.core.outcome import Outcome, crashed, overdue
 from offload.core.queue.gates import Gates
 from offload.core.queue.job_queue import JobQueue
 from offload.core.run_times import RunTimes
@@ -100,7 +100,7 @@ class Steps:
         return [self.send_away(victim, self.admission.displaced(victim, now), now)]
 
     def send_away(self, job: Job, rejection: Rejection, now: float) -> Settled:
-        return self.books.settle(job, rejected(rejection, self.admission.retry_after_s(rejection, job, now)), now)
+        return self.books.settle(job, rejection.outcome(self.admission.retry_after_s(rejection, job, now)), now)
 
     def start(self, job: Job, now: float) -> Start:
         slot_id = self.slots.occupy_idle(job, now)

@@ -9,35 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
 from offload.core.admission.admission import Rejection
 from offload.core.admission.estimate import Inquiry
 from offload.core.commands import Command, Settled, Start
 from offload.core.death import Death
-from offload.core.job import (
-    DEFAULT_URGENCY,
-    END_STATE,
-    NO_LABELS,
-    Ended,
-    Job,
-    JobId,
-    JobState,
-    Outcome,
-    Reason,
-    SlotId,
-    TaskLimits,
-)
+from offload.core.job import END_STATE, Job, JobId, JobState, SlotId
+from offload.core.outcome import Ended, Outcome, Reason
+from offload.core.request import JobRequest, JobTerms, TaskLimits
 from offload.core.scheduler import Scheduler
 from offload.dispatch.arrival import Arrival
 from offload.dispatch.fingerprint import fingerprint_of
 from offload.dispatch.ids import JobIds
 from offload.engines.base import Engine
 from offload.metrics.recorder import Recorder
-from offload.wire.frames import NO_HEAD, pack_head, pack_meta
 
 logger: Final = logging.getLogger("offload.jobs")
 
@@ -50,23 +38,6 @@ _LATE_S: Final = 0.001
 _WARNINGS: Final = frozenset(
     reason for reason, state in END_STATE.items() if state in (JobState.TIMED_OUT, JobState.CRASHED)
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRequest:
-    """What a caller wants run, without the body.
-
-    `client` stands for the caller.  `budget_s` is the time that it gives the job from now to the answer, seconds, None
-    for no limit of the caller's.  `head` is what the worker gets of the request's head, packed.  `labels` are what the
-    caller will look for in the log.
-    """
-
-    limits: TaskLimits
-    client: str = ""
-    budget_s: float | None = None
-    urgency: int = DEFAULT_URGENCY
-    head: bytes = pack_head(NO_HEAD)
-    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
 
 
 class Dispatcher:
@@ -96,17 +67,17 @@ class Dispatcher:
 
     # Callers
 
-    def rejection(self, request: JobRequest | None = None, *, size_bytes: int = 0) -> Rejection | None:
+    def rejection(self, terms: JobTerms | None = None, *, size_bytes: int = 0) -> Rejection | None:
         """Why this job, with a body of that size, or any job at all, would be refused now; None if it would not."""
-        if request is None:
+        if terms is None:
             return self._scheduler.rejection(Inquiry(), self._clock())
         now = self._clock()
         inquiry = Inquiry(
-            limits=request.limits,
-            urgency=request.urgency,
-            client=request.client,
+            limits=terms.limits,
+            urgency=terms.urgency,
+            client=terms.client,
             size_bytes=size_bytes,
-            deadline=None if request.budget_s is None else now + request.budget_s,
+            deadline=None if terms.budget_s is None else now + terms.budget_s,
         )
         return self._scheduler.rejection(inquiry, now)
 
@@ -114,9 +85,9 @@ class Dispatcher:
         """For a body that is going to be read."""
         return Arrival(self._scheduler.traffic)
 
-    def reject_body(self, request: JobRequest) -> Job:
+    def reject_body(self, terms: JobTerms) -> Job:
         """Rejects a job whose body found no room while it arrived. The job is settled and counted like any other."""
-        return self.reject(request, self._scheduler.body_without_room(self._clock()))
+        return self.reject(terms, self._scheduler.body_without_room(self._clock()))
 
     @contextmanager
     def leaving(self, size_bytes: int) -> Iterator[None]:
@@ -127,23 +98,10 @@ class Dispatcher:
         finally:
             self._scheduler.traffic.result_has_left(size_bytes)
 
-    def new_job(self, request: JobRequest, body: Sized = b"") -> Job:
-        """Gives a request its name and number; nothing runs yet."""
-        now = self._clock()
-        job_id = self._ids.next()
+    def new_job(self, request: JobRequest) -> Job:
+        """Gives a request its id and number; nothing runs yet."""
         self._numbers += 1
-        return Job(
-            id=job_id,
-            number=self._numbers,
-            limits=request.limits,
-            submitted_at=now,
-            body=body,
-            meta=pack_meta(job_id, request.head),
-            deadline=None if request.budget_s is None else now + request.budget_s,
-            urgency=request.urgency,
-            client=request.client,
-            labels=request.labels,
-        )
+        return Job(request, id=self._ids.next(), number=self._numbers, submitted_at=self._clock())
 
     def is_suspect(self, limits: TaskLimits) -> bool:
         """Whether jobs of the task have killed workers lately, so that `run` has to look at what is sent."""
@@ -182,9 +140,9 @@ class Dispatcher:
         if fingerprint is not None:
             self._scheduler.identify(job, fingerprint)
 
-    def reject(self, request: JobRequest, rejection: Rejection) -> Job:
+    def reject(self, terms: JobTerms, rejection: Rejection) -> Job:
         """The job of a caller who is refused before its body was read: settled, and counted as any other."""
-        job = self.new_job(request)
+        job = self.new_job(JobRequest(terms))
         self._recorder.submitted(job.limits.index)
         self._carry_out(self._scheduler.reject(job, rejection, self._clock()))
         return job
@@ -305,7 +263,7 @@ def _log_end(job: Job, outcome: Outcome) -> None:
         "attempt": job.attempt,
         "wait_s": round(job.wait_s or 0.0, 6),
         "run_s": job.run_s,
-        **job.labels,
+        **job.request.head.labels(),
     }
     facts = {name: value for name, value in outcome.facts.items() if name not in fields}
     logger.warning("job %s", job.state.value.replace("_", " "), extra={"fields": fields | facts})

@@ -14,7 +14,6 @@ from typing import Final, cast
 import orjson
 
 from offload.core.job import Job
-from offload.wire.frames import unpack_meta
 from offload.wire.shared_bytes import SharedBytes
 
 # A quarter of a millisecond at a gigabyte a second.
@@ -28,11 +27,11 @@ async def fingerprint_of(job: Job) -> str | None:
     None if a worker has used up the body.  It does so in the last attempt, and the jobs of a task that has crashed are
     fingerprinted before: so only the first crash with a large body goes unrecognised.
     """
-    if isinstance(job.body, SharedBytes) and not job.body.is_whole:
+    body = job.request.body
+    if isinstance(body, SharedBytes) and not body.is_whole:
         return None
-    _, head = unpack_meta(job.meta)
-    digest = blake2b(orjson.dumps([job.limits.name, head.query]), digest_size=_DIGEST_BYTES)
-    for number, piece in enumerate(_pieces(job.body)):
+    digest = blake2b(orjson.dumps([job.limits.name, job.request.head.query]), digest_size=_DIGEST_BYTES)
+    for number, piece in enumerate(_pieces(body)):
         if number:
             await asyncio.sleep(0)
         digest.update(piece)

@@ -7,11 +7,12 @@ use it say in their capabilities that such answers are unpickled before they com
 from __future__ import annotations
 
 import logging
+from collections.abc import Sized
 from typing import Final, cast
 
 from offload.core.death import Death
-from offload.core.job import Job, Outcome, Reason
-from offload.core.outcomes import crashed
+from offload.core.job import Job
+from offload.core.outcome import Outcome, Reason, crashed
 from offload.wire.shared_bytes import SharedBytes
 from offload.worker.remote import Call, RemoteAnswer
 
@@ -22,7 +23,8 @@ _MAX_LINES: Final = 200
 
 def call_of(job: Job, *, load: bytes, lane: int) -> Call:
     """The arguments of `run_job`."""
-    return load, job.number, job.limits.index, min(job.attempt, 255), lane, bytes(job.meta), _body_bytes(job)
+    head = tuple(job.request.head)
+    return load, job.number, job.limits.index, job.attempt, lane, job.id, head, _body_bytes(job.request.body)
 
 
 def outcome_of(job: Job, answer: RemoteAnswer) -> Outcome:
@@ -50,9 +52,9 @@ def why_not_loaded(answer: RemoteAnswer) -> str:
     return _text(answer.body)
 
 
-def _body_bytes(job: Job) -> bytes | bytearray:
+def _body_bytes(request_body: Sized) -> bytes | bytearray:
     """The one place in which a body becomes what can be sent by pickle."""
-    body = cast(bytes | bytearray | memoryview | SharedBytes, job.body)
+    body = cast(bytes | bytearray | memoryview | SharedBytes, request_body)
     if isinstance(body, SharedBytes):
         return body.read(0, len(body))
     return body if isinstance(body, (bytes, bytearray)) else bytes(body)
@@ -64,7 +66,7 @@ def _log_raised(job: Job, answer: RemoteAnswer) -> None:
 
 
 def _fields(job: Job, answer: RemoteAnswer) -> dict[str, object]:
-    return {"job_id": job.id, "task": job.limits.name, "pid": answer.pid, **job.labels}
+    return {"job_id": job.id, "task": job.limits.name, "pid": answer.pid, **job.request.head.labels()}
 
 
 def _text(data: bytes | bytearray) -> str:

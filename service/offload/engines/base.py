@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypedDict
 
 from offload.core.death import Death
-from offload.core.job import Ended, Job, Reason, SlotId
+from offload.core.job import Job, SlotId
+from offload.core.outcome import Ended, Reason
 from offload.metrics.layout import MetricsMemory
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
 from offload.settings.table import Settings

@@ -23,7 +23,8 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from offload.core.death import Death
-from offload.core.job import Job, Reason, SlotId
+from offload.core.job import Job, SlotId
+from offload.core.outcome import Reason
 from offload.engines.answers import broken, call_of, outcome_of, why_not_loaded
 from offload.engines.base import Capabilities, EngineEvents, EngineParts
 from offload.engines.off_loop import off_loop

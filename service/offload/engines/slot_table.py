@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from offload.core.death import Death
-from offload.core.job import Job, Outcome, SlotId
+from offload.core.job import Job, SlotId
+from offload.core.outcome import Outcome
 from offload.engines.base import EngineEvents
 
 

@@ -34,7 +34,7 @@ from dataclasses import dataclass, fields
 from multiprocessing.sharedctypes import RawArray
 from typing import Any, Final
 
-from offload.core.job import OverloadCause
+from offload.core.outcome import OverloadCause
 from offload.metrics.histogram import HISTOGRAM_WORDS
 
 REJECTIONS: Final = ("overloaded", "client-queue-full", "rate-limited", "quarantined", "draining", "starting")

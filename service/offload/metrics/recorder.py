@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
-from offload.core.job import END_STATE, Job, Reason
+from offload.core.job import END_STATE, Job
+from offload.core.outcome import Reason
 from offload.errors import IllegalStep
 from offload.metrics.histogram import Histogram, MergedHistogram, Summary
 from offload.metrics.layout import JOB_COUNTERS, OVERLOADED_BY, REJECTIONS, JobCounts, MetricsMemory

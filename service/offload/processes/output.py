@@ -138,7 +138,7 @@ class OutputReader:
         logger.warning("task printed too much, lines were dropped", extra={"fields": fields})
 
     def _whose(self, job: Job) -> dict[str, object]:
-        return {"job_id": job.id, "task": job.limits.name, **self._fields, **job.labels}
+        return {"job_id": job.id, "task": job.limits.name, **self._fields, **job.request.head.labels()}
 
 
 def _text(line: bytes) -> str:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Final
 
 from offload.core.death import Death
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 
 
 class WorkerState(StrEnum):

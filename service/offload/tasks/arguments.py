@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 from offload.tasks.faults import Fault, shortened
 from offload.tasks.parameters import Parameters
 

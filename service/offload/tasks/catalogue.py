@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
-from offload.core.job import TaskLimits
+from offload.core.request import TaskLimits
 from offload.errors import TargetError
 from offload.tasks.definition import MAX_NAME_LENGTH
 from offload.tasks.faults import shortened

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any, Final, TypeVar, overload
 
-from offload.core.job import DEFAULT_URGENCY, URGENCIES
+from offload.core.request import DEFAULT_URGENCY, URGENCIES
 from offload.errors import TaskDefinitionError
 from offload.settings.kinds import parse_size, shown
 

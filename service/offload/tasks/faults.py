@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 from offload.errors import OffloadError
 
 MAX_MESSAGE_LENGTH: Final = 2_000

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from pydantic_core import PydanticSerializationError, to_json
 
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 from offload.tasks.arrays import NPY_MEDIA_TYPE, is_array, write_npy
 from offload.tasks.faults import Fault, exception_message, exception_name, full_type_name, shortened
 from offload.tasks.response import Response

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import hdrs, web
 
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 from offload.web.answers.reply import Reply
 from offload.web.answers.request_problems import method_not_allowed, not_found
 from offload.web.parts import PARTS, LateParts, WebParts

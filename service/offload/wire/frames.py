@@ -31,7 +31,9 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from offload.core.job import JobId, Reason
+from offload.core.job import JobId
+from offload.core.outcome import Reason
+from offload.core.request import JobHead
 from offload.errors import FrameError
 
 _HEADER: Final = struct.Struct("<BBHIQQQ")
@@ -102,35 +104,19 @@ class Place(NamedTuple):
     is_last: bool
 
 
-class JobHead(NamedTuple):
-    """What of a request's head goes to the worker; travels as a JSON array in this order.
-
-    The strings are as they stood there, empty where there was none.
-    """
-
-    query: str
-    content_type: str
-    accept: str
-    request_id: str
-    traceparent: str
-
-
-NO_HEAD: Final = JobHead("", "", "", "", "")
-
-
-def pack_head(head: JobHead) -> bytes:
-    """The same for many jobs: whoever has it packs it once for all of them."""
-    return orjson.dumps(tuple(head))  # orjson knows plain tuples only
-
-
-def pack_meta(job_id: JobId, head: bytes) -> bytes:
-    """The meta of a JOB frame: 32 ASCII characters of the job's id, then the packed head."""
-    return job_id.encode("ascii") + head
+def pack_meta(job_id: JobId, head: JobHead) -> bytes:
+    """Returns the meta of a JOB frame: the job's id, 32 ASCII characters, then the head as a JSON array."""
+    return job_id.encode("ascii") + _pack_head(head)
 
 
 def unpack_meta(meta: bytes) -> tuple[str, JobHead]:
-    """The inverse of `pack_meta`."""
+    """Returns what `pack_meta` was given."""
     return meta[:_ID_BYTES].decode("ascii"), _unpack_head(meta[_ID_BYTES:])
+
+
+@lru_cache(maxsize=_KNOWN_HEADS)
+def _pack_head(head: JobHead) -> bytes:
+    return orjson.dumps(tuple(head))  # orjson takes plain tuples only
 
 
 @lru_cache(maxsize=_KNOWN_HEADS)

@@ -10,15 +10,14 @@ import socket
 from typing import Final, NamedTuple
 
 from offload.wire.frames import HEADER_BYTES, Header, unpack
-from offload.worker.large import LargeBody
 
 _READ_BYTES: Final = 64 * 1024
 
 
-class JobFrame(NamedTuple):
+class Frame(NamedTuple):
     header: Header
     meta: bytes
-    body: bytes | memoryview | LargeBody
+    body: bytes | memoryview
 
 
 class Channel:
@@ -33,7 +32,7 @@ class Channel:
         self._start = 0
         self._end = 0
 
-    def read(self) -> JobFrame | None:
+    def read(self) -> Frame | None:
         """Waits for the next frame; None when the service has closed its end between two frames.
 
         Raises EOFError where the end comes inside of a frame.
@@ -45,13 +44,13 @@ class Channel:
         size = header.meta_bytes + header.body_bytes
         if size > _READ_BYTES - HEADER_BYTES:
             payload = self._take_large(size)
-            return JobFrame(header, bytes(payload[: header.meta_bytes]), payload[header.meta_bytes :])
+            return Frame(header, bytes(payload[: header.meta_bytes]), payload[header.meta_bytes :])
         if self._end - self._start < size and not self._fill(size):
             raise EOFError("the service went away in the middle of a frame")
         body_at = self._start + header.meta_bytes
         end = self._start + size
         # Copies: the buffer takes the next frames while this one still waits or runs.
-        frame = JobFrame(header, bytes(self._view[self._start : body_at]), bytes(self._view[body_at:end]))
+        frame = Frame(header, bytes(self._view[self._start : body_at]), bytes(self._view[body_at:end]))
         self._start = end
         return frame
 

@@ -10,13 +10,13 @@ import time
 import traceback
 from typing import Final, NamedTuple
 
-from offload.core.job import Reason
+from offload.core.outcome import Reason
+from offload.core.request import JobHead
 from offload.tasks.context import set_current
 from offload.tasks.faults import Fault, task_error
 from offload.tasks.loading import LoadedTask, Registry
 from offload.tasks.results import Encoded
-from offload.wire.frames import JobHead, unpack_meta
-from offload.worker.channel import JobFrame
+from offload.worker.call import JobCall
 from offload.worker.large import LargeBody
 
 # Looked up once, as in `core.job`.
@@ -47,14 +47,12 @@ class Executor:
         self._lane = lane
         self._is_debug = is_debug
 
-    def run(self, frame: JobFrame, began_ns: int) -> Answer:
+    def run(self, call: JobCall, began_ns: int) -> Answer:
         """Never raises for what the task does.  `began_ns` is the present, of `time.monotonic_ns`."""
-        header = frame.header
-        task = self._tasks[header.tag]
-        job_id, head = unpack_meta(frame.meta)
-        set_current((job_id, task.name, header.flag, self._lane, head.request_id, head.traceparent))
+        task, head = self._tasks[call.task_index], call.head
+        set_current((call.job_id, task.name, call.attempt, self._lane, head.request_id, head.traceparent))
         try:
-            encoded = self._result(task, head, frame.body)
+            encoded = self._result(task, head, call.body)
         except Fault as fault:
             return Answer(fault.reason, "", fault.to_json(), time.monotonic_ns() - began_ns, fault.traceback)
         finally:

@@ -16,12 +16,13 @@ from typing import Final
 
 import orjson
 
+from offload.core.request import JobHead
 from offload.metrics.layout import WorkerRow
 from offload.tasks.context import share_process
 from offload.tasks.loading import targets_from_json
-from offload.wire.frames import STATUSES, Header, Kind
+from offload.wire.frames import STATUSES
 from offload.wire.spec import LoadSpec
-from offload.worker.channel import JobFrame
+from offload.worker.call import JobCall
 from offload.worker.execution import Executor
 from offload.worker.remote import NOT_LOADED, NOT_RUN, Call, PlainAnswer
 from offload.worker.start import StartFailed, end_if_copy, get_ready
@@ -58,15 +59,15 @@ def prepare(load: bytes, lane: int, row: WorkerRow | None = None) -> None:
 
 def run(call: Call) -> PlainAnswer:
     """Runs one job and returns its answer; never raises for what the task does."""
-    load, number, task_index, attempt, lane, meta, body = call
+    load, number, task_index, attempt, lane, job_id, head, body = call
     owner, row = os.getpid(), _process.row
     if row is not None:
         row.begin(number, time.monotonic_ns())
     try:
         if load not in _process.executors:
             prepare(load, lane, row)
-        header = Header(Kind.JOB, attempt, task_index, len(meta), len(body), number, 0)
-        answer = _process.executors[load].run(JobFrame(header, meta, memoryview(body)), time.monotonic_ns())
+        job = JobCall(number, task_index, attempt, job_id, JobHead._make(head), memoryview(body))
+        answer = _process.executors[load].run(job, time.monotonic_ns())
     except StartFailed as failure:
         return _failed(number, NOT_LOADED, str(failure))
     except Exception:

@@ -18,8 +18,9 @@ import os
 from collections import deque
 from typing import Final
 
-from offload.wire.frames import Kind, pack_answer, unpack_place
-from offload.worker.channel import Channel, JobFrame
+from offload.wire.frames import Kind, pack_answer, unpack_meta, unpack_place
+from offload.worker.call import JobCall
+from offload.worker.channel import Channel, Frame
 from offload.worker.large import LargeBody, receive_body
 
 # Looked up once, as in `core.job`.
@@ -33,9 +34,9 @@ class Inbox:
     def __init__(self, channel: Channel, tokens: int | None) -> None:
         self._channel = channel
         self._tokens = tokens
-        self._waiting: deque[JobFrame] = deque()
+        self._waiting: deque[JobCall] = deque()
 
-    def next(self) -> JobFrame | None:
+    def next(self) -> JobCall | None:
         """Waits for the next job and makes it ours; None when this worker is to leave."""
         while True:
             if not self._waiting and not self._receive():
@@ -53,9 +54,9 @@ class Inbox:
             return False
         kind = frame.header.kind
         if kind == _JOB:
-            self._waiting.append(frame)
+            self._waiting.append(_call(frame, frame.body))
         elif kind == Kind.LARGE_JOB:
-            self._waiting.append(self._with_body(frame))
+            self._waiting.append(_call(frame, self._receive_body(frame)))
         elif kind == Kind.SKIP:
             self._skip(frame.header.number)
             self._channel.write(pack_answer(Kind.SKIPPED, number=frame.header.number))
@@ -65,17 +66,15 @@ class Inbox:
 
     def _skip(self, number: int) -> None:
         for job in self._waiting:
-            if job.header.number == number and isinstance(job.body, LargeBody):
+            if job.number == number and isinstance(job.body, LargeBody):
                 job.body.release()
-        self._waiting = deque(job for job in self._waiting if job.header.number != number)
+        self._waiting = deque(job for job in self._waiting if job.number != number)
 
-    def _with_body(self, frame: JobFrame) -> JobFrame:
-        """Takes the descriptor out now, and not when the job begins: the next one that comes is another job's."""
+    def _receive_body(self, frame: Frame) -> LargeBody:
+        """Receives the descriptor now, not when the job begins: the next descriptor belongs to another job."""
         assert self._channel.descriptors is not None
-        assert not isinstance(frame.body, LargeBody)
         size_bytes, is_last = unpack_place(frame.body)
-        body = receive_body(self._channel.descriptors, frame.header.number, size_bytes, is_last=is_last)
-        return frame._replace(body=body)
+        return receive_body(self._channel.descriptors, frame.header.number, size_bytes, is_last=is_last)
 
     def _take_token(self) -> bool:
         if self._tokens is None:
@@ -85,3 +84,9 @@ class Inbox:
         except BlockingIOError:
             return False
         return True
+
+
+def _call(frame: Frame, body: bytes | memoryview | LargeBody) -> JobCall:
+    header = frame.header
+    job_id, head = unpack_meta(frame.meta)
+    return JobCall(header.number, header.tag, header.flag, job_id, head, body)

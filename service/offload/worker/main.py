@@ -16,14 +16,14 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 from offload.errors import FrameError
 from offload.metrics.layout import WorkerRow
 from offload.wire.frames import PENDING_OUTPUT, STATUSES, Kind, pack_answer, pack_place
 from offload.wire.memory import trim
 from offload.wire.shared_bytes import LARGE_BYTES
 from offload.wire.spec import WorkerSpec
-from offload.worker.channel import Channel, JobFrame
+from offload.worker.channel import Channel
 from offload.worker.execution import Answer, Executor
 from offload.worker.inbox import Inbox
 from offload.worker.isolation import hand_over_to_guard, isolate
@@ -85,23 +85,23 @@ def _look_for_garbage_less_often() -> None:
 
 def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerRow, output: int) -> None:
     owner = os.getpid()
-    while (frame := inbox.next()) is not None:
+    while (call := inbox.next()) is not None:
         began_ns = time.monotonic_ns()
-        row.begin(frame.header.number, began_ns)
-        answer = executor.run(frame, began_ns)
+        row.begin(call.number, began_ns)
+        answer = executor.run(call, began_ns)
         end_if_copy(owner)
-        is_large = _send(channel, frame, answer, output)
+        is_large = _send(channel, call.number, answer, output)
         row.end(time.monotonic_ns())
-        if is_large or isinstance(frame.body, LargeBody):
+        if is_large or isinstance(call.body, LargeBody):
             del answer  # first, for it may be a view of the body
-            if isinstance(frame.body, LargeBody):
-                frame.body.release()
-            del frame
+            if isinstance(call.body, LargeBody):
+                call.body.release()
+            del call
             trim()
     _flush_each()
 
 
-def _send(channel: Channel, frame: JobFrame, answer: Answer, output: int) -> bool:
+def _send(channel: Channel, number: int, answer: Answer, output: int) -> bool:
     """Answers; True if the answer was large."""
     flag = _FLAG_OF[answer.reason]
     if _has_output(output):
@@ -110,7 +110,7 @@ def _send(channel: Channel, frame: JobFrame, answer: Answer, output: int) -> boo
         meta = answer.traceback.encode("utf-8", "backslashreplace")
     else:
         meta = answer.media_type.encode("latin-1", "replace")
-    kind, number, body = _DONE, frame.header.number, answer.body
+    kind, body = _DONE, answer.body
     is_large = len(body) > LARGE_BYTES
     if is_large and answer.reason is _SUCCEEDED and send_result(channel.descriptors, number, body):
         kind, body = Kind.LARGE_DONE, pack_place(len(body))

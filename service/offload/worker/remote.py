@@ -4,7 +4,7 @@ Lives here: `run_job`, which such a process is asked to call, and what goes in a
 text and bytes, whatever carries them: never an object of the user's, never an exception.  The service imports this
 module; what runs there, and what that needs, is imported in the worker, see `hosted`.
 
-    call      load, number, task_index, attempt, lane, meta, body
+    call      load, number, task_index, attempt, lane, job id, head (the strings of a `JobHead`), body
     answer    number, status, media_type, body, run_ns, traceback, pid, rss_bytes
 
 `load` is the JSON of `pack_load`, `status` an index into `frames.STATUSES`, or NOT_LOADED or NOT_RUN, then `body` says
@@ -13,11 +13,12 @@ why in UTF-8.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import orjson
 
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 from offload.errors import FrameError
 from offload.tasks.loading import targets_to_json
 from offload.wire.frames import STATUSES
@@ -26,7 +27,7 @@ from offload.wire.spec import LoadSpec
 NOT_LOADED: Final = -1  # the tasks cannot be loaded, or a hook failed: nothing of the job has begun
 NOT_RUN: Final = -2  # a fault of ours
 
-Call = tuple[bytes, int, int, int, int, bytes, bytes | bytearray]
+Call = tuple[bytes, int, int, int, int, str, Sequence[str], bytes | bytearray]
 PlainAnswer = tuple[int, int, str, bytes | bytearray, int, str, int, int]
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from offload.core.admission.admission import AdmissionLimits
-from offload.core.job import Job, TaskLimits
+from offload.core.job import Job
+from offload.core.request import JobRequest, JobTerms, TaskLimits
 from offload.core.scheduler import Scheduler
-from offload.dispatch.dispatcher import Dispatcher, JobRequest
+from offload.dispatch.dispatcher import Dispatcher
 from offload.engines.release import release_body
 from offload.engines.supervised.engine import SupervisedEngine
 from offload.metrics.layout import MetricsMemory
@@ -35,14 +36,14 @@ class Dispatched:
     def job(self, task: str, data: bytes) -> Job:
         """With `data` in memory of its own, if it is large."""
         body = made_of(data) if len(data) > LARGE_BYTES else data
-        return self.dispatcher.new_job(JobRequest(limits=self.limits[task]), body)
+        return self.dispatcher.new_job(JobRequest(JobTerms(limits=self.limits[task]), body))
 
     async def run(self, job: Job) -> Job:
         """To its end, as `web` does: only the outcome is left, for `result`."""
         try:
             await self.dispatcher.run(job)
         finally:
-            release_body(job.body)
+            release_body(job.request.body)
         return job
 
     @property

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from offload.core.death import Death
-from offload.core.job import Ended, Job, SlotId
+from offload.core.job import Job, SlotId
+from offload.core.outcome import Ended
 from offload.engines.supervised.engine import SupervisedEngine
 from offload.metrics.layout import MetricsMemory
 from offload.processes.launcher import Launcher

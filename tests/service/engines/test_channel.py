@@ -10,16 +10,19 @@ from contextlib import asynccontextmanager, closing
 
 import pytest
 
-from offload.core.job import Job, JobId, TaskLimits
+from offload.core.job import Job
+from offload.core.request import JobHead, TaskLimits
 from offload.engines.supervised.channel import Frame, WorkerChannel
 from offload.errors import FrameError
 from offload.processes.proctree import rss_bytes
-from offload.wire.frames import HEADER_BYTES, Kind, pack_answer
-from offload.worker.channel import Channel, JobFrame
+from offload.wire.frames import HEADER_BYTES, Kind, pack_answer, unpack_meta
+from offload.worker import channel as worker_channel
+from tests.support.jobs import make_job
 from tests.support.shared_memory import made
 
 BOUND_S = 30.0
 LIMITS = TaskLimits(name="some", index=3, timeout_s=1.0)
+HEAD = JobHead(query="a=1", accept="text/plain")
 
 # Number, meta and body.
 Content = tuple[int, bytes, bytes]
@@ -88,14 +91,13 @@ def frame(number: int, meta: bytes, body: bytes) -> bytes:
     return pack_answer(Kind.DONE, meta_bytes=len(meta), body_bytes=len(body), number=number) + meta + body
 
 
-def content(frame: JobFrame | None) -> bytes:
+def content(frame: worker_channel.Frame | None) -> bytes:
     assert frame is not None
-    assert isinstance(frame.body, bytes | memoryview)
     return bytes(frame.body)
 
 
-def job(number: int, body: Sized, meta: bytes = b"[]") -> Job:
-    return Job(id=JobId(str(number)), number=number, limits=LIMITS, submitted_at=0.0, body=body, meta=meta)
+def job(number: int, body: Sized) -> Job:
+    return make_job(number=number, limits=LIMITS, body=body, head=HEAD)
 
 
 async def test_a_frame_cut_anywhere_is_one_frame() -> None:
@@ -184,11 +186,12 @@ async def test_jobs_are_sent_in_their_order_whatever_their_size(sizes: list[int]
     async with opened() as one:
         one.channel.write_jobs([job(number, bytes(size)) for number, size in enumerate(sizes, 1)])
         one.worker.setblocking(True)
-        reader = Channel(one.worker)
+        reader = worker_channel.Channel(one.worker)
         for number, size in enumerate(sizes, 1):
             read = await asyncio.to_thread(reader.read)
             assert read is not None
-            assert (read.header.number, read.header.tag, bytes(read.meta)) == (number, LIMITS.index, b"[]")
+            assert (read.header.number, read.header.tag) == (number, LIMITS.index)
+            assert unpack_meta(read.meta) == (f"{number:032x}", HEAD)
             assert len(read.body) == size
 
 
@@ -198,7 +201,7 @@ async def test_a_large_body_goes_through_the_stream_where_no_descriptors_can_be_
         async with opened() as one:
             one.channel.write_jobs([job(1, b"{}"), job(2, body), job(3, b"[]")])
             one.worker.setblocking(True)
-            reader = Channel(one.worker)
+            reader = worker_channel.Channel(one.worker)
             read = [await asyncio.to_thread(reader.read) for _ in range(3)]
             assert [content(frame) for frame in read] == [b"{}", data, b"[]"]
 
@@ -210,7 +213,7 @@ async def test_a_job_whose_body_is_given_up_already_is_not_sent() -> None:
     async with opened() as one:
         one.channel.write_jobs([job(1, b"{}"), job(2, body), job(3, b"[]")])
         one.worker.setblocking(True)
-        reader = Channel(one.worker)
+        reader = worker_channel.Channel(one.worker)
         read = [await asyncio.to_thread(reader.read) for _ in range(2)]
         assert [content(frame) for frame in read] == [b"{}", b"[]"]
 

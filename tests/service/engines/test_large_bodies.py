@@ -15,13 +15,16 @@ from pathlib import Path
 import orjson
 import pytest
 
-from offload.core.job import Job, JobId, Reason, SlotId, TaskLimits
+from offload.core.job import Job, SlotId
+from offload.core.outcome import Reason
+from offload.core.request import TaskLimits
 from offload.dispatch.fingerprint import fingerprint_of
 from offload.engines.supervised import channel, process
-from offload.wire.frames import NO_HEAD, Kind, pack_answer, pack_head, pack_meta, unpack
+from offload.wire.frames import Kind, pack_answer, unpack
 from offload.wire.shared_bytes import LARGE_BYTES, SharedBytes
 from tests.service.engines.dispatched_engine import Dispatched, dispatched, result
 from tests.service.engines.supervised_engine import opened
+from tests.support.jobs import make_job
 from tests.support.shared_memory import made, shared_memory
 
 BOUND_S = 30.0
@@ -177,14 +180,14 @@ async def test_the_fingerprint_of_a_large_body_is_that_of_its_bytes(tmp_path: Pa
     async with dispatched(tmp_path, TASKS) as one:
         job, same, other = (one.job("echo", data) for data in (DATA, DATA, DATA[:-1] + b"?"))
         plain = one.job("echo", b"")
-        plain.body = DATA
+        plain.request.body = DATA
         prints = [await fingerprint_of(each) for each in (job, same, other, plain)]
         assert prints[0] == prints[1] == prints[3] != prints[2]
         for each in (job, same, other):
-            assert isinstance(each.body, SharedBytes)
-            each.body.use_up()
+            assert isinstance(each.request.body, SharedBytes)
+            each.request.body.use_up()
             assert await fingerprint_of(each) is None
-            each.body.close()
+            each.request.body.close()
 
 
 async def cancelled(one: Dispatched, job: Job) -> None:
@@ -294,8 +297,7 @@ async def test_a_result_that_nobody_takes_is_let_go(tmp_path: Path) -> None:
         await told.until(lambda: ("ready", 0, 1) in told.events)
         body = made(DATA)
         limits = TaskLimits(name="echo", index=0, timeout_s=BOUND_S)
-        meta = pack_meta(JobId("0" * 32), pack_head(NO_HEAD))
-        engine.start(SlotId(0), Job(id=JobId("id"), number=1, limits=limits, submitted_at=0.0, body=body, meta=meta))
+        engine.start(SlotId(0), make_job(number=1, limits=limits, body=body))
         body.close()
         await told.until(lambda: told.all("finished") == [(0, 1)])
         await seen(lambda: shared_memory() == [])
@@ -315,10 +317,8 @@ def make(size: int, path: str) -> bytes:
 
 def wanted(number: int, size: int, gate: Path) -> Job:
     limits = TaskLimits(name="make", index=0, timeout_s=BOUND_S)
-    job_id = JobId(f"{number:032}")
     body = orjson.dumps({"size": size, "path": str(gate)})
-    meta = pack_meta(job_id, pack_head(NO_HEAD))
-    return Job(id=job_id, number=number, limits=limits, submitted_at=0.0, body=body, meta=meta)
+    return make_job(number=number, limits=limits, body=body)
 
 
 async def test_answers_that_come_together_are_told_in_the_order_of_the_jobs(tmp_path: Path) -> None:

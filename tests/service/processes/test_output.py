@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest_asyncio
 
-from offload.core.job import Job, JobId, TaskLimits
+from offload.core.job import Job
+from offload.core.request import JobHead, TaskLimits
 from offload.processes.output import OutputReader
+from tests.support.jobs import make_job
 
 BOUND_S = 30.0
 
@@ -74,7 +76,7 @@ async def printing() -> AsyncIterator[Printing]:
 
 
 def job(name: str) -> Job:
-    return Job(id=JobId(name), number=1, limits=TaskLimits(name="primes", index=0, timeout_s=1), submitted_at=0)
+    return make_job(id=name, limits=TaskLimits(name="primes", index=0, timeout_s=1))
 
 
 async def test_lines_are_logged_as_they_come(printing: Printing) -> None:
@@ -107,13 +109,11 @@ async def test_a_job_whose_output_is_read_is_not_kept(printing: Printing) -> Non
     body = Body(b"{}")
     watched = weakref.ref(body)
     printing.reader.belongs_to(
-        Job(
-            id=JobId("first"),
-            number=1,
+        make_job(
+            id="first",
             limits=TaskLimits(name="primes", index=0, timeout_s=1),
-            submitted_at=0,
             body=body,
-            labels={"request_id": "order-17"},
+            head=JobHead(request_id="order-17"),
         )
     )
     del body

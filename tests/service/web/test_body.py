@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from aiohttp import web
 
-from offload.core.job import Job, Outcome
+from offload.core.job import Job
+from offload.core.outcome import Outcome
 from tests.support.fake_engine import FakeEngine, body_of, result
 from tests.support.raw_http import RawConnection
 from tests.support.web_service import MOUNTED_AT, eventually, mounted, web_service

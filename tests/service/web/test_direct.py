@@ -11,8 +11,9 @@ from contextlib import AsyncExitStack, contextmanager
 import pytest
 from aiohttp import web
 
-from offload.core.job import Job, Outcome, Reason
-from offload.dispatch.dispatcher import JobRequest
+from offload.core.job import Job
+from offload.core.outcome import Outcome, Reason
+from offload.core.request import JobRequest, JobTerms
 from offload.web.answers.reply import Reply
 from offload.web.answers.timing import Timing
 from offload.web.requests.exchange import Exchange
@@ -186,7 +187,7 @@ async def test_a_body_too_large_to_be_kept_does_not_overtake_the_job_before_it(m
         for body in (b"2", large, b"4"):
             service.engine.finish(job, result(bytes(body_of(job)[:1])))
             job = await service.engine.next_started()
-            assert job.body == body
+            assert job.request.body == body
         service.engine.finish(job, result(b"4"))
         assert [(await caller.answer()).body for _ in range(4)] == [b"1", b"2", b"9", b"4"]
 
@@ -332,7 +333,7 @@ async def test_one_who_cannot_be_told_takes_nothing_from_the_others(caplog: pyte
         raise RuntimeError("nobody listens")
 
     async with web_service(engine=FakeEngine(slots=2)) as service:
-        dispatcher, request = service.dispatcher, JobRequest(limits=catalogue()["primes"].limits)
+        dispatcher, request = service.dispatcher, JobRequest(JobTerms(limits=catalogue()["primes"].limits))
         for on_end in (fail, told.append):
             dispatcher.submit(dispatcher.new_job(request), on_end)
         dispatcher.stop_all()

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import web
 
-from offload.core.job import JobState, Reason
+from offload.core.job import JobState
+from offload.core.outcome import Reason
 from tests.support.fake_engine import result
 from tests.support.web_service import MOUNTED_AT, catalogue, eventually, mounted, web_service
 

@@ -8,8 +8,9 @@ import orjson
 import pytest
 
 from offload.core.death import Death
-from offload.core.job import Job, Outcome, Reason
-from offload.wire.frames import JobHead, unpack_meta
+from offload.core.job import Job
+from offload.core.outcome import Outcome, Reason
+from offload.core.request import JobHead
 from tests.support.fake_engine import FakeEngine, body_of, result
 from tests.support.web_service import BOUND_S, catalogue, eventually, web_service
 
@@ -29,7 +30,7 @@ async def test_the_body_reaches_the_worker_untouched() -> None:
     async with web_service(engine=engine_that_answers(result())) as service:
         await service.post("primes", data=b"\xff not JSON at all \x00")
         job = await service.engine.next_started()
-        assert job.body == b"\xff not JSON at all \x00"
+        assert job.request.body == b"\xff not JSON at all \x00"
 
 
 async def test_the_worker_is_told_what_stood_in_the_head() -> None:
@@ -51,7 +52,7 @@ async def test_the_worker_is_told_what_stood_in_the_head() -> None:
             request_id="r-17",
             traceparent=trace,
         )
-        assert unpack_meta(job.meta) == (job.id, expected)
+        assert job.request.head == expected
         assert job.urgency == 1
 
 

@@ -9,9 +9,10 @@ import time
 import uvloop
 
 from offload.core.admission.admission import AdmissionLimits
-from offload.core.job import Reason, TaskLimits
+from offload.core.outcome import Reason
+from offload.core.request import JobRequest, JobTerms, TaskLimits
 from offload.core.scheduler import Scheduler
-from offload.dispatch.dispatcher import Dispatcher, JobRequest
+from offload.dispatch.dispatcher import Dispatcher
 from offload.metrics.layout import MetricsMemory
 from offload.metrics.recorder import Recorder
 from tests.support.fake_engine import FakeEngine, result
@@ -29,7 +30,7 @@ async def reason_of_an_answer_that_lay_there() -> Reason:
     )
     await engine.open(dispatcher)
     limits = TaskLimits(name="primes", index=0, timeout_s=60.0)
-    job, is_over = dispatcher.new_job(JobRequest(limits=limits, budget_s=BUDGET_S)), asyncio.Event()
+    job, is_over = dispatcher.new_job(JobRequest(JobTerms(limits=limits, budget_s=BUDGET_S))), asyncio.Event()
     channel, worker = socket.socketpair()
     other, caller = socket.socketpair()
     with channel, worker, other, caller:

@@ -14,7 +14,8 @@ from itertools import accumulate
 from typing import Final
 
 from offload.core.death import Death
-from offload.core.job import Job, Outcome, Reason, SlotId
+from offload.core.job import Job, SlotId
+from offload.core.outcome import Outcome, Reason
 from tests.unit.core.fake_worker import ANSWER_LATE_S, LOOP_BUSY_S, Run, State, Worker
 from tests.unit.core.habits import BRAKE_FROM, BRAKE_PAUSE_S, DOUBTS, DRAGS_BY, Habits, Surroundings
 
@@ -99,7 +100,7 @@ class FakeEngine:
         if habits.drags and self._chance() < habits.drags:
             run_s *= DRAGS_BY
         over_in_s = run.begins_at - now + run_s
-        fate = CRASH if run.job.body == POISON else bisect_right(self._fates, self._chance())
+        fate = CRASH if run.job.request.body == POISON else bisect_right(self._fates, self._chance())
         if fate == ANSWER:
             run.ends_at = run.begins_at + run_s
             late_s = LOOP_BUSY_S if self._chance() < habits.busy else ANSWER_LATE_S

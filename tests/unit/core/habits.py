@@ -12,7 +12,7 @@ from random import Random
 from typing import Final, Protocol
 
 from offload.core.commands import Command
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 from offload.core.scheduler import Scheduler
 
 BRAKE_FROM: Final = 3  # failed start-ups in a row

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 from tests.unit.core.mixtures import MILLION
 from tests.unit.core.simulation import Simulation
 

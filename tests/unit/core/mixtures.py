@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from offload.core.job import TaskLimits
+from offload.core.request import TaskLimits
 from tests.unit.core.habits import Habits
 from tests.unit.core.simulation import Mixture
 

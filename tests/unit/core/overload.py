@@ -17,8 +17,11 @@ from typing import Self
 from offload.core.admission.admission import AdmissionLimits
 from offload.core.commands import Command, Settled, Start
 from offload.core.death import Death
-from offload.core.job import DEFAULT_URGENCY, Job, JobId, JobState, Outcome, Reason, SlotId, TaskLimits
+from offload.core.job import Job, JobState, SlotId
+from offload.core.outcome import Outcome, Reason
+from offload.core.request import DEFAULT_URGENCY, TaskLimits
 from offload.core.scheduler import Scheduler
+from tests.support.jobs import make_job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,6 @@ class Overload:
         self._now = 0.0
         self._entries = count()
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
-        self._numbers = count()
         self._visits: dict[Job, tuple[Visit, float]] = {}
         self._timer_at = float("inf")
         self._generations = {SlotId(slot): 1 for slot in range(slots)}
@@ -128,15 +130,8 @@ class Overload:
         self._next_of(stream)
 
     def _arrive(self, visit: Visit) -> None:
-        number = next(self._numbers)
-        job = Job(
-            id=JobId(str(number)),
-            number=number,
-            limits=visit.task,
-            submitted_at=self._now,
-            deadline=None if visit.budget_s is None else self._now + visit.budget_s,
-            urgency=visit.urgency,
-            client=visit.client,
+        job = make_job(
+            limits=visit.task, now=self._now, budget_s=visit.budget_s, urgency=visit.urgency, client=visit.client
         )
         self._visits[job] = (visit, self._now)
         self._carry_out(self._scheduler.submit(job, self._now))

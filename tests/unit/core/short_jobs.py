@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from offload.core.job import Job, TaskLimits
+from offload.core.job import Job
 from offload.core.prefetch import MAX_AHEAD_S
+from offload.core.request import TaskLimits
 from tests.unit.core.stage import Stage, succeeded
 
 TINY = TaskLimits(name="tiny", index=0, timeout_s=0.05)

@@ -17,10 +17,13 @@ from typing import Final
 from offload.core.admission.admission import AdmissionLimits
 from offload.core.commands import Command, Settled, Start
 from offload.core.deadlines import TICK_S
-from offload.core.job import END_STATE, URGENCIES, Job, JobId, JobState, Reason, SlotId, TaskLimits
+from offload.core.job import END_STATE, Job, JobState, SlotId
+from offload.core.outcome import Reason
+from offload.core.request import URGENCIES, TaskLimits
 from offload.core.scheduler import Scheduler
 from offload.metrics.layout import MetricsMemory
 from offload.metrics.recorder import Recorder
+from tests.support.jobs import make_job
 from tests.unit.core.fake_engine import POISON, FakeEngine
 from tests.unit.core.fake_worker import TIMER_LATE_S
 from tests.unit.core.habits import DRAGS_BY, USUAL, Habits
@@ -198,13 +201,12 @@ class Simulation:
     def _arrive(self) -> None:
         number, self._jobs = self._jobs, self._jobs + 1
         mixture, chance = self.mixture, self.random.random
-        job = Job(
-            id=JobId(str(number)),
+        job = make_job(
             number=number,
             limits=mixture.tasks[int(chance() * len(mixture.tasks))],
-            submitted_at=self.now,
+            now=self.now,
             body=POISON if chance() < mixture.poison else bytes(int(chance() * 200)),
-            deadline=self.now + chance() * mixture.longest_budget_s if chance() < mixture.budgets else None,
+            budget_s=chance() * mixture.longest_budget_s if chance() < mixture.budgets else None,
             urgency=int(chance() * URGENCIES),
             client=str(int(chance() ** 2 * mixture.clients)),  # some send more than others
         )
@@ -272,4 +274,4 @@ class Simulation:
 
 
 def fingerprint(job: Job) -> str:
-    return f"{job.limits.name} {job.body == POISON} {len(job.body)}"
+    return f"{job.limits.name} {job.request.body == POISON} {job.size_bytes}"

@@ -6,19 +6,18 @@ of admission use it.
 
 from __future__ import annotations
 
-from itertools import count
-
 from offload.core.admission.admission import AdmissionLimits, Rejection
 from offload.core.commands import Command, Settled, Start, Stop
 from offload.core.death import Death
-from offload.core.job import DEFAULT_URGENCY, Job, JobId, Outcome, Reason, SlotId, TaskLimits
+from offload.core.job import Job, SlotId
+from offload.core.outcome import Outcome, Reason
+from offload.core.request import DEFAULT_URGENCY, TaskLimits
 from offload.core.scheduler import Scheduler
 from offload.core.slot import SlotState
+from tests.support.jobs import make_job
 
 TASK = TaskLimits(name="task", index=0, timeout_s=60.0)
 SEGFAULT = Death(signal="SIGSEGV")
-
-_numbers = count(1)
 
 
 def new_job(
@@ -30,17 +29,7 @@ def new_job(
     size_bytes: int = 0,
     client: str = "",
 ) -> Job:
-    number = next(_numbers)
-    return Job(
-        id=JobId(f"job-{number}"),
-        number=number,
-        limits=limits,
-        submitted_at=now,
-        body=bytes(size_bytes),
-        deadline=None if budget_s is None else now + budget_s,
-        urgency=urgency,
-        client=client,
-    )
+    return make_job(limits=limits, now=now, body=bytes(size_bytes), budget_s=budget_s, urgency=urgency, client=client)
 
 
 def succeeded(run_s: float | None = None, *, has_printed: bool = False) -> Outcome:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from offload.core.admission.estimate import Inquiry
-from offload.core.job import JobState, Outcome, OverloadCause, Reason, SlotId, TaskLimits
+from offload.core.job import JobState, SlotId
+from offload.core.outcome import Outcome, OverloadCause, Reason
+from offload.core.request import TaskLimits
 from offload.core.run_times import UNKNOWN_S
 from tests.unit.core.stage import TASK, Stage, cause_of, facts_of, reason_of, settled, started, stopped
 

@@ -6,7 +6,9 @@ import pytest
 
 from offload.core.commands import Settled, Start, Stop
 from offload.core.deadlines import TICK_S
-from offload.core.job import JobState, Reason, SlotId, TaskLimits
+from offload.core.job import JobState, SlotId
+from offload.core.outcome import Reason
+from offload.core.request import TaskLimits
 from offload.core.slot import SlotState
 from tests.unit.core.stage import Stage, facts_of, reason_of, settled, slot_state, started, stopped
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from offload.core.job import Job, TaskLimits
+from offload.core.job import Job
 from offload.core.queue.fair_line import FairLine
 from offload.core.queue.gates import Gates
+from offload.core.request import TaskLimits
 from offload.core.run_times import RunTimes
 from tests.unit.core.stage import TASK, new_job
 

@@ -7,7 +7,8 @@ from functools import partial
 
 import pytest
 
-from offload.core.job import END_STATE, Job, JobState, Outcome, Reason, SlotId
+from offload.core.job import END_STATE, Job, JobState, SlotId
+from offload.core.outcome import Outcome, Reason
 from offload.errors import IllegalStep
 from tests.unit.core.stage import new_job
 
@@ -91,7 +92,6 @@ def test_a_step_is_taken_or_raises_and_changes_nothing(state: JobState, step: st
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_ends_a_job_in_one_final_state(reason: Reason) -> None:
-    assert Outcome(reason=reason).state is END_STATE[reason]
     assert END_STATE[reason] in ENDS
 
 
@@ -100,9 +100,12 @@ def test_a_new_job_waits_for_nothing_and_has_no_outcome() -> None:
     assert (job.state, job.attempt, job.slot, job.outcome, job.is_settled) == (JobState.NEW, 1, None, None, False)
 
 
-def test_its_size_is_all_that_the_worker_gets() -> None:
-    job = Job(id=new_job().id, number=1, limits=new_job().limits, submitted_at=0.0, body=b"12345", meta=b"67")
-    assert job.size_bytes == 7
+def test_its_size_is_that_of_the_body() -> None:
+    assert new_job(size_bytes=7).size_bytes == 7
+
+
+def test_its_deadline_is_the_end_of_the_budget() -> None:
+    assert (new_job(now=3.0).deadline, new_job(now=3.0, budget_s=2.0).deadline) == (None, 5.0)
 
 
 def test_a_worker_that_died_with_the_job_begun_costs_an_attempt() -> None:

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from offload.core.job import Reason, TaskLimits
+from offload.core.outcome import Reason
+from offload.core.request import TaskLimits
 from tests.unit.core.overload import Overload, Stream, Visit
 
 TEN_MS = TaskLimits(name="ten", index=0, timeout_s=60.0)

@@ -6,8 +6,10 @@ import pytest
 
 from offload.core.commands import Settled, Start
 from offload.core.deadlines import TICK_S
-from offload.core.job import JobState, Reason, SlotId, TaskLimits
+from offload.core.job import JobState, SlotId
+from offload.core.outcome import Reason
 from offload.core.prefetch import MAX_IN_SLOT, PATIENCE_S
+from offload.core.request import TaskLimits
 from offload.core.slot import SlotState
 from tests.unit.core.short_jobs import (
     LONG,

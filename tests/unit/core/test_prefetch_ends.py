@@ -6,8 +6,10 @@ import pytest
 
 from offload.core.commands import Settled, Start, Stop
 from offload.core.deadlines import TICK_S
-from offload.core.job import JobState, Reason, SlotId, TaskLimits
+from offload.core.job import JobState, SlotId
+from offload.core.outcome import Reason
 from offload.core.prefetch import MAX_IN_SLOT
+from offload.core.request import TaskLimits
 from offload.core.slot import SlotState
 from tests.unit.core.short_jobs import LONG, TINY, known_stage, submit_many
 from tests.unit.core.stage import facts_of, held, reason_of, settled, slot_state, started

@@ -6,7 +6,9 @@ import pytest
 
 from offload.core.admission.quarantine import FORGET_S
 from offload.core.death import Death
-from offload.core.job import Job, JobState, Outcome, Reason, TaskLimits
+from offload.core.job import Job, JobState
+from offload.core.outcome import Outcome, Reason
+from offload.core.request import TaskLimits
 from tests.unit.core.stage import SEGFAULT, Stage, facts_of, reason_of
 
 STUBBORN = TaskLimits(name="stubborn", index=0, timeout_s=60.0, retries=5)

@@ -6,7 +6,9 @@ import pytest
 
 from offload.core.commands import Settled, Start
 from offload.core.deadlines import TICK_S
-from offload.core.job import JobState, Outcome, Reason, SlotId, TaskLimits
+from offload.core.job import JobState, SlotId
+from offload.core.outcome import Outcome, Reason
+from offload.core.request import TaskLimits
 from offload.core.slot import SlotState
 from offload.errors import IllegalStep
 from tests.unit.core.stage import Stage, reason_of, settled, slot_state, started, succeeded

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 from tests.unit.core.long_life import LongLife
 from tests.unit.core.mixtures import MIXTURES, PREFETCHED
 from tests.unit.core.simulation import Mixture, Simulation

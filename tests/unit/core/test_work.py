@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from offload.core.job import TaskLimits
 from offload.core.queue.work import Work, wait_s
+from offload.core.request import TaskLimits
 from offload.core.run_times import RunTimes
 from tests.unit.core.stage import new_job
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from offload.core.commands import Settled
 from offload.core.deadlines import TICK_S
 from offload.core.death import Death
-from offload.core.job import JobState, Reason, TaskLimits
+from offload.core.job import JobState
+from offload.core.outcome import Reason
+from offload.core.request import TaskLimits
 from offload.core.slot import SlotState
 from offload.core.steps import MAX_UNBEGUN_DEATHS
 from tests.unit.core.stage import SEGFAULT, Stage, facts_of, reason_of, settled, slot_state, started

@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from offload.core.job import Job, JobId, JobState, Outcome, OverloadCause, Reason, SlotId, TaskLimits
+from offload.core.job import END_STATE, Job, JobState, SlotId
+from offload.core.outcome import Outcome, OverloadCause, Reason
+from offload.core.request import TaskLimits
+from tests.support.jobs import make_job
 
 # These can only be the end of a job that has begun.
 _NEEDS_A_RUN = (JobState.SUCCEEDED, JobState.FAILED, JobState.CRASHED)
@@ -26,14 +29,14 @@ def ended_job() -> Callable[..., Job]:
         cause: OverloadCause = OverloadCause.QUEUE_FULL,
     ) -> Job:
         limits = TaskLimits(name=f"task-{task_index}", index=task_index, timeout_s=60.0)
-        job = Job(id=JobId("one"), number=1, limits=limits, submitted_at=1000.0)
+        job = make_job(limits=limits, now=1000.0)
         facts = {"cause": cause} if reason is Reason.OVERLOADED else {}
         outcome = Outcome(reason=reason, run_s=run_s, facts=facts)
-        if outcome.state is not JobState.REJECTED:
+        if END_STATE[reason] is not JobState.REJECTED:
             job.enqueue()
             if began_s is not None:
                 job.start(SlotId(0), 1000.0 + began_s)
-            elif outcome.state in _NEEDS_A_RUN:
+            elif END_STATE[reason] in _NEEDS_A_RUN:
                 job.start(SlotId(0), 1000.0)
         job.settle(outcome, 1000.0 + end_s)
         return job

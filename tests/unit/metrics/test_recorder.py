@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offload.core.job import END_STATE, Job, JobId, JobState, OverloadCause, Reason, SlotId, TaskLimits
+from offload.core.job import END_STATE, Job, JobState, SlotId
+from offload.core.outcome import OverloadCause, Reason
+from offload.core.request import TaskLimits
 from offload.errors import IllegalStep
 from offload.metrics.layout import JOB_COUNTERS, REJECTIONS, JobCounts, MetricsMemory
 from offload.metrics.recorder import Recorder
+from tests.support.jobs import make_job
 
 TASKS = ("primes", "mandelbrot", "sort")
 REFUSALS = [reason for reason, state in END_STATE.items() if state is JobState.REJECTED]
@@ -107,7 +110,7 @@ def test_a_job_that_never_ran_has_no_run_time_but_waited(ended_job: Callable[...
 def test_an_open_job_is_not_counted() -> None:
     recorder = new_recorder()
     limits = TaskLimits(name="primes", index=0, timeout_s=1.0)
-    job = Job(id=JobId("open"), number=1, limits=limits, submitted_at=0.0)
+    job = make_job(limits=limits, id="open")
     job.start(SlotId(0), 0.0)
     with pytest.raises(IllegalStep, match="job open is running"):
         recorder.settled(job)

@@ -14,7 +14,8 @@ from multiprocessing.reduction import ForkingPickler
 
 import pytest
 
-from offload.core.job import Job, Reason
+from offload.core.job import Job
+from offload.core.outcome import Reason
 from offload.metrics.layout import JOB_COUNTERS, LATENCIES, OVERLOADED_BY, REJECTIONS, MetricsMemory
 from offload.metrics.recorder import Recorder
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from offload.core.job import Job, Reason
+from offload.core.job import Job
+from offload.core.outcome import Reason
 from offload.metrics.layout import OVERLOADED_BY, REJECTIONS, MetricsMemory
 from offload.metrics.loop_lag import LoopLag
 from offload.metrics.rates import Rates

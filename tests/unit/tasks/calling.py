@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 from offload.tasks.definition import definition_of, task
 from offload.tasks.faults import Fault
 from offload.tasks.results import Encoded

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 from tests.unit.tasks.calling import answer, compiled, errors, fault, result
 
 json_values = st.recursive(

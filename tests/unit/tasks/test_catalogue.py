@@ -9,7 +9,7 @@ import orjson
 import pytest
 from pydantic import BaseModel
 
-from offload.core.job import TaskLimits
+from offload.core.request import TaskLimits
 from offload.errors import TargetError
 from offload.tasks.catalogue import Catalogue, describe
 from offload.tasks.definition import task

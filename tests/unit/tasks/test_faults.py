@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 from offload.tasks.faults import MAX_MESSAGE_LENGTH, Fault, task_error
 
 

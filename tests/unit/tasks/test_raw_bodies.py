@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import Field
 
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 from offload.tasks.parameters import BodyKind
 from tests.unit.tasks.calling import answer, compiled, errors, fault, result
 

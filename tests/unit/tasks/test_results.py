@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, field_serializer
 
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 from offload.tasks import results
 from offload.tasks.faults import Fault
 from offload.tasks.response import Response

@@ -17,7 +17,7 @@ import pytest
 from pydantic import BaseModel, Field, field_validator
 from typing_extensions import TypedDict
 
-from offload.core.job import Reason
+from offload.core.outcome import Reason
 from offload.errors import TaskDefinitionError
 from tests.unit.tasks.calling import compiled, errors, fault, result
 

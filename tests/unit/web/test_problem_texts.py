@@ -19,22 +19,15 @@ import pytest
 
 import offload
 from offload.core.death import Death
-from offload.core.job import (
-    END_STATE,
-    Job,
-    JobId,
-    JobState,
-    Outcome,
-    OverloadCause,
-    Reason,
-    SlotId,
-    TaskLimits,
-)
+from offload.core.job import END_STATE, Job, JobState, SlotId
+from offload.core.outcome import Outcome, OverloadCause, Reason
+from offload.core.request import TaskLimits
 from offload.tasks.faults import Fault
 from offload.web.answers import outcomes, request_problems
 from offload.web.answers.outcomes import _DETAILS, outcome_problem, outcome_reply
 from offload.web.answers.problems import PROBLEMS, Problem
 from offload.web.answers.reply import Reply
+from tests.support.jobs import make_job
 
 # The worker finds these, and writes their details.
 WORKER_FAULTS: Final = (
@@ -318,7 +311,7 @@ def name_of(row: RequestRow | JobRow) -> str:
 
 def ended_job(outcome: Outcome, attempt: int = 1) -> Job:
     limits = TaskLimits(name="primes", index=0, timeout_s=5)
-    job = Job(id=JobId("a"), number=1, limits=limits, submitted_at=0.0, deadline=2.5)
+    job = make_job(id="a", limits=limits, budget_s=2.5)
     for number in range(attempt if END_STATE[outcome.reason] is not JobState.REJECTED else 0):
         if number:
             job.requeue(begun=True)

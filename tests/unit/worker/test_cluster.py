@@ -12,10 +12,9 @@ from typing import Any
 import orjson
 import pytest
 
-from offload.core.job import JobId
+from offload.core.request import NO_HEAD
 from offload.tasks.context import set_lane
 from offload.tasks.loading import Target
-from offload.wire.frames import NO_HEAD, pack_head, pack_meta
 from offload.wire.spec import LoadSpec
 from offload.worker import cluster, hosted
 from offload.worker.remote import PlainAnswer, pack_load, read_answer
@@ -75,7 +74,7 @@ def load(tmp_path: Path) -> bytes:
 
 def call(number: int, *, task: int = 0, body: bytes = b"", id: str = "0" * 32) -> tuple[Any, ...]:
     """A job without its load."""
-    return number, task, 1, 0, pack_meta(JobId(id), pack_head(NO_HEAD)), body
+    return number, task, 1, 0, id, tuple(NO_HEAD), body
 
 
 def result(answer: PlainAnswer | None, number: int) -> Any:

@@ -11,12 +11,13 @@ import pytest
 from pydantic import AfterValidator
 
 import offload
-from offload.core.job import JobId, Reason
+from offload.core.job import JobId
+from offload.core.outcome import Reason
+from offload.core.request import JobHead
 from offload.tasks.definition import definition_of, task
 from offload.tasks.loading import LoadedTask, Registry
 from offload.tasks.signature import CompiledTask
-from offload.wire.frames import JobHead, pack_head, pack_job, pack_meta, unpack
-from offload.worker.channel import JobFrame
+from offload.worker.call import JobCall
 from offload.worker.execution import Answer, Executor
 
 LANE = 3
@@ -39,14 +40,13 @@ def registry(*functions: Callable[..., Any]) -> Registry:
     )
 
 
-def frame(body: bytes = b"", *, task_index: int = 0, attempt: int = 1, accept: str = "") -> JobFrame:
-    meta = pack_meta(JOB_ID, pack_head(JobHead("", "", accept, "request-7", "00-trace")))
-    header = pack_job(number=1, task_index=task_index, attempt=attempt, meta_bytes=len(meta), body_bytes=len(body))
-    return JobFrame(unpack(header), meta, body)
+def call(body: bytes = b"", *, task_index: int = 0, attempt: int = 1, accept: str = "") -> JobCall:
+    head = JobHead(accept=accept, request_id="request-7", traceparent="00-trace")
+    return JobCall(1, task_index, attempt, JOB_ID, head, body)
 
 
 def run(function: Callable[..., Any], body: bytes = b"", *, is_debug: bool = False) -> Answer:
-    return Executor(registry(function), lane=LANE, is_debug=is_debug).run(frame(body), time.monotonic_ns())
+    return Executor(registry(function), lane=LANE, is_debug=is_debug).run(call(body), time.monotonic_ns())
 
 
 def problem(answer: Answer) -> dict[str, Any]:
@@ -75,14 +75,14 @@ def test_the_task_is_chosen_by_its_index() -> None:
         return 2
 
     executor = Executor(registry(one, two), lane=LANE, is_debug=False)
-    assert [bytes(executor.run(frame(task_index=index), 0).body) for index in (1, 0, 1)] == [b"2", b"1", b"2"]
+    assert [bytes(executor.run(call(task_index=index), 0).body) for index in (1, 0, 1)] == [b"2", b"1", b"2"]
 
 
 def test_a_running_task_may_ask_which_job_it_is_and_only_then() -> None:
     def ask() -> list[object]:
         return list(offload.current_job() or [])
 
-    answer = Executor(registry(ask), lane=LANE, is_debug=False).run(frame(attempt=2), 0)
+    answer = Executor(registry(ask), lane=LANE, is_debug=False).run(call(attempt=2), 0)
     assert orjson.loads(answer.body) == [JOB_ID, "ask", 2, LANE, "request-7", "00-trace"]
     assert offload.current_job() is None
 

@@ -6,7 +6,9 @@ import struct
 
 import pytest
 
-from offload.core.job import Reason
+from offload.core.job import JobId
+from offload.core.outcome import Reason
+from offload.core.request import JobHead
 from offload.errors import FrameError
 from offload.wire.frames import (
     HEADER_BYTES,
@@ -20,8 +22,10 @@ from offload.wire.frames import (
     check_from_worker,
     pack_answer,
     pack_job,
+    pack_meta,
     pack_retire,
     unpack,
+    unpack_meta,
 )
 
 
@@ -34,6 +38,13 @@ def test_a_header_is_laid_out_as_documented() -> None:
 def test_an_answer_is_read_as_it_was_written() -> None:
     header = pack_answer(Kind.DONE, flag=1 | PENDING_OUTPUT, meta_bytes=3, body_bytes=1 << 30, number=1 << 60, run_ns=9)
     assert unpack(b"rest" + header, 4) == Header(Kind.DONE, 1 | PENDING_OUTPUT, MAGIC, 3, 1 << 30, 1 << 60, 9)
+
+
+def test_the_meta_of_a_job_is_its_id_and_its_head() -> None:
+    job_id, head = "0123456789abcdef" * 2, JobHead(query="a=1", accept="é", request_id="r-1")
+    meta = pack_meta(JobId(job_id), head)
+    assert meta == (job_id + '["a=1","","é","r-1",""]').encode()
+    assert unpack_meta(meta) == (job_id, head)
 
 
 def test_an_attempt_beyond_what_a_byte_holds_is_the_highest_that_it_does() -> None:

@@ -9,10 +9,27 @@ from collections.abc import Iterator
 
 import pytest
 
-from offload.wire.frames import HEADER_BYTES, Kind, check_from_worker, pack_job, pack_retire, pack_skip, unpack
-from offload.worker.channel import Channel, JobFrame
+from offload.core.job import JobId
+from offload.core.request import JobHead
+from offload.wire.frames import (
+    HEADER_BYTES,
+    Kind,
+    check_from_worker,
+    pack_job,
+    pack_meta,
+    pack_retire,
+    pack_skip,
+    unpack,
+)
+from offload.worker.call import JobCall
+from offload.worker.channel import Channel
 from offload.worker.inbox import Inbox
-from offload.worker.large import LargeBody
+
+META = pack_meta(JobId("0" * 32), JobHead(query="a=1"))
+
+
+def frame(number: int) -> bytes:
+    return pack_job(number=number, task_index=3, attempt=2, meta_bytes=len(META), body_bytes=2) + META + b"[]"
 
 
 class Service:
@@ -31,8 +48,7 @@ class Service:
             check_from_worker(header)
         self._unread.clear()
         os.eventfd_write(self.tokens, len(numbers))
-        frames = [pack_job(number=one, task_index=0, attempt=1, meta_bytes=1, body_bytes=2) + b"m[]" for one in numbers]
-        self.sock.sendall(b"".join(frames))
+        self.sock.sendall(b"".join(frame(one) for one in numbers))
 
     def take_back(self, number: int) -> bool:
         try:
@@ -57,14 +73,9 @@ def both() -> Iterator[Both]:
     os.close(tokens)
 
 
-def content(frame: JobFrame) -> bytes:
-    assert not isinstance(frame.body, LargeBody)
-    return bytes(frame.body)
-
-
 def number(inbox: Inbox) -> int | None:
-    frame = inbox.next()
-    return None if frame is None else frame.header.number
+    call = inbox.next()
+    return None if call is None else call.number
 
 
 def test_jobs_come_in_their_order_and_unchanged(both: Both) -> None:
@@ -72,11 +83,10 @@ def test_jobs_come_in_their_order_and_unchanged(both: Both) -> None:
     service.give(1, 2)
     service.give(3)
     first = inbox.next()
-    assert first is not None
-    assert (first.header.number, bytes(first.meta), content(first)) == (1, b"m", b"[]")
+    assert first == JobCall(1, 3, 2, "0" * 32, JobHead(query="a=1"), b"[]")
     assert [number(inbox), number(inbox)] == [2, 3]
     # What waits behind a job must not be overwritten by what comes later.
-    assert content(first) == b"[]"
+    assert first.body == b"[]"
 
 
 def test_the_newest_is_taken_back_as_long_as_it_has_not_begun(both: Both) -> None:
@@ -151,5 +161,5 @@ def test_without_tokens_each_job_is_the_workers() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         inbox = Inbox(Channel(theirs), None)
-        ours.sendall(pack_job(number=1, task_index=0, attempt=1, meta_bytes=0, body_bytes=0) + pack_retire())
+        ours.sendall(frame(1) + pack_retire())
         assert [number(inbox), number(inbox)] == [1, None]

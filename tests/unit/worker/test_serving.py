@@ -15,20 +15,19 @@ from typing import Any
 import orjson
 import pytest
 
-from offload.core.job import JobId, Reason
+from offload.core.job import JobId
+from offload.core.outcome import Reason
+from offload.core.request import NO_HEAD, JobHead
 from offload.metrics.layout import MetricsMemory, WorkerRow
 from offload.processes.proctree import rss_bytes
 from offload.tasks.loading import load, parse_target
 from offload.wire.frames import (
     HEADER_BYTES,
-    NO_HEAD,
     PENDING_OUTPUT,
     STATUSES,
     Header,
-    JobHead,
     Kind,
     check_from_worker,
-    pack_head,
     pack_job,
     pack_large_job,
     pack_meta,
@@ -75,7 +74,7 @@ class Worker:
         self.send_body(task, number, orjson.dumps(arguments))
 
     def send_body(self, task: str, number: int, body: bytes) -> None:
-        meta = pack_meta(JobId("0" * 32), pack_head(NO_HEAD))
+        meta = pack_meta(JobId("0" * 32), NO_HEAD)
         header = pack_job(
             number=number, task_index=TASKS.index(task), attempt=1, meta_bytes=len(meta), body_bytes=len(body)
         )
@@ -83,7 +82,7 @@ class Worker:
         self.channel.sendall(header + meta + body)
 
     def send_large(self, task: str, number: int, body: SharedBytes, *, is_last: bool = True, query: str = "") -> None:
-        meta = pack_meta(JobId("0" * 32), pack_head(JobHead(query, "", "", "", "")))
+        meta = pack_meta(JobId("0" * 32), JobHead(query=query))
         index = TASKS.index(task)
         header = pack_large_job(number=number, task_index=index, attempt=1, meta_bytes=len(meta))
         assert send_descriptor(self.descriptors, number, body.fileno())

@@ -14,7 +14,8 @@ from offload.core.admission.estimate import Candidate, Estimate
 from offload.core.admission.quarantine import Quarantine
 from offload.core.admission.retry_after import RetrySchedule
 from offload.core.admission.traffic import Traffic
-from offload.core.job import Job, OverloadCause, Reason
+from offload.core.job import Job
+from offload.core.outcome import Outcome, OverloadCause, Reason
 from offload.core.queue.job_queue import JobQueue
 
 # The share of a caller's budget that is reserved for sending the answer.
@@ -51,6 +52,11 @@ class Rejection:
     def retry_after_s(self) -> int:
         """Whole seconds, at least 1, the unit of `Retry-After` (RFC 9110, section 10.2.3)."""
         return max(1, math.ceil(self.free_in_s))
+
+    def outcome(self, retry_after_s: int | None) -> Outcome:
+        """Returns the outcome of a job that is rejected so; `retry_after_s` is None where a retry cannot help."""
+        when = {} if retry_after_s is None else {"retry_after_s": retry_after_s}
+        return Outcome(reason=self.reason, facts={**self.facts, **when})
 
 
 @dataclass(slots=True, kw_only=True)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from offload.core.job import DEFAULT_URGENCY, TaskLimits
 from offload.core.queue.gates import Gates
 from offload.core.queue.job_queue import JobQueue
 from offload.core.queue.work import wait_s
+from offload.core.request import DEFAULT_URGENCY, TaskLimits
 from offload.core.run_times import RunTimes
 
 # What goes before a job may turn out so many times as much as expected: others come who go first, or the machine has

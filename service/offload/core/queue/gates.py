@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from offload.core.job import Job, TaskLimits
+from offload.core.job import Job
+from offload.core.request import TaskLimits
 
 
 class Gates:

@@ -15,10 +15,11 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
-from offload.core.job import URGENCIES, Job, TaskLimits
+from offload.core.job import Job
 from offload.core.queue.fair_line import FairLine
 from offload.core.queue.gates import Gates
 from offload.core.queue.work import Work
+from offload.core.request import URGENCIES, TaskLimits
 from offload.core.run_times import RunTimes
 
 # After this wait a job is old.  Urgent jobs keep seven eighths of the slots, however many old ones there are.

@@ -111,10 +111,10 @@ class Driver:
 
     def _on_message(self, message: Message) -> None:
         match message.head:
-            case ["start", slot, generation, number, task_index, attempt, meta_bytes]:
+            case ["start", slot, generation, number, task_index, attempt, job_id, head]:
                 if self._slots.accept(slot, generation, number):
-                    meta, body = message.body[:meta_bytes], message.body[meta_bytes:]
-                    self._cluster.start_job(ClusterJob(slot, number, task_index, attempt, meta, body))
+                    job = ClusterJob(slot, number, task_index, attempt, job_id, head, message.body)
+                    self._cluster.start_job(job)
             case ["stop", slot, number]:
                 if self._slots.has_job(slot, number):
                     self._cluster.stop_job(slot, number)

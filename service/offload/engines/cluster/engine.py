@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from offload.core.death import Death
-from offload.core.job import Job, Reason, SlotId
+from offload.core.job import Job, SlotId
+from offload.core.outcome import Reason
 from offload.engines.answers import broken, call_of, outcome_of
 from offload.engines.base import Capabilities, EngineEvents, EngineParts
 from offload.engines.cluster.driver_process import DriverProcess
@@ -88,9 +89,9 @@ class ClusterEngine:
     def start(self, slot: SlotId, job: Job) -> None:
         self._table.assign(slot, job)
         if self._driver is not None:
-            _, number, task_index, attempt, _, meta, body = call_of(job, load=b"", lane=slot)
-            head = ["start", slot, self._generations[slot], number, task_index, attempt, len(meta)]
-            self._driver.send(head, meta, body)
+            _, number, task_index, attempt, _, job_id, head, body = call_of(job, load=b"", lane=slot)
+            start = ["start", slot, self._generations[slot], number, task_index, attempt, job_id, head]
+            self._driver.send(start, body)
 
     def stop(self, slot: SlotId, job: Job, why: Reason) -> None:
         if self._driver is not None and self._table.job_in(slot) is job:

@@ -10,7 +10,7 @@ says what it is, and bytes that nobody looks into; nothing is pickled.
 
     to the driver
         open, address, most slots, start timeout in seconds                + the JSON of `pack_load`
-        start, slot, generation, number, task index, attempt, bytes of meta   + meta and body
+        start, slot, generation, number, task index, attempt, job id, head   + the body
         stop, slot, number
     to the service
         connected                               the driver is connected to the cluster

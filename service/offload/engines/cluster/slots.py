@@ -7,7 +7,7 @@ generation has ended, and the service knows from the number in `lost` that the j
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from offload.errors import FrameError
@@ -25,13 +25,14 @@ class ClusterJob(NamedTuple):
     number: int
     task_index: int
     attempt: int
-    meta: bytes
+    job_id: str
+    head: Sequence[str]
     body: bytes
 
     @property
-    def call(self) -> tuple[int, int, int, int, bytes, bytes]:
+    def call(self) -> tuple[int, int, int, int, str, Sequence[str], bytes]:
         """A `remote.Call` without its load."""
-        return self.number, self.task_index, self.attempt, self.slot, self.meta, self.body
+        return self.number, self.task_index, self.attempt, self.slot, self.job_id, self.head, self.body
 
 
 class _Slot:

@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from offload.core.job import Job, Reason, SlotId
+from offload.core.job import Job, SlotId
+from offload.core.outcome import Reason
 from offload.engines.base import FULL_CAPABILITIES, EngineEvents
 from offload.engines.local.context import StartPermit
 from offload.engines.local.replaceable_pool import PoolKind, ReplaceablePool

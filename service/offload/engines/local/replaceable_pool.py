@@ -24,7 +24,8 @@ from multiprocessing.context import BaseContext
 from typing import Any, Final, Protocol
 
 from offload.core.death import Death
-from offload.core.job import Job, Outcome, SlotId
+from offload.core.job import Job, SlotId
+from offload.core.outcome import Outcome
 from offload.engines.answers import broken, call_of, outcome_of
 from offload.engines.base import Capabilities
 from offload.engines.local.context import StartPermit

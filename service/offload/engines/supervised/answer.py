@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from offload.core.job import Job, Outcome, Reason
+from offload.core.job import Job
+from offload.core.outcome import Outcome, Reason
 from offload.processes.output import OutputReader
 from offload.wire.frames import PENDING_OUTPUT, STATUSES, Header
 from offload.wire.shared_bytes import SharedBytes

@@ -21,6 +21,7 @@ from offload.wire.frames import (
     check_from_worker,
     pack_job,
     pack_large_job,
+    pack_meta,
     pack_place,
     unpack,
 )
@@ -75,7 +76,8 @@ class WorkerChannel(asyncio.BufferedProtocol):
         small: list[Any] = []
         for job in jobs:
             if job.size_bytes < _BUFFER_BYTES:
-                small += (job_header(job), job.meta, job.body)
+                meta = pack_meta(job.id, job.request.terms.head)
+                small += (job_header(job, len(meta)), meta, job.request.body)
             else:
                 self.write(b"".join(small))
                 small.clear()
@@ -84,16 +86,17 @@ class WorkerChannel(asyncio.BufferedProtocol):
             self.write(b"".join(small))
 
     def _write_large(self, job: Job) -> None:
-        body = cast(bytes | SharedBytes, job.body)
+        body = cast(bytes | SharedBytes, job.request.body)
         if self._transport is None or self._transport.is_closing():
             return
+        meta = pack_meta(job.id, job.request.terms.head)
         if isinstance(body, SharedBytes):
             if body.is_closed:
                 return  # its job is settled, and this worker about to be killed for it
             if self._descriptors is not None and send_descriptor(self._descriptors, job.number, body.fileno()):
-                self._transport.write(large_job_header(job) + job.meta + place_of(job))
+                self._transport.write(large_job_header(job, len(meta)) + meta + place_of(job))
                 return
-        self._transport.write(job_header(job) + job.meta)
+        self._transport.write(job_header(job, len(meta)) + meta)
         self._transport.write(memoryview(body.map()) if isinstance(body, SharedBytes) else body)
 
     def close(self) -> None:
@@ -158,22 +161,22 @@ class WorkerChannel(asyncio.BufferedProtocol):
         self._end = rest
 
 
-def job_header(job: Job) -> bytes:
+def job_header(job: Job, meta_bytes: int) -> bytes:
     return pack_job(
         number=job.number,
         task_index=job.limits.index,
         attempt=job.attempt,
-        meta_bytes=len(job.meta),
-        body_bytes=len(job.body),
+        meta_bytes=meta_bytes,
+        body_bytes=job.size_bytes,
     )
 
 
-def large_job_header(job: Job) -> bytes:
-    return pack_large_job(number=job.number, task_index=job.limits.index, attempt=job.attempt, meta_bytes=len(job.meta))
+def large_job_header(job: Job, meta_bytes: int) -> bytes:
+    return pack_large_job(number=job.number, task_index=job.limits.index, attempt=job.attempt, meta_bytes=meta_bytes)
 
 
 def place_of(job: Job) -> bytes:
-    return pack_place(len(job.body), is_last=job.attempt > job.limits.retries)
+    return pack_place(job.size_bytes, is_last=job.attempt > job.limits.retries)
 
 
 class _LargeFrame:

@@ -15,7 +15,8 @@ from contextlib import suppress
 from typing import Final, Self
 
 from offload.core.death import Death
-from offload.core.job import Ended, Job, Reason, SlotId
+from offload.core.job import Job, SlotId
+from offload.core.outcome import Ended, Reason
 from offload.engines.base import FULL_CAPABILITIES, EngineEvents
 from offload.engines.running import running_s
 from offload.engines.supervised.lane import Lane, LaneParts

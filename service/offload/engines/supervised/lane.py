@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from offload.core.death import Death
-from offload.core.job import Ended, Job, Outcome
+from offload.core.job import Job
+from offload.core.outcome import Ended, Outcome
 from offload.engines.release import release_body
 from offload.engines.supervised.answer import outcome_of
 from offload.engines.supervised.channel import Frame

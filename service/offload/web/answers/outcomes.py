@@ -8,7 +8,8 @@ from typing import Final, cast
 
 import orjson
 
-from offload.core.job import Job, Outcome, OverloadCause, Reason
+from offload.core.job import Job
+from offload.core.outcome import Outcome, OverloadCause, Reason
 from offload.web.answers.problems import members, problem_reply, spliced
 from offload.web.answers.reply import BYTES, CLIENT_CLOSED_REPLY, JSON, JSON_HEADERS, OK, Headers, Reply
 from offload.web.answers.timing import Timing

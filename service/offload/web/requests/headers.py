@@ -12,7 +12,7 @@ from typing import Final
 
 from multidict import CIMultiDictProxy, istr
 
-from offload.core.job import DEFAULT_URGENCY
+from offload.core.request import DEFAULT_URGENCY
 from offload.web.answers.request_problems import invalid_request_timeout
 
 _MAX_CLIENT_CHARS: Final = 128  # longer than any address; longer names are cut to bound their cost

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import hdrs
 from multidict import CIMultiDictProxy
 
-from offload.core.job import NO_LABELS
-from offload.dispatch.dispatcher import JobRequest
+from offload.core.request import JobHead, JobTerms
 from offload.tasks.catalogue import Catalogue, TaskInfo
 from offload.web.answers.problems import printable
 from offload.web.answers.reply import JSON
@@ -18,7 +16,6 @@ from offload.web.header_names import PRIORITY, REQUEST_ID, REQUEST_TIMEOUT, TRAC
 from offload.web.parts import WebParts
 from offload.web.requests import headers as head
 from offload.web.requests.body import check_size
-from offload.wire.frames import JobHead, pack_head
 
 _NPY: Final = "application/x-npy"
 _NDJSON: Final = "application/x-ndjson"
@@ -32,7 +29,7 @@ def judge(
     query: str,
     address: str | None,
     announced_bytes: int,
-) -> JobRequest:
+) -> JobTerms:
     """Return the job that this request asks for.
 
     `address` is the caller's; `announced_bytes` is the Content-Length, 0 without one.
@@ -44,23 +41,18 @@ def judge(
     check_size(announced_bytes, parts.max_body_bytes)
     has_budget = REQUEST_TIMEOUT in headers
     priority = head.joined_values(headers, PRIORITY)
-    request_id = head.request_id(headers.get(REQUEST_ID))
-    traceparent = head.traceparent(headers.get(TRACEPARENT))
-    return JobRequest(
+    return JobTerms(
         limits=task.limits,
         client=head.client_name(headers, parts.client_header, address),
         budget_s=head.request_timeout_s(headers.getall(REQUEST_TIMEOUT)) if has_budget else None,
         urgency=head.urgency(priority, task.limits.urgency) if priority else task.limits.urgency,
-        head=pack_head(
-            JobHead(
-                query=head.encodable(query),
-                content_type=head.encodable(content_type),
-                accept=head.encodable(head.joined_values(headers, hdrs.ACCEPT)),
-                request_id=request_id,
-                traceparent=traceparent,
-            )
+        head=JobHead(
+            query=head.encodable(query),
+            content_type=head.encodable(content_type),
+            accept=head.encodable(head.joined_values(headers, hdrs.ACCEPT)),
+            request_id=head.request_id(headers.get(REQUEST_ID)),
+            traceparent=head.traceparent(headers.get(TRACEPARENT)),
         ),
-        labels=_labels(request_id, traceparent),
     )
 
 
@@ -71,14 +63,6 @@ def find_task(catalogue: Catalogue, name: str) -> TaskInfo:
     except KeyError:
         known = catalogue.close_matches(printable(name))
     raise unknown_task(name, known)
-
-
-def _labels(request_id: str, traceparent: str) -> Mapping[str, str]:
-    """Return the fields by which the caller finds the job in the log."""
-    if not request_id and not traceparent:
-        return NO_LABELS
-    labels = {"request_id": request_id, "traceparent": traceparent}
-    return {name: value for name, value in labels.items() if value}
 
 
 def _judge_content(task: TaskInfo, content_type: str, content_encoding: str) -> None:

@@ -13,6 +13,7 @@ import orjson
 from aiohttp import web
 
 from offload.core.job import Job, JobId
+from offload.core.request import JobRequest
 from offload.dispatch.arrival import NoRoom
 from offload.engines.release import release_body
 from offload.web.answers.outcomes import outcome_problem, outcome_reply
@@ -45,7 +46,7 @@ class JobHandlers:
         parts, request = self._parts.current, exchange.request
         dispatcher = parts.dispatcher
         announced_bytes = request.content_length or 0
-        job_request = judge(
+        terms = judge(
             parts,
             request.match_info["task"],
             request.headers,
@@ -55,16 +56,16 @@ class JobHandlers:
         )
         body: bytes | SharedBytes | None = received_body(request, parts.max_body_bytes)
         if body is None:
-            rejection = dispatcher.rejection(job_request, size_bytes=announced_bytes)
+            rejection = dispatcher.rejection(terms, size_bytes=announced_bytes)
             if rejection is not None:
-                exchange.job = job = dispatcher.reject(job_request, rejection)
+                exchange.job = job = dispatcher.reject(terms, rejection)
                 return outcome_reply(job, timing_of(job))
             try:
                 body = await self._read_body(request)
             except NoRoom:
-                exchange.job = job = dispatcher.reject_body(job_request)
+                exchange.job = job = dispatcher.reject_body(terms)
                 return outcome_reply(job, timing_of(job))
-        exchange.job = job = dispatcher.new_job(job_request, body)
+        exchange.job = job = dispatcher.new_job(JobRequest(terms, body))
         self._watch.watch(job, request)
         try:
             await dispatcher.run(job)

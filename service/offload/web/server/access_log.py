@@ -59,7 +59,7 @@ class LogLine(NamedTuple):
             return answer + self.ending
         queue_ms, run_ms = timing or timing_of(job)
         run = f" run_ms={run_ms}" if run_ms else ""
-        traceparent = job.labels and job.labels.get("traceparent")
+        traceparent = job.request.terms.head.traceparent
         trace = f" traceparent={traceparent}" if traceparent else ""
         return (
             f"{answer} job_id={job.id} task={job.limits.name} reason={job.outcome.reason} queue_ms={queue_ms}"

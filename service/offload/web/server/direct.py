@@ -17,7 +17,9 @@ from typing import Any, Final, cast
 from aiohttp import StreamReader, web
 from aiohttp.http import RawRequestMessage
 
-from offload.core.job import Job, Reason
+from offload.core.job import Job
+from offload.core.outcome import Reason
+from offload.core.request import JobRequest
 from offload.engines.release import release_body
 from offload.web.answers.outcomes import outcome_reply
 from offload.web.answers.reply import CLIENT_CLOSED_REPLY, Reply
@@ -119,7 +121,7 @@ class DirectConnection(Connection):
             head = self._direct.heads.known((head_bytes, self._address))
             if head is not None and head.body_bytes is not None:
                 missing_bytes = len(head_bytes) + head.body_bytes - len(data)
-                if not missing_bytes and not self._direct.dispatcher.is_suspect(head.job.limits):
+                if not missing_bytes and not self._direct.dispatcher.is_suspect(head.terms.limits):
                     self._head = head
                     self._request_count += 1
                     self._run(head, data[len(head_bytes) :])
@@ -210,14 +212,14 @@ class DirectConnection(Connection):
             return None
         if head_bytes:
             self._direct.heads.remember(head_bytes, self._address, head)
-        if not is_whole or self._paused or self._buffer_paused or self._direct.dispatcher.is_suspect(head.job.limits):
+        if not is_whole or self._paused or self._buffer_paused or self._direct.dispatcher.is_suspect(head.terms.limits):
             return None
         return head
 
     def _run(self, head: RequestHead, body: bytes) -> None:
         self._began_at = time.perf_counter()
         dispatcher = self._direct.dispatcher
-        self._job = job = dispatcher.new_job(head.job, body)
+        self._job = job = dispatcher.new_job(JobRequest(head.terms, body))
         dispatcher.submit(job, self._on_end)
 
     def _on_end(self, job: Job) -> None:
@@ -275,7 +277,7 @@ class DirectConnection(Connection):
         transport = self.transport
         if transport is None or transport.is_closing():
             return CLIENT_CLOSED_REPLY
-        request_id = job.labels.get("request_id", "") if job.labels else ""
+        request_id = job.request.terms.head.request_id
         head = self._direct.writer.head(reply, request_id=request_id, is_last=is_last)
         body = reply.body
         if isinstance(body, bytes) and len(body) <= COUNTED_BYTES:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from aiohttp import hdrs
 from aiohttp.http import HttpVersion11, RawRequestMessage
 
-from offload.dispatch.dispatcher import JobRequest
+from offload.core.request import JobTerms
 from offload.web.answers.problems import Problem
 from offload.web.parts import WebParts
 from offload.web.requests.judge import judge
@@ -29,7 +29,7 @@ class RequestHead(NamedTuple):
     """The job that a head asks for, the length of its body in bytes (None if it is chunked), whether the connection
     closes after the answer, and the line for the access log."""
 
-    job: JobRequest
+    terms: JobTerms
     body_bytes: int | None
     should_close: bool
     line: LogLine
@@ -63,17 +63,17 @@ class RequestHeads:
         body_bytes = None if message.chunked else content_length(message)
         query = message.url.raw_query_string
         try:
-            job = judge(
+            terms = judge(
                 self._parts, name, message.headers, query=query, address=address, announced_bytes=body_bytes or 0
             )
         except Problem:
             return None  # the handler finds the same problem and sends it
-        line = LogLine.of(hdrs.METH_POST, path, request_id=job.labels.get("request_id", ""), remote=address)
-        return RequestHead(job, body_bytes, message.should_close, line)
+        line = LogLine.of(hdrs.METH_POST, path, request_id=terms.head.request_id, remote=address)
+        return RequestHead(terms, body_bytes, message.should_close, line)
 
     def remember(self, head_bytes: bytes, address: str | None, head: RequestHead) -> None:
         """Remember that `head_bytes` mean that head. They must contain nothing else."""
-        if head.job.labels or head.body_bytes is None or len(head_bytes) > _MAX_KNOWN_BYTES:
+        if head.terms.head.labels() or head.body_bytes is None or len(head_bytes) > _MAX_KNOWN_BYTES:
             return  # a head with ids of its own is not sent again
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()

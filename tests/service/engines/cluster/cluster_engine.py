@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from offload.core.job import Job, JobId, TaskLimits
+from offload.core.job import Job
+from offload.core.request import TaskLimits
 from offload.engines.cluster.dask import CAPABILITIES
 from offload.engines.cluster.engine import ClusterEngine, ClusterKind
 from offload.metrics.layout import MetricsMemory
@@ -17,6 +17,7 @@ from offload.processes.launcher import Launcher
 from offload.settings.table import Settings, StartMethod
 from offload.wire.spec import LoadSpec
 from tests.service.engines.supervised_engine import Told
+from tests.support.jobs import make_job
 
 KIND = ClusterKind(
     name="fake",
@@ -25,15 +26,12 @@ KIND = ClusterKind(
 )
 SLOTS = 2
 
-_numbers: Iterator[int] = itertools.count(1)
-
 
 def job(what: str = "", *, body: bytes | None = None) -> Job:
     """A job that has the fake cluster do `what`."""
-    number = next(_numbers)
     limits = TaskLimits(name="work", index=0, timeout_s=10)
     given = json.dumps([what]).encode() if body is None else body
-    return Job(id=JobId(f"job-{number}"), number=number, limits=limits, submitted_at=0, body=given, meta=b"[]")
+    return make_job(limits=limits, body=given)
 
 
 @asynccontextmanager

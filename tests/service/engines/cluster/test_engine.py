@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from offload.core.job import Outcome, Reason, SlotId
+from offload.core.job import SlotId
+from offload.core.outcome import Outcome, Reason
 from tests.service.engines.cluster.cluster_engine import SLOTS, job, opened
 from tests.service.engines.supervised_engine import Told
 from tests.service.processes.process_trees import are_gone
