@@ -175,7 +175,7 @@ def taken_port() -> Iterator[int]:
 
 def test_a_port_in_use_is_told(tasks: Path, taken_port: int) -> None:
     sentence = told(tasks, "--port", str(taken_port))
-    assert sentence.startswith(f"cannot listen on 127.0.0.1:{taken_port}: it is in use")
+    assert sentence.startswith(f"cannot listen on 127.0.0.1:{taken_port}: the address is in use")
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
@@ -188,14 +188,14 @@ def test_a_unix_socket_in_use_is_told_and_left_alone(tasks: Path, tmp_path: Path
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(path))
         sock.listen()
-        assert "another service listens on it" in told(tasks, "--uds", path)
+        assert "another service listens on this path" in told(tasks, "--uds", path)
         assert path.is_socket()
 
 
 def test_a_file_where_the_unix_socket_should_be_is_told_and_kept(tasks: Path, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     path.write_text("precious")
-    assert "there is a file which is no socket" in told(tasks, "--uds", path)
+    assert "the path is a file, not a socket" in told(tasks, "--uds", path)
     assert path.read_text() == "precious"
 
 
