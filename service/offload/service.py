@@ -24,7 +24,7 @@ from offload.core.scheduler import Scheduler
 from offload.dispatch.dispatcher import Dispatcher
 from offload.dispatch.ticker import Ticker
 from offload.engines.choice import make_engine
-from offload.metrics.layout import MetricsMemory
+from offload.metrics.layout import MetricsMemory, ServiceState
 from offload.metrics.loop_lag import LoopLag
 from offload.metrics.rates import Rates
 from offload.metrics.recorder import Recorder
@@ -120,6 +120,7 @@ class Service:
 
     def stats(self) -> Stats:
         """The document of `/stats`."""
+        self._update_state()
         return snapshot(self._instruments, self._facts(), time.monotonic())
 
     async def _build(self) -> None:
@@ -130,7 +131,7 @@ class Service:
         lag, rates = LoopLag(now), Rates(now)
         self._instruments = Instruments(memory=memory, recorder=recorder, rates=rates, loop_lag=lag)
         self._engine = make_engine(
-            settings=settings, workers=self._workers, launcher=self._launcher, load=self._load, metrics=memory
+            settings=settings, workers=self._workers, launcher=self._launcher, load=self._load, metrics=memory.workers
         )
         ahead = self._engine.ahead
         limits = AdmissionLimits(
@@ -149,7 +150,7 @@ class Service:
         stack.push_async_callback(self._engine.close, _CLOSE_S)
         stack.callback(self.dispatcher.close)
         await self._engine.open(self.dispatcher)
-        ticker = Ticker(record_lag=lag.record, tick=lambda now: rates.tick(now, recorder.totals.ended))
+        ticker = Ticker(record_lag=lag.record, tick=self._tick)
         stack.callback(ticker.close)
         ticker.start()
 
@@ -163,7 +164,7 @@ class Service:
                 name="offload",
                 version=__version__,
                 pid=os.getpid(),
-                state=self._state(),
+                state=self._instruments.memory.state,
                 started_at=self._started_at,
                 uptime_s=round(now - self._born_at, 3),
             ),
@@ -184,12 +185,19 @@ class Service:
             ),
         )
 
-    def _state(self) -> str:
-        """`draining`, `ready`, or why a job sent now would be refused."""
-        if self.dispatcher.is_draining:
-            return "draining"
+    def _tick(self, now: float) -> None:
+        self._instruments.rates.tick(now, self._instruments.recorder.totals.ended)
+        self._update_state()
+
+    def _update_state(self) -> None:
         rejection = self.dispatcher.rejection()
-        return "ready" if rejection is None else rejection.reason.value
+        if self.dispatcher.is_draining:
+            state = ServiceState.DRAINING
+        elif rejection is None:
+            state = ServiceState.READY
+        else:
+            state = ServiceState(rejection.reason.value)
+        self._instruments.memory.state = state
 
 
 def create_app(tasks: Named | Sequence[Named], settings: Settings | None = None) -> web.Application:

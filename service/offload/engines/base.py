@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypedDict
 from offload.core.death import Death
 from offload.core.job import Job, SlotId
 from offload.core.outcome import Ended, Reason
-from offload.metrics.layout import MetricsMemory
+from offload.metrics.layout import WorkerRows
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
 from offload.settings.table import Settings
 from offload.wire.spec import LoadSpec
@@ -131,4 +131,4 @@ class EngineParts(TypedDict):
     workers: int
     launcher: Launcher
     load: LoadSpec
-    metrics: MetricsMemory
+    metrics: WorkerRows

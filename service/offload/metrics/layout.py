@@ -1,48 +1,49 @@
-"""Where each number lies in the shared memory, and who may write it.
+"""Where each number lies in shared memory, and who writes it.
 
-Lives here: the one block of memory, and a worker's row in it.  What the numbers of the parent mean is the recorder's
-business.  The service makes one `MetricsMemory` before its first worker and passes it to every process; workers write
-through `WorkerRow`.
+The service makes one `MetricsMemory` before its first worker and passes the worker rows to every process. Scalars of
+the whole service are `multiprocessing.Value`s, rows are parts of `multiprocessing.Array`s. All are signed 8-byte
+integers without a lock: a process killed while it holds a lock would block every other.
 
-The block is an array of signed 8-byte integers from `multiprocessing`, without its lock: whoever is killed while it
-holds one would block everybody else.  T tasks, L lanes, offsets in words of 8 bytes:
+    what            size                                                                  writer
+    state           a Value: the position in `ServiceState`                               the service
+    rejections      a Value for each name of `REJECTIONS`                                 the service
+    overloaded_by   a Value for each `OverloadCause`                                      the service
+    counter rows    8 words for each task                                                 the service
+    histograms      2988 words for all tasks together, then 2988 for each task:           the service
+                    queue, run, response
+    worker rows     16 words for each lane                                                the lane's worker
 
-    offset              words   what                                                      written by
-    0                   16 L    worker rows                                               the lane's worker
-    16 L                24 T    counter rows, one a task                                  the service
-    16 L + 24 T         2988    histograms over all tasks: queue, run, response           the service
-    16 L + 24 T + 2988  2988 T  histograms of each task, in the same order                the service
+    counter row     0 … 6 `JOB_COUNTERS`   7 free
+    worker row      0 busy, ns   1 jobs   2 current job   3 its begin, ns   4 … 15 free
 
-    worker row          0 busy, ns   1 jobs   2 current job   3 its begin, ns   4 … 15 free
-    counter row         0 … 6 `JOB_COUNTERS`   7 … 12 `REJECTIONS`   13 … 17 `OVERLOADED_BY`   18 … 23 free
-    histogram           see `histogram`; the service puts latencies there by the dozen, and before it reads them
+Two worker rows have 96 unused bytes between them, so they never share a cache line of 64 bytes, wherever the array
+begins. Rows are read and written through a `memoryview`: it takes a row out of an array without a copy, and stores a
+word slightly faster than ctypes does.
 
-Two worker rows have 96 unused bytes between them, so they never share a cache line of 64 bytes, wherever the block
-begins.
-
-No read is torn: an aligned load or store of 8 bytes is one access on the machines that we run on (Intel 64 and IA-32
+No read is torn: an aligned load or store of 8 bytes is one access on x86-64 and ARM64 (Intel 64 and IA-32
 Architectures Software Developer's Manual, volume 3A, "Guaranteed Atomic Operations"; Arm Architecture Reference
 Manual, "Single-copy atomicity"), and CPython moves an item of this size with a `memcpy` of constant length, which is
-one such access.  Reads of several words are not one moment: the order of the stores below is chosen so that each
-number is right by itself.
+one such access. Several words are not read at one moment: the order of the stores makes each number right by itself.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import time
+from collections.abc import Mapping
+from ctypes import c_longlong
 from dataclasses import dataclass, fields
-from multiprocessing.sharedctypes import RawArray
+from enum import StrEnum
 from typing import Any, Final
 
 from offload.core.outcome import OverloadCause
 from offload.metrics.histogram import HISTOGRAM_WORDS
 
 REJECTIONS: Final = ("overloaded", "client-queue-full", "rate-limited", "quarantined", "draining", "starting")
-OVERLOADED_BY: Final = tuple(cause.value for cause in OverloadCause)
 LATENCIES: Final = ("queue", "run", "response")
 
-_ROW_WORDS: Final = 16
-_COUNTER_WORDS: Final = 24
+_WORKER_WORDS: Final = 16
+_COUNTER_WORDS: Final = 8
 _LATENCY_WORDS: Final = len(LATENCIES) * HISTOGRAM_WORDS
 
 _BUSY: Final = 0
@@ -52,10 +53,25 @@ _CURRENT_BEGAN_NS: Final = 3
 
 _NS_PER_S: Final = 1e9
 
+# A context of its own: `multiprocessing.Array` itself would fix the start method of the whole process.
+_CONTEXT: Final = multiprocessing.get_context("spawn")
+
+
+class ServiceState(StrEnum):
+    """What a job sent now would meet: it would be accepted, or rejected for this reason."""
+
+    STARTING = "starting"
+    READY = "ready"
+    OVERLOADED = "overloaded"
+    DRAINING = "draining"
+
+
+_STATES: Final = tuple(ServiceState)
+
 
 @dataclass(frozen=True)
 class JobCounts:
-    """How many jobs came, and how they ended.  The fields are the first words of a counter row, in their order."""
+    """Jobs that were submitted, and how they ended. The fields are the first words of a counter row, in their order."""
 
     submitted: int
     succeeded: int
@@ -67,58 +83,97 @@ class JobCounts:
 
     @property
     def ended(self) -> int:
-        """Jobs that were taken and are over, however they ended; refused ones are none."""
+        """Admitted jobs that have finished, with any outcome. Rejected jobs are not counted."""
         return self.succeeded + self.failed + self.timed_out + self.cancelled + self.crashed
 
 
 JOB_COUNTERS: Final = tuple(field.name for field in fields(JobCounts))
 
 
-class MetricsMemory:
-    """The block, for `tasks` tasks and `lanes` lanes; all zero at first.
+class WorkerRows:
+    """The rows of all lanes.
 
-    It may be an argument of a `multiprocessing.Process` of any start method, and pickles only as that.
+    An argument of a `multiprocessing.Process` of any start method; pickles only as one.
     """
 
-    __slots__ = ("_array", "_words", "lanes", "tasks")
+    __slots__ = ("_array", "_words", "lanes")
 
-    def __init__(self, *, tasks: int, lanes: int) -> None:
-        size_words = _ROW_WORDS * lanes + _COUNTER_WORDS * tasks + _LATENCY_WORDS * (1 + tasks)
-        # `RawArray` itself and not `multiprocessing.Array`, which would fix the process's default start method.
-        self.__setstate__((tasks, lanes, RawArray("q", size_words)))
+    def __init__(self, lanes: int) -> None:
+        self.__setstate__((lanes, _array(_WORKER_WORDS * lanes)))
 
-    def __getstate__(self) -> tuple[int, int, Any]:
-        return self.tasks, self.lanes, self._array
+    def __getstate__(self) -> tuple[int, Any]:
+        return self.lanes, self._array
 
-    def __setstate__(self, state: tuple[int, int, Any]) -> None:
-        self.tasks, self.lanes, self._array = state
-        # A ctypes array calls its format "<q", which a memoryview does not index; "q" is the same on our machines.
-        self._words = memoryview(self._array).cast("B").cast("q")
+    def __setstate__(self, state: tuple[int, Any]) -> None:
+        self.lanes, self._array = state
+        self._words = _words_of(self._array)
 
     def worker_row(self, lane: int) -> WorkerRow:
         _check_index("lane", lane, self.lanes)
-        return WorkerRow(self._part(_ROW_WORDS * lane, _ROW_WORDS))
+        return WorkerRow(_row(self._words, lane, _WORKER_WORDS))
+
+
+class MetricsMemory:
+    """All shared numbers of a service with `tasks` tasks and `lanes` lanes; zero at first."""
+
+    def __init__(self, *, tasks: int, lanes: int) -> None:
+        self.tasks = tasks
+        # Rows first: the scalars then fit into the rest of a page, so that a worker inherits one descriptor.
+        self.workers = WorkerRows(lanes)
+        self.rejections: Mapping[str, c_longlong] = {reason: _scalar() for reason in REJECTIONS}
+        self.overloaded_by: Mapping[OverloadCause, c_longlong] = {cause: _scalar() for cause in OverloadCause}
+        self._state = _scalar()
+        self._counters = _words_of(_array(_COUNTER_WORDS * tasks))
+        self._histograms = _words_of(_array(_LATENCY_WORDS * (1 + tasks)))
+
+    @property
+    def state(self) -> ServiceState:
+        return _STATES[self._state.value]
+
+    @state.setter
+    def state(self, state: ServiceState) -> None:
+        self._state.value = _STATES.index(state)
 
     def counters(self, task_index: int) -> memoryview:
-        """The words of a task's counters: `JOB_COUNTERS`, `REJECTIONS`, `OVERLOADED_BY`."""
+        """The words of a task's counters: `JOB_COUNTERS`."""
         _check_index("task", task_index, self.tasks)
-        return self._part(_ROW_WORDS * self.lanes + _COUNTER_WORDS * task_index, _COUNTER_WORDS)
+        return _row(self._counters, task_index, _COUNTER_WORDS)
 
     def histograms(self, task_index: int) -> tuple[memoryview, ...]:
         """The words of a task's histograms, in the order of `LATENCIES`."""
         _check_index("task", task_index, self.tasks)
-        return self._histograms(1 + task_index)
+        return self._histograms_at(1 + task_index)
 
     def overall_histograms(self) -> tuple[memoryview, ...]:
         """The words of the histograms over all tasks, in the order of `LATENCIES`."""
-        return self._histograms(0)
+        return self._histograms_at(0)
 
-    def _histograms(self, place: int) -> tuple[memoryview, ...]:
-        offset = _ROW_WORDS * self.lanes + _COUNTER_WORDS * self.tasks + _LATENCY_WORDS * place
-        return tuple(self._part(offset + HISTOGRAM_WORDS * n, HISTOGRAM_WORDS) for n in range(len(LATENCIES)))
+    def _histograms_at(self, position: int) -> tuple[memoryview, ...]:
+        words = _row(self._histograms, position, _LATENCY_WORDS)
+        return tuple(_row(words, n, HISTOGRAM_WORDS) for n in range(len(LATENCIES)))
 
-    def _part(self, offset: int, size_words: int) -> memoryview:
-        return self._words[offset : offset + size_words]
+
+def _scalar() -> c_longlong:
+    scalar: c_longlong = _CONTEXT.Value("q", 0, lock=False)
+    return scalar
+
+
+def _array(size_words: int) -> Any:
+    return _CONTEXT.Array("q", size_words, lock=False)
+
+
+def _words_of(array: Any) -> memoryview:
+    # A ctypes array calls its format "<q", which a memoryview does not index; "q" is the same on little-endian CPUs.
+    return memoryview(array).cast("B").cast("q")
+
+
+def _row(words: memoryview, index: int, size_words: int) -> memoryview:
+    return words[index * size_words : (index + 1) * size_words]
+
+
+def _check_index(thing: str, index: int, count: int) -> None:
+    if not 0 <= index < count:
+        raise IndexError(f"{thing} {index} of {count}")
 
 
 class WorkerRow:
@@ -197,8 +252,3 @@ class WorkerRow:
         busy = self._words[_BUSY]
         # The clock is read after the word: a job that begins in between must not make the difference negative.
         return busy if busy >= 0 else busy + time.monotonic_ns()
-
-
-def _check_index(thing: str, index: int, count: int) -> None:
-    if not 0 <= index < count:
-        raise IndexError(f"{thing} {index} of {count}")

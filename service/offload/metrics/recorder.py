@@ -7,14 +7,15 @@ its outcome is settled; nothing here decides either.  `dispatch` calls it for ev
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from ctypes import c_longlong
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
 from offload.core.job import END_STATE, Job
-from offload.core.outcome import Reason
+from offload.core.outcome import OverloadCause, Reason
 from offload.errors import IllegalStep
 from offload.metrics.histogram import Histogram, MergedHistogram, Summary
-from offload.metrics.layout import JOB_COUNTERS, OVERLOADED_BY, REJECTIONS, JobCounts, MetricsMemory
+from offload.metrics.layout import JOB_COUNTERS, JobCounts, MetricsMemory
 
 _US_PER_S: Final = 1e6
 # Together latencies cost a third; to put so many into their histograms takes a tenth of a millisecond.
@@ -22,11 +23,6 @@ _MAX_RECENT: Final = 64
 
 _SUBMITTED: Final = JOB_COUNTERS.index("submitted")
 _WORD_OF_END: Final[Mapping[Reason, int]] = {reason: JOB_COUNTERS.index(state) for reason, state in END_STATE.items()}
-_WORD_OF_REJECTION: Final[Mapping[Reason, int]] = {
-    reason: len(JOB_COUNTERS) + REJECTIONS.index(reason) for reason in Reason if reason in REJECTIONS
-}
-_FIRST_CAUSE: Final = len(JOB_COUNTERS) + len(REJECTIONS)
-_WORD_OF_CAUSE: Final[Mapping[object, int]] = {cause: _FIRST_CAUSE + place for place, cause in enumerate(OVERLOADED_BY)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +53,10 @@ class Recorder:
 
     def __init__(self, memory: MetricsMemory, task_names: Sequence[str]) -> None:
         self.task_names = tuple(task_names)
+        self._rejections = memory.rejections
+        self._overloaded_by: Mapping[object, c_longlong] = {
+            cause: memory.overloaded_by[cause] for cause in OverloadCause
+        }
         self._tasks = [_TaskMeters.of(memory, index) for index in range(len(self.task_names))]
         queue, run, response = memory.overall_histograms()
         self._queue = MergedHistogram(queue, [task.queue for task in self._tasks])
@@ -77,10 +77,10 @@ class Recorder:
         task = self._tasks[job.limits.index]
         reason = outcome.reason
         task.counters[_WORD_OF_END[reason]] += 1
-        if reason in _WORD_OF_REJECTION:
-            task.counters[_WORD_OF_REJECTION[reason]] += 1
+        if reason in self._rejections:
+            self._rejections[reason].value += 1
             if reason is Reason.OVERLOADED:
-                task.counters[_WORD_OF_CAUSE[outcome.facts["cause"]]] += 1
+                self._overloaded_by[outcome.facts["cause"]].value += 1
             return
         task.recent.append((wait_s, job.run_s, finished_at - job.submitted_at))
         if len(task.recent) >= _MAX_RECENT:
@@ -102,16 +102,12 @@ class Recorder:
         return JobCounts(*self.total_counters())
 
     def rejections(self) -> dict[str, int]:
-        """How many jobs of all tasks were refused for each reason of `REJECTIONS`."""
-        return self._sums(len(JOB_COUNTERS), REJECTIONS)
+        """How many jobs of all tasks were rejected, by reason."""
+        return {reason: counter.value for reason, counter in self._rejections.items()}
 
     def overloaded_by(self) -> dict[str, int]:
         """How many jobs of all tasks were rejected as overloaded, by cause. They add up to that reason's count."""
-        return self._sums(_FIRST_CAUSE, OVERLOADED_BY)
-
-    def _sums(self, first: int, names: Sequence[str]) -> dict[str, int]:
-        per_task = [task.counters[first : first + len(names)].tolist() for task in self._tasks]
-        return {name: sum(column) for name, *column in zip(names, *per_task, strict=True)}
+        return {str(cause): counter.value for cause, counter in self._overloaded_by.items()}
 
     def latencies(self, task_index: int) -> Latencies:
         """Those of one task."""

@@ -178,7 +178,7 @@ def snapshot(instruments: Instruments, facts: Facts, now: float) -> Stats:
 
 
 def _worker(facts: WorkerFacts, memory: MetricsMemory, uptime_s: float) -> WorkerFacts:
-    row = memory.worker_row(facts.lane)
+    row = memory.workers.worker_row(facts.lane)
     busy_s = row.busy_ns() / _NS_PER_S
     return replace(
         facts,

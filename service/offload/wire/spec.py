@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from offload.metrics.layout import MetricsMemory
+    from offload.metrics.layout import WorkerRows
     from offload.tasks.loading import Target
 
 # How the forkserver learns what to preload: nothing but names and an environment reach it.
@@ -43,7 +43,7 @@ class WorkerSpec:
     output: Connection
     tokens: Connection | None
     descriptors: socket.socket | None
-    metrics: MetricsMemory
+    metrics: WorkerRows
     is_debug: bool
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from offload.metrics.layout import MetricsMemory
+from offload.metrics.layout import WorkerRows
 
 READY: Final = b"R"
 FAILED: Final = b"F"  # followed by why, in UTF-8
@@ -32,7 +32,7 @@ class PoolWorkerSpec:
     start_method: str
     ready: Connection
     output: Connection
-    metrics: MetricsMemory
+    metrics: WorkerRows
 
 
 def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], arguments: tuple[Any, ...]) -> None:

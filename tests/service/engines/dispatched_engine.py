@@ -75,7 +75,9 @@ async def dispatched(directory: Path, tasks: str, **settings: Any) -> AsyncItera
     launcher.warm_up()
     launcher.open()
     metrics = MetricsMemory(tasks=len(definitions), lanes=made.workers)
-    engine = SupervisedEngine(settings=made, workers=made.workers, launcher=launcher, load=spec, metrics=metrics)
+    engine = SupervisedEngine(
+        settings=made, workers=made.workers, launcher=launcher, load=spec, metrics=metrics.workers
+    )
     scheduler = Scheduler(
         limits=AdmissionLimits(queue_limit=100, queue_bytes=1 << 30, quarantine_after=made.quarantine_after),
         withdraw=engine.withdraw,

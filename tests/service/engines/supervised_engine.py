@@ -12,7 +12,7 @@ from offload.core.death import Death
 from offload.core.job import Job, SlotId
 from offload.core.outcome import Ended
 from offload.engines.supervised.engine import SupervisedEngine
-from offload.metrics.layout import MetricsMemory
+from offload.metrics.layout import WorkerRows
 from offload.processes.launcher import Launcher
 from offload.settings.table import Settings
 from offload.tasks.loading import parse_target
@@ -90,7 +90,7 @@ async def opened(
         workers=made.workers,
         launcher=launcher,
         load=load,
-        metrics=MetricsMemory(tasks=1, lanes=made.workers + made.spares),
+        metrics=WorkerRows(made.workers + made.spares),
     )
     told = Told()
     try:

@@ -17,7 +17,7 @@ import pytest
 from offload.core.death import Death
 from offload.engines.local.context import StartPermit
 from offload.engines.local.worker import LocalWorker, LocalWorkerEnd
-from offload.metrics.layout import MetricsMemory
+from offload.metrics.layout import WorkerRows
 from offload.processes.killing import kill_trees
 from offload.processes.worker_state import EndCause
 from tests.service.processes.process_trees import state
@@ -67,7 +67,7 @@ async def hired() -> AsyncIterator[tuple[LocalWorker, Told]]:
         process=cast(Any, sleeper),
         permit=StartPermit(frozenset({0})),
         lane=0,
-        row=MetricsMemory(tasks=1, lanes=1).worker_row(0),
+        row=WorkerRows(1).worker_row(0),
         ready=ready,
         output=output,
         start_timeout_s=BOUND_S,

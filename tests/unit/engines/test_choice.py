@@ -10,7 +10,7 @@ import pytest
 from offload.engines import choice
 from offload.engines.base import ServedEngine
 from offload.errors import SettingsError
-from offload.metrics.layout import MetricsMemory
+from offload.metrics.layout import WorkerRows
 from offload.service import Service
 from offload.settings.table import MAX_WORKERS, Settings
 
@@ -23,7 +23,7 @@ def made(**settings: Any) -> ServedEngine:
         workers=1,
         launcher=service._launcher,
         load=service._load,
-        metrics=MetricsMemory(tasks=1, lanes=1),
+        metrics=WorkerRows(1),
     )
 
 

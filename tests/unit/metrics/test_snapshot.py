@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from offload.core.job import Job
-from offload.core.outcome import Reason
-from offload.metrics.layout import OVERLOADED_BY, REJECTIONS, MetricsMemory
+from offload.core.outcome import OverloadCause, Reason
+from offload.metrics.layout import REJECTIONS, MetricsMemory
 from offload.metrics.loop_lag import LoopLag
 from offload.metrics.rates import Rates
 from offload.metrics.recorder import Recorder
@@ -174,7 +174,7 @@ def test_the_books_balance_in_the_document(ended_job: Callable[..., Job]) -> Non
     assert document["tasks"]["primes"]["jobs"] == {**JOBS, "submitted": 2, "succeeded": 1, "queued": 1}
     assert document["tasks"]["sort"]["jobs"] == {**JOBS, "submitted": 3, "rejected": 1, "running": 2}
     assert document["rejections"] == {**dict.fromkeys(REJECTIONS, 0), "overloaded": 1}
-    assert document["overloaded_by"] == {**dict.fromkeys(OVERLOADED_BY, 0), "queue-full": 1}
+    assert document["overloaded_by"] == {**dict.fromkeys(map(str, OverloadCause), 0), "queue-full": 1}
 
 
 def test_latencies_rates_and_lag_come_from_the_instruments(ended_job: Callable[..., Job]) -> None:
@@ -190,7 +190,7 @@ def test_latencies_rates_and_lag_come_from_the_instruments(ended_job: Callable[.
 
 def test_a_worker_shows_what_its_row_tells() -> None:
     instruments = new_instruments()
-    row = instruments.memory.worker_row(0)
+    row = instruments.memory.workers.worker_row(0)
     row.begin(1, 100 * SECOND_NS)
     row.end(104 * SECOND_NS)
     worker = take(instruments)["workers"][0]
@@ -199,7 +199,7 @@ def test_a_worker_shows_what_its_row_tells() -> None:
 
 def test_a_busy_worker_is_counted_busy_up_to_now() -> None:
     instruments = new_instruments()
-    instruments.memory.worker_row(0).begin(1, time.monotonic_ns() - 5 * SECOND_NS)
+    instruments.memory.workers.worker_row(0).begin(1, time.monotonic_ns() - 5 * SECOND_NS)
     busy = dataclasses.replace(WORKER, state="busy", task="primes", job="one", running_s=5.00049)
     worker = take(instruments, dataclasses.replace(FACTS, workers=[busy]))["workers"][0]
     assert (worker["state"], worker["task"], worker["job"], worker["running_s"]) == ("busy", "primes", "one", 5.0)

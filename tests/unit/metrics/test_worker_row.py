@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from offload.metrics.layout import MetricsMemory, WorkerRow
+from offload.metrics.layout import WorkerRow, WorkerRows
 
 SECOND_NS = 1_000_000_000
 
 
 def row_of_memory() -> WorkerRow:
-    return MetricsMemory(tasks=1, lanes=1).worker_row(0)
+    return WorkerRows(1).worker_row(0)
 
 
 class Killed(BaseException):

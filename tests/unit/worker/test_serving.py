@@ -18,7 +18,7 @@ import pytest
 from offload.core.job import JobId
 from offload.core.outcome import Reason
 from offload.core.request import NO_HEAD, JobHead
-from offload.metrics.layout import MetricsMemory, WorkerRow
+from offload.metrics.layout import WorkerRow, WorkerRows
 from offload.processes.proctree import rss_bytes
 from offload.tasks.loading import load, parse_target
 from offload.wire.frames import (
@@ -144,7 +144,7 @@ def worker() -> Iterator[Worker]:
     pair = make_pair()
     assert pair is not None
     descriptors, their_descriptors = pair
-    metrics = MetricsMemory(tasks=len(TASKS), lanes=LANE + 1)
+    metrics = WorkerRows(LANE + 1)
     spec = WorkerSpec(
         load=LoadSpec(targets=(TARGET,), library_threads=1),
         lane=LANE,

@@ -20,7 +20,7 @@ from offload.engines.local.worker import LocalWorker, LocalWorkerEnd
 from offload.engines.local.worker_set import WorkerSet
 from offload.engines.running import running_s
 from offload.engines.slot_table import SlotTable
-from offload.metrics.layout import MetricsMemory
+from offload.metrics.layout import WorkerRows
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
 from offload.processes.launcher import Launcher
 from offload.processes.worker_state import STOP_CAUSES, EndCause, WorkerState
@@ -51,7 +51,7 @@ class LocalEngine:
         workers: int,
         launcher: Launcher,
         load: LoadSpec,
-        metrics: MetricsMemory,
+        metrics: WorkerRows,
     ) -> None:
         self.name: Final = kind.name
         self.capabilities: Final = kind.capabilities

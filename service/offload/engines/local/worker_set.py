@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 from offload.engines.local.context import StartedProcess, StartPermit, make_context
 from offload.engines.local.worker import LocalWorker, LocalWorkerEnd
 from offload.errors import StartError
-from offload.metrics.layout import MetricsMemory
+from offload.metrics.layout import WorkerRows
 from offload.processes.brake import Brake
 from offload.processes.launcher import Launcher
 from offload.processes.reaper import Reaper
@@ -54,7 +54,7 @@ class WorkerSet:
         *,
         launcher: Launcher,
         load: bytes,
-        metrics: MetricsMemory,
+        metrics: WorkerRows,
         lanes: int,
         start_timeout_s: float,
         events: WorkerSetEvents,

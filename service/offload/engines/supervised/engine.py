@@ -21,7 +21,7 @@ from offload.engines.base import FULL_CAPABILITIES, EngineEvents
 from offload.engines.running import running_s
 from offload.engines.supervised.lane import Lane, LaneParts
 from offload.engines.supervised.process import WorkerEnds
-from offload.metrics.layout import MetricsMemory
+from offload.metrics.layout import WorkerRows
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
 from offload.processes.brake import Brake
 from offload.processes.launcher import Launcher
@@ -44,7 +44,7 @@ class SupervisedEngine:
     capabilities: Final = CAPABILITIES
 
     def __init__(
-        self, *, settings: Settings, workers: int, launcher: Launcher, load: LoadSpec, metrics: MetricsMemory
+        self, *, settings: Settings, workers: int, launcher: Launcher, load: LoadSpec, metrics: WorkerRows
     ) -> None:
         self._settings = settings
         self._workers = workers

@@ -12,7 +12,7 @@ from offload.core.job import Job
 from offload.core.request import TaskLimits
 from offload.engines.cluster.dask import CAPABILITIES
 from offload.engines.cluster.engine import ClusterEngine, ClusterKind
-from offload.metrics.layout import MetricsMemory
+from offload.metrics.layout import WorkerRows
 from offload.processes.launcher import Launcher
 from offload.settings.table import Settings, StartMethod
 from offload.wire.spec import LoadSpec
@@ -44,7 +44,7 @@ async def opened(address: str = "", **settings: Any) -> AsyncIterator[tuple[Clus
             "workers": SLOTS,
             "launcher": launcher,
             "load": LoadSpec(targets=(), library_threads=1),
-            "metrics": MetricsMemory(tasks=1, lanes=SLOTS),
+            "metrics": WorkerRows(SLOTS),
         },
     )
     told = Told()
