@@ -16,6 +16,7 @@ from offload.core.outcome import OverloadCause, Reason
 from offload.core.queue import job_queue
 from offload.engines.base import Capabilities
 from offload.engines.choice import _PROMISES
+from offload.settings.table import Settings
 from offload.web.answers.outcomes import _FIELDS
 from offload.web.answers.problems import PROBLEMS
 from offload.web.server import known_heads
@@ -152,6 +153,13 @@ def test_every_scenario_of_the_benchmark_is_documented() -> None:
 
     (names,) = re.findall(r'SCENARIOS="([a-z ]+)"', page("performance.md"))
     assert names.split() == list(SCENARIOS)
+
+
+def test_the_load_that_is_documented_is_one() -> None:
+    from tests.benchmark.load.plan import LoadPlan
+
+    (plan,) = re.findall(r"-m tests\.benchmark\.load '(.*)'", page("performance.md"))
+    assert LoadPlan.from_json(plan).port == Settings().port
 
 
 @pytest.mark.parametrize(

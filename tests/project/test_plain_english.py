@@ -50,7 +50,6 @@ NOT_YET: Final = frozenset(
         "tests/benchmark",
         "tests/contract",
         "tests/faults",
-        "tests/project/benchmark",
         "tests/property",
         "tests/service/cli",
         "tests/service/engines",
