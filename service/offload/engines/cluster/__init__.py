@@ -1,1 +1,1 @@
-"""The engines whose workers belong to a cluster, Dask's or Ray's: what they share."""
+"""Engines whose workers belong to a cluster: Dask and Ray."""

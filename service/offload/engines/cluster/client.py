@@ -1,4 +1,4 @@
-"""What the Dask and the Ray clients share: their asyncio tasks, and loading the user's tasks until that succeeds."""
+"""`ClusterClient`, the part that the Dask and Ray clients share: asyncio tasks, and loading the user's tasks."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class ClusterClient:
     async def _load_until_ready(
         self, slot: int, load: Callable[[], Awaitable[str]], *, is_wanted: Callable[[], bool] = lambda: True
     ) -> bool:
-        """Calls `load` until it returns "" instead of an error; pauses between attempts once failures repeat.
+        """Call `load` until it returns "" instead of an error, with pauses once failures repeat.
 
-        Returns False if the slot is no longer wanted.
+        Returns whether the tasks were loaded; False if the slot is no longer wanted.
         """
         while is_wanted():
             error = await load()

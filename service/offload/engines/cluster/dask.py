@@ -1,13 +1,13 @@
-"""The dask engine: jobs as tasks of a Dask cluster, one for each thread of its workers.
+"""The Dask engine: runs jobs as tasks of a Dask cluster, one slot for each thread of its workers.
 
-Lives here: what Dask can promise, and how it is asked.  Each slot belongs to one worker process, and a job goes to that
-process alone: Dask runs a task again elsewhere when its worker dies, which a job that kills its worker must not be, so
-each job carries the token of the process that it is for, and another refuses it.  What Dask cannot do is to stop a task
-that runs; one that has not begun can be taken back, which its process itself decides (`worker.cluster.withdraw`).
+Each slot belongs to one worker process, and a job runs only there. Dask would run a task again elsewhere when its
+worker dies, even if the job killed the worker, so each job carries the token of its process, and any other process
+rejects it. Dask cannot stop a running task. A job that has not begun can be withdrawn; its process decides whether it
+has begun (`worker.cluster.withdraw_pinned`).
 
-The class runs in the driver, see `cluster.driver`.
+`DaskCluster` runs in the driver, see `cluster.driver`.
 
-Source: distributed 2024.8 to 2026.8, the documentation of `Client.submit`, `Client.run`, and `Scheduler.identity`.
+Source: distributed 2024.8 to 2026.8, documentation of `Client.submit`, `Client.run` and `Scheduler.identity`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from offload.engines.cluster.driver import ClusterParts, describe_error
 from offload.engines.cluster.engine import ClusterEngine, ClusterKind
 from offload.engines.cluster.slots import ClusterJob
 
-# Of a cluster at an address.
+# For a cluster at an address.
 ADDRESS_CAPABILITIES: Final = Capabilities(starts_before_jobs=True)
 
-# Workers of a cluster of our own have one thread each, and end with the driver.
+# Workers of a local cluster have one thread each, and end with the driver.
 CAPABILITIES: Final = replace(ADDRESS_CAPABILITIES, isolates_deaths=True, ends_with_service=True)
 
-# How often the scheduler is asked for its workers; it also tells when they come and go, so this is for what it forgets.
+# How often to ask the scheduler for its workers. It also publishes changes; polling finds those that were lost.
 _POLL_S: Final = 2.0
-# What the scheduler may take to answer that.
+# Time for the scheduler to respond.
 _ANSWER_S: Final = 10.0
-# A worker that died has a successor by then, if there is to be one.
+# A nanny replaces a dead worker within this time.
 _SUCCESSOR_S: Final = 10.0
 _TOPIC: Final = "all"
 _MEMBERSHIP_EVENTS: Final = frozenset({"add-worker", "remove-worker", "worker-status-change"})
@@ -53,7 +53,7 @@ def dask_engine(**parts: Unpack[EngineParts]) -> ClusterEngine:
 
 
 class _Worker:
-    """One of Dask's worker processes.  `token` is empty until it has loaded the tasks."""
+    """A Dask worker process. `token` is empty until it has loaded the tasks."""
 
     def __init__(self, address: str, slots: list[int]) -> None:
         self.address = address
@@ -67,7 +67,7 @@ class DaskCluster(ClusterClient):
 
     def __init__(self, parts: ClusterParts) -> None:
         super().__init__(parts)
-        self._name = secrets.token_hex(8)  # of these tasks and jobs, among those of other services
+        self._name = secrets.token_hex(8)  # distinguishes these tasks and jobs from those of other services
         self._workers: dict[str, _Worker] = {}
         self._worker_of: dict[int, _Worker] = {}
         self._futures: dict[int, Any] = {}
@@ -97,7 +97,8 @@ class DaskCluster(ClusterClient):
             target,
             asynchronous=True,
             timeout=self._parts.start_timeout_s,
-            direct_to_workers=self._local is not None or None,  # elsewhere they may be reached by the scheduler alone
+            direct_to_workers=self._local is not None
+            or None,  # workers elsewhere may be reachable only through the scheduler
         )
         self._client.subscribe_topic(_TOPIC, self._on_event)
 
@@ -106,8 +107,8 @@ class DaskCluster(ClusterClient):
             try:
                 async with asyncio.timeout(_ANSWER_S):
                     identity = await self._client.scheduler.identity(n_workers=-1)
-            except Exception as error:  # whatever its connection raises
-                return f"the scheduler does not answer: {describe_error(error)}"
+            except Exception as error:  # the connection may raise anything
+                return f"the scheduler does not respond: {describe_error(error)}"
             self._update_workers(identity["workers"])
             with suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_S):
@@ -169,15 +170,15 @@ class DaskCluster(ClusterClient):
             worker.loading = self._run_task(self._make_ready(worker))
 
     def _remove_idle_slots(self, worker: _Worker) -> None:
-        """It takes no tasks for now, or is about to leave; what it is at goes on."""
+        """Remove the idle slots of a worker that is paused or about to leave; its running jobs go on."""
         for slot in [slot for slot in worker.slots if self._slots.is_idle(slot)]:
             worker.slots.remove(slot)
-            self._remove_slot(slot, "its worker takes no more")
+            self._remove_slot(slot, "its worker accepts no more jobs")
         if not worker.slots:
             self._remove_worker(worker, "")
 
     def _remove_worker(self, worker: _Worker, why: str) -> None:
-        """Whether its jobs had begun nobody can tell any more."""
+        """Remove a worker with its slots; its jobs may have begun."""
         self._workers.pop(worker.address, None)
         if worker.loading is not None:
             worker.loading.cancel()
@@ -189,20 +190,20 @@ class DaskCluster(ClusterClient):
         self._slots.remove(slot, why)
 
     async def _make_ready(self, worker: _Worker) -> None:
-        """Has the tasks loaded there, again and again until that succeeds; then its slots are ready."""
+        """Load the tasks in the worker until that succeeds; then mark its slots as ready."""
         await self._load_until_ready(worker.slots[0], partial(self._load, worker))
         for slot in worker.slots:
             self._slots.mark_ready(slot)
 
     async def _load(self, worker: _Worker) -> str:
-        """Returns why it could not."""
+        """Load the tasks once. Returns the reason of a failure, or ""."""
         name = f"{self._name}-load-{secrets.token_hex(4)}"
         future = self._submit(worker, name, self._remote.load_tasks, self._name, self._parts.load, worker.slots[0])
         try:
             async with asyncio.timeout(self._parts.start_timeout_s):
                 worker.token, _, why = await future
                 return str(why)
-        except Exception as error:  # whatever was raised there, or on the way
+        except Exception as error:  # raised in the worker or on the way
             return self._why_not_loaded(error)
         finally:
             future.release()
@@ -224,14 +225,14 @@ class DaskCluster(ClusterClient):
                 self._has_changed.set()
             return
         except Exception as error:  # above all KilledWorker, if the scheduler allows no failures
-            self._slots.mark_lost(slot, f"Dask says {type(error).__name__}", detail=describe_error(error))
+            self._slots.mark_lost(slot, f"Dask reported {type(error).__name__}", detail=describe_error(error))
             self._has_changed.set()
             return
         finally:
             self._futures.pop(number, None)
         if values is None:
-            self._slots.mark_lost(slot, "another process came in its place", begun=False)
-            self._remove_worker(worker, "another process came in its place")
+            self._slots.mark_lost(slot, "another process replaced it", begun=False)
+            self._remove_worker(worker, "another process replaced it")
             self._has_changed.set()
         else:
             self._slots.finish(slot, number, values)
@@ -240,14 +241,14 @@ class DaskCluster(ClusterClient):
         future = self._futures.get(number)
         if future is None:
             return
-        with suppress(Exception):  # it is gone, then that will be seen
+        with suppress(Exception):  # if the worker has left, `follow` notices it
             answers = await self._client.run(
                 self._remote.withdraw_pinned, worker.token, future.key, workers=[worker.address]
             )
             if answers.get(worker.address) is True and self._futures.pop(number, None) is not None:
                 await future.cancel()
                 if self._slots.has_job(slot, number):
-                    self._slots.mark_lost(slot, "it was taken back", begun=False)
+                    self._slots.mark_lost(slot, "it was withdrawn", begun=False)
                     self._slots.mark_ready(slot)
 
 
@@ -255,10 +256,10 @@ def _configure() -> None:
     dask: Any = import_module("dask")
     dask.config.set(
         {
-            # A body may be large, and its caller knows.
+            # Large bodies are expected.
             "distributed.admin.large-graph-warning-threshold": "1TB",
-            # So long after a death a local cluster looks whether there is a successor, and takes one that has just
-            # died, too, for the lack of one: then there never is another.
+            # A local cluster checks this long after a death whether a successor exists. If that has just died too, the
+            # cluster never starts another.
             "distributed.deploy.lost-worker-timeout": "1000 days",
         }
     )

@@ -1,9 +1,9 @@
-"""The driver: a process of ours that speaks to a cluster, so that the service need not.
+"""The driver: a process that connects to a cluster on behalf of the service.
 
-Lives here: what such a process does for any cluster: it listens to the service, passes orders on, and ends when either
-side does.  Why a process: the client libraries bring threads that compete with the event loop for its interpreter,
-unpickle what workers send, and, in Ray's case, end the process that has lost its cluster.  It leads a session of its
-own; whatever a local cluster consists of descends from it.  `link` starts it, by `main`.
+It receives messages from the service, passes jobs to the cluster, and ends when either side ends. It is a separate
+process because the client libraries start threads that compete with the event loop for the interpreter, unpickle what
+workers send, and, in Ray's case, end the process when the cluster is lost. The driver leads its own session, and the
+processes of a local cluster descend from it. `driver_process` starts it through `main`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from typing import Any, Final, Protocol
 from offload.engines.cluster.messages import Message, read_message, write_message
 from offload.engines.cluster.slots import ClusterJob, ClusterSlots
 
-# What a cluster may take to be left; whoever waits for the driver is less patient and kills it.
+# Time to disconnect from the cluster. The service waits less and then kills the driver.
 _LEAVE_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterParts:
-    """What a `Cluster` is made from.
+    """The parts of a `Cluster`.
 
-    An empty `address` stands for a local cluster with `max_slots` processes.  `load` is the JSON of `pack_load`.  Call
+    An empty `address` means a local cluster with `max_slots` processes. `load` is the JSON of `pack_load`. Call
     `on_start_failed` with the reason when a worker cannot start or the cluster has no workers.
     """
 
@@ -42,10 +42,10 @@ class ClusterParts:
 
 
 class Cluster(Protocol):
-    """What a cluster can be asked.  All of it is called on the driver's loop.
+    """A cluster as the driver uses it; called on the driver's event loop.
 
-    `open` reaches the cluster, or raises.  `follow` keeps the slots as the cluster's workers come and go, and returns
-    why it was lost, if it ever is.  `start_job` and `stop_job` return at once; what comes of them goes to the slots.
+    `open` connects or raises. `follow` updates the slots as the cluster's workers come and go, until the cluster is
+    lost, and returns the reason. `start_job` and `stop_job` return at once; the slots get the outcome.
     """
 
     async def open(self) -> None: ...
@@ -56,7 +56,7 @@ class Cluster(Protocol):
 
 
 class Driver:
-    """`kind` is "module:class" of a `Cluster`."""
+    """`kind` is "module:class" of a class that implements `Cluster`."""
 
     def __init__(self, kind: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         module, _, name = kind.partition(":")
@@ -67,7 +67,7 @@ class Driver:
         self._is_connected = False
 
     async def run(self) -> None:
-        """Returns when the service has gone, or has been told why the cluster has."""
+        """Run until the service closes its end, or the cluster is lost and the service has the reason."""
         message = await read_message(self._reader)
         if message is None:
             return
@@ -89,7 +89,7 @@ class Driver:
             self._send(["disconnected", running.result()])
         for task in (running, reading):
             task.cancel()
-        with suppress(Exception):  # what the library says at the end is of no use to anybody
+        with suppress(Exception):  # errors of the library while it disconnects do not matter
             await asyncio.wait_for(self._cluster.close(), _LEAVE_S)
         self._writer.close()
         with suppress(OSError):
@@ -101,7 +101,7 @@ class Driver:
             self._send(["connected"])
             self._is_connected = True
             return await self._cluster.follow()
-        except Exception as error:  # whatever the library raises
+        except Exception as error:  # the library may raise anything
             return describe_error(error)
 
     async def _read_messages(self) -> None:
@@ -124,7 +124,7 @@ class Driver:
 
 
 def describe_error(error: BaseException) -> str:
-    """What a library's error is told as."""
+    """Returns the error of a library in one line of at most 300 characters."""
     text = " ".join(str(error).split())[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -135,7 +135,7 @@ async def _run_driver(kind: str, sock: socket.socket) -> None:
 
 
 def main() -> None:
-    """Called in a new interpreter, with the `kind` and the number of the socket's descriptor as arguments."""
+    """Run the driver in a new interpreter; the arguments are the `kind` and the socket's descriptor."""
     kind, descriptor = sys.argv[1:]
     asyncio.run(_run_driver(kind, socket.socket(fileno=int(descriptor))))
-    os._exit(0)  # threads of the library's may not end
+    os._exit(0)  # the library's threads may never end

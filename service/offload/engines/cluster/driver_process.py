@@ -1,7 +1,4 @@
-"""The service's side of one driver: its process, its socket, and the certainty of its end.
-
-Lives here: starting it and ending it with all that it has started.  The engine makes one at a time.
-"""
+"""The service's side of a driver: starts its process, exchanges messages, and kills it with its descendants."""
 
 from __future__ import annotations
 
@@ -30,12 +27,12 @@ _ROOT: Final = str(Path(__file__).parents[3])
 _COMMAND: Final = f"import sys; sys.path.insert(0, {_ROOT!r}); from offload.engines.cluster.driver import main; main()"
 _MARK_VARIABLE: Final = "OFFLOAD_DRIVER"
 _TRACKER_S: Final = 1.0
-# What it takes to be gone after SIGKILL.
+# Time to end after SIGKILL.
 _DIE_S: Final = 5.0
 
 
 class DriverProcess:
-    """Made by `start`, on the loop that it is used on."""
+    """A running driver; made by `start` on the event loop that uses it."""
 
     def __init__(self, process: Popen[bytes], sock: socket.socket, output: int, mark: str, directory: str) -> None:
         self.pid = process.pid
@@ -49,9 +46,9 @@ class DriverProcess:
 
     @classmethod
     def start(cls, kind: str, *, mark: str) -> Self:
-        """Starts a driver for a cluster of `kind`, see `driver`; blocks for milliseconds.
+        """Start a driver for a cluster of `kind`, see `driver`; blocks for milliseconds.
 
-        `mark`, "NAME=value", stands in its environment, for the service's guard.  Raises OSError.
+        `mark`, "NAME=value", goes into its environment, for the service's guard. Raises OSError.
         """
         own_mark = f"{_MARK_VARIABLE}={token_hex(16)}"
         directory = tempfile.mkdtemp(prefix="offload-")
@@ -79,14 +76,14 @@ class DriverProcess:
         return cls(process, own_end, readable, own_mark, directory)
 
     def send(self, head: Sequence[object], *body: bytes | bytearray) -> None:
-        """Sends a message; if the driver is gone, that is seen elsewhere."""
+        """Send a message; if the driver has ended, `receive` notices it."""
         if self._writer is not None:
             write_message(self._writer, head, *body)
 
     async def receive(self, on_connected: Callable[[], None], on_message: Callable[[Message], bool]) -> None:
-        """Passes on what the driver says, as long as it is heard and lives.
+        """Pass the driver's messages to `on_message` until that returns False or the driver ends.
 
-        `on_connected` is called as soon as it can be told something.
+        Calls `on_connected` as soon as messages can be sent.
         """
         self._output.open()
         reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
@@ -95,24 +92,23 @@ class DriverProcess:
             pass
 
     async def stop(self, grace_s: float) -> str:
-        """Lets it end by itself for so long, and kills what is left of it then.  Returns how it ended."""
+        """Wait `grace_s` for the driver to end, then kill what remains. Returns how it ended."""
         if self._writer is None:
             self._socket.close()
         else:
             self._writer.close()
         await asyncio.wait([self._ended], timeout=grace_s)
         await off_loop(self._kill_remaining, name="offload-driver-ending")
-        await asyncio.wait([self._ended], timeout=_DIE_S)  # a process in the kernel's hands is the guard's
+        await asyncio.wait([self._ended], timeout=_DIE_S)  # if the kernel holds the process, the guard deals with it
         self._output.close()
         await off_loop(partial(rmtree, self._directory, ignore_errors=True), name="offload-driver-ending")
         return str(name_death(self._process.returncode))
 
     def _kill_remaining(self) -> None:
-        """Kills what is left.
+        """Kill the driver's remaining processes.
 
-        A resource tracker may end by itself, when it has seen to what the others have left in shared memory.
-        Ray's processes write over their environment, so they are known by the driver's session alone; as long as that
-        has a member, no other gets its id (fork(2)).
+        Resource trackers get time to unlink the shared memory that the others left. Ray's processes overwrite their
+        environment, so only the driver's session identifies them; its id is not reused while it has a member (fork(2)).
         """
         kill_all(lambda processes: {pid for pid in self._remaining(processes) if not is_tracker(pid)})
         give_up_at = time.monotonic() + _TRACKER_S

@@ -1,9 +1,7 @@
-"""An engine whose workers belong to a cluster.
+"""`ClusterEngine`: the slots, jobs and `/stats` of the engines `dask` and `ray`.
 
-Lives here: the slots, jobs and `/stats` of the engines `dask` and `ray`; each of these is a file with what its cluster
-can do and how it is asked.  The asking is done by a driver, a process of ours; when it ends, for whatever reason, the
-cluster is lost to us: what was running is answered, the service is not ready, and another driver is started, after
-pauses that grow.
+A driver process connects to the cluster. When it ends, for any reason, the cluster is lost: running jobs are answered,
+the service is not ready, and a new driver is started after a growing pause.
 """
 
 from __future__ import annotations
@@ -37,13 +35,13 @@ from offload.worker.remote import RemoteAnswer, pack_load
 
 logger: Final = logging.getLogger("offload.engine")
 
-# What a driver that has lost its cluster may take to end.
+# Time for a driver that lost its cluster to end.
 _GRACE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterKind:
-    """`driver` is "module:class" of what the driver makes: a `driver.Cluster`."""
+    """`driver` is "module:class" of the `driver.Cluster` that the driver makes."""
 
     name: str
     capabilities: Capabilities
@@ -51,7 +49,7 @@ class ClusterKind:
 
 
 class ClusterEngine:
-    """Implements `ServedEngine`.  There are as many slots as the cluster has places, up to the number of workers."""
+    """Implements `ServedEngine`. Has as many slots as the cluster, up to the number of workers."""
 
     ahead = None
 
@@ -80,7 +78,7 @@ class ClusterEngine:
     # Engine
 
     async def open(self, events: EngineEvents) -> None:
-        """Begins to look for the cluster; slots come when it is there."""
+        """Start a driver; slots are added when it has connected to the cluster."""
         self._events = events
         self._table = SlotTable(0, events)
         self._running = asyncio.create_task(self._run())
@@ -101,7 +99,7 @@ class ClusterEngine:
         return False
 
     async def close(self, grace_s: float) -> None:
-        """What is not ours goes on, if it cannot be stopped; a local cluster ends."""
+        """Stop the driver and a local cluster; jobs that cannot be stopped elsewhere go on."""
         if self._running is None:
             return
         running, self._running = self._running, None
@@ -111,7 +109,7 @@ class ClusterEngine:
         if self._stopping is not None:
             await asyncio.wait([self._stopping])
 
-    # What `/stats` shows
+    # Statistics
 
     def worker_facts(self) -> list[WorkerFacts]:
         return [self._facts(slot) for slot in self._table.slots()]
@@ -127,7 +125,7 @@ class ClusterEngine:
             restarts={cause.value: self._restarts[cause] for cause in EndCause},
         )
 
-    # The driver's life
+    # The driver
 
     async def _run(self) -> None:
         while True:
@@ -160,7 +158,7 @@ class ClusterEngine:
         driver.send(["open", settings.engine_address, self._workers, settings.start_timeout], self._load)
 
     def _on_cluster_lost(self, why: str) -> None:
-        """There is no cluster: what was running there is answered, and nothing is taken."""
+        """Answer the running jobs and remove all slots."""
         self._brake.failed(0, why)
         fields = {"engine": self.name, "error": why, "pause_s": self._brake.pause_s()}
         logger.warning("cluster lost", extra={"fields": fields})
@@ -169,10 +167,10 @@ class ClusterEngine:
             self._table.remove(slot)
         self._events.failing_to_start()
 
-    # What the driver says
+    # Messages of the driver
 
     def _on_message(self, message: Message) -> bool:
-        """Returns whether it is to be heard any further."""
+        """Returns whether to receive further messages."""
         match message.head:
             case ["connected"]:
                 logger.info("cluster reached", extra={"fields": {"engine": self.name}})
@@ -181,7 +179,7 @@ class ClusterEngine:
             case ["finished", slot, number, *answer]:
                 self._on_finished(slot, number, answer, message.body)
             case ["invalid-answer", _, number]:
-                self._table.finish(number, broken("what came back is no answer"))
+                self._table.finish(number, broken("its answer was invalid"))
             case ["lost", slot, number, begun, why, detail]:
                 self._on_worker_lost(slot, number, begun, why, detail)
             case ["removed", slot]:
@@ -210,13 +208,13 @@ class ClusterEngine:
         self._table.finish(number, outcome_of(job, self._last_answers[slot]))
 
     def _on_worker_lost(self, slot: SlotId, number: int, begun: bool, why: str, detail: str) -> None:
-        """A job that was on its way there had not begun: the driver does not know its number."""
+        """`number` is 0, or another job's, if the slot's job was still on its way and so had not begun."""
         job = self._table.job_in(slot)
         self._last_answers.pop(slot, None)
         self._restarts_of_slot[slot] += 1
         if job is not None and job.outcome is not None:
             self._restarts[STOP_CAUSES.get(job.outcome.reason, EndCause.CRASH)] += 1
-        else:  # an idle one may just have left, as nodes do
+        else:  # an idle worker may just have left the cluster
             self._restarts[EndCause.CRASH] += job is not None
             fields = {"lane": slot, "why": why, "detail": detail, "job_id": None if job is None else job.id}
             logger.log(logging.INFO if job is None else logging.WARNING, "worker lost", extra={"fields": fields})
@@ -229,7 +227,7 @@ class ClusterEngine:
             self._events.failing_to_start()
 
     def _facts(self, slot: SlotId) -> WorkerFacts:
-        """The process is the one that did the last job there; the next may be another."""
+        """Report the process that ran the last job; the next job may run in another."""
         job, last = self._table.job_in(slot), self._last_answers.get(slot)
         if job is not None:
             state = WorkerState.KILLING if job.is_settled else WorkerState.BUSY
@@ -249,7 +247,7 @@ class ClusterEngine:
 
 
 def with_sources(load: LoadSpec) -> LoadSpec:
-    """The same with the text of each file in it, for machines that do not have it.  Raises TargetError."""
+    """Returns `load` with the text of each file, for machines without the files. Raises TargetError."""
     return replace(load, targets=tuple(_with_source(target) for target in load.targets))
 
 
@@ -264,4 +262,4 @@ def _with_source(target: Target) -> Target:
 
 def _log_fault(running: asyncio.Task[None]) -> None:
     if not running.cancelled() and running.exception() is not None:
-        logger.error("the engine has failed", exc_info=running.exception())
+        logger.error("cluster engine failed", exc_info=running.exception())

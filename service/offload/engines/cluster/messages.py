@@ -1,7 +1,6 @@
-"""What the service and its driver tell each other.
+"""The messages between the service and its driver.
 
-Lives here: the bytes on the socket between them; both ends use it.  A message is a JSON array, the first item of which
-says what it is, and bytes that nobody looks into; nothing is pickled.
+A message is a JSON array, whose first item is its kind, and opaque bytes. Nothing is pickled.
 
     offset  size  field
     0       4     length of the array
@@ -19,10 +18,10 @@ says what it is, and bytes that nobody looks into; nothing is pickled.
         invalid-answer, slot, number            the job came back with an invalid answer
         lost, slot, number, begun, why, detail  the slot has no worker; its job `number` (0: none) may have begun
         removed, slot                           the slot has no worker and will not get another
-        start-failed, why                       a worker failed to start, or there is none; the driver tries again
+        start-failed, why                       a worker failed to start, or none exists; the driver tries again
         disconnected, why                       the driver lost the cluster or could not reach it, and ends
 
-The end of the stream ends the other side too.
+When one side closes the stream, the other ends.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 _LENGTHS: Final = struct.Struct("<IQ")
-# Larger ones are not copied to save a system call.
+# Larger messages are not copied to save a system call.
 _JOINED_BYTES: Final = 64 * 1024
 
 
@@ -45,7 +44,7 @@ class Message(NamedTuple):
 
 
 async def read_message(reader: asyncio.StreamReader) -> Message | None:
-    """The next message; None at the end, however it came."""
+    """Returns the next message, or None at the end of the stream or after an error."""
     try:
         head_bytes, body_bytes = _LENGTHS.unpack(await reader.readexactly(_LENGTHS.size))
         head = orjson.loads(await reader.readexactly(head_bytes))
@@ -55,7 +54,7 @@ async def read_message(reader: asyncio.StreamReader) -> Message | None:
 
 
 def write_message(writer: asyncio.StreamWriter, head: Sequence[object], *body: bytes | bytearray) -> None:
-    """Sends a message, at once or when there is room."""
+    """Send a message, at once or when the socket has room."""
     packed = orjson.dumps(head)
     lengths = _LENGTHS.pack(len(packed), sum(map(len, body)))
     if sum(map(len, body)) < _JOINED_BYTES:

@@ -1,14 +1,13 @@
-"""The ray engine: jobs as tasks of a Ray cluster, one for each of its CPUs.
+"""The Ray engine: runs jobs as tasks of a Ray cluster, one slot for each of its CPUs.
 
-Lives here: what Ray can promise, and how it is asked.  A job is one task that takes one CPU and is never tried again by
-Ray; where it runs is Ray's choice, so a slot is a CPU of the cluster and no certain worker.  `ray.cancel` with force
-ends the process that runs it.  Whether a job had begun when its worker was lost Ray does not tell, so it counts as
-begun.  A slot that has lost its worker is ready again when a small task has loaded the tasks: so a job seldom waits for
-a process to start.
+A job is one task that takes one CPU and that Ray never retries. Ray chooses where it runs, so a slot is a CPU of the
+cluster, not a certain worker. `ray.cancel` with force kills the process that runs it. Ray does not report whether a job
+had begun when its worker was lost, so it counts as begun. A slot that lost its worker is ready again when a small Ray
+task has loaded the tasks, so jobs seldom wait for a process to start.
 
-The class runs in the driver, see `cluster.driver`: a process that loses its Ray cluster is ended by Ray's library.
+`RayCluster` runs in the driver, see `cluster.driver`: Ray's library ends a process that loses its cluster.
 
-Source: ray 2.9 to 2.60, the documentation of `ray.init`, `ray.cancel` and `ray.exceptions`.
+Source: ray 2.9 to 2.60, documentation of `ray.init`, `ray.cancel` and `ray.exceptions`.
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ from offload.engines.cluster.slots import ClusterJob
 
 CAPABILITIES: Final = Capabilities(stops_running_jobs=True, isolates_deaths=True, ends_with_service=True)
 
-# Read when Ray is imported: nothing is reported to its makers, what is printed is for a log.  A local cluster gets a
-# token, too: Ray would write one into the home directory, for all clusters.
+# Ray reads these when it is imported: no usage reports, and output fit for a log. A local cluster gets a token too;
+# otherwise Ray would write one for all clusters into the home directory.
 _ENVIRONMENT: Final = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_COLOR_PREFIX": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-# How often the cluster is asked for its size.
+# How often to ask the cluster for its size.
 _POLL_S: Final = 1.0
-# What it may take to answer that.
+# Time for the cluster to respond.
 _ANSWER_S: Final = 5.0
-# A cancel that comes while Ray hands the task over may be lost; it is said again until the work is over.
+# A cancel may be lost while Ray hands the task over, so it is repeated until the work has ended.
 _CANCEL_AGAIN_S: Final = 0.5
 _CAUSES: Final = {
     "LocalRayletDiedError": "Ray's own process on this machine died",
@@ -49,7 +48,7 @@ _CAUSES: Final = {
     "TaskCancelledError": "its task was cancelled",
     "WorkerCrashedError": "its process died",
 }
-# Before they had begun.
+# Failures before a job has begun.
 _UNBEGUN: Final = ("RuntimeEnvSetupError", "TaskUnschedulableError")
 
 
@@ -98,8 +97,8 @@ class RayCluster(ClusterClient):
             try:
                 async with asyncio.timeout(_ANSWER_S):
                     resources = await asyncio.to_thread(self._ray.cluster_resources)
-            except Exception as error:  # whatever its connection raises
-                return f"the cluster does not answer: {describe_error(error)}"
+            except Exception as error:  # the connection may raise anything
+                return f"the cluster does not respond: {describe_error(error)}"
             self._resize(min(int(resources.get("CPU", 0)), self._parts.max_slots))
             try:
                 async with asyncio.timeout(_POLL_S):
@@ -143,19 +142,19 @@ class RayCluster(ClusterClient):
         self._slots.remove(slot, "the cluster has become smaller")
 
     async def _make_ready(self, slot: int) -> None:
-        """Until a process has loaded the tasks; then the slot is ready."""
+        """Load the tasks in a process until that succeeds; then mark the slot as ready."""
         is_wanted = partial(self._own_slots.__contains__, slot)
         if await self._load_until_ready(slot, partial(self._load_tasks, slot), is_wanted=is_wanted):
             self._slots.mark_ready(slot)
 
     async def _load_tasks(self, slot: int) -> str:
-        """Returns why that failed."""
+        """Load the tasks once, in any process. Returns the reason of a failure, or ""."""
         ref = self._remote_load.remote("", self._load, slot)
         try:
             async with asyncio.timeout(self._parts.start_timeout_s):
                 _, _, why = await asyncio.wrap_future(ref.future())
                 return str(why)
-        except Exception as error:  # whatever was raised there, or on the way
+        except Exception as error:  # raised in the worker or on the way
             if isinstance(error, TimeoutError):
                 self._ray.cancel(ref, force=True)
             self._check_connection(error)
@@ -168,9 +167,9 @@ class RayCluster(ClusterClient):
         why = ""
         try:
             values = await asyncio.wrap_future(ref.future())
-        except Exception as error:  # Ray's, which say what happened to the worker
+        except Exception as error:  # Ray's errors tell what happened to the worker
             kind = type(error).__name__
-            why = _CAUSES.get(kind, f"Ray says {kind}")
+            why = _CAUSES.get(kind, f"Ray reported {kind}")
             self._check_connection(error)
             self._slots.mark_lost(slot, why, begun=kind not in _UNBEGUN, detail=describe_error(error))
         else:

@@ -1,8 +1,7 @@
-"""The slots as the driver has them.
+"""The driver's slots: the generation of each one's worker, and its job. Every change is sent to the service.
 
-Which slots there are, the generation of each one's worker, and its job; each change is sent to the service.  Messages
-cross: a job may be on its way to a slot that has just lost its worker.  Such a job is dropped here, because its
-generation has ended, and the service knows from the number in `lost` that the job had not begun.
+Messages can cross: a job may be on its way to a slot that has just lost its worker. The driver drops a job for an
+earlier generation, and the service knows from the number in `lost` that this job had not begun.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Send = Callable[..., None]
 
 
 class ClusterJob(NamedTuple):
-    """A job for a slot: what `worker.cluster` needs of a `remote.Call`."""
+    """A job for a slot: a `remote.Call` with the slot instead of the lane, and without its load."""
 
     slot: int
     number: int
@@ -31,7 +30,7 @@ class ClusterJob(NamedTuple):
 
     @property
     def call(self) -> tuple[int, int, int, int, str, Sequence[str], bytes]:
-        """A `remote.Call` without its load."""
+        """The fields of a `remote.Call` without its load."""
         return self.number, self.task_index, self.attempt, self.slot, self.job_id, self.head, self.body
 
 
@@ -45,7 +44,7 @@ class _Slot:
 
 
 class ClusterSlots:
-    """`send` sends a message to the service."""
+    """At most `limit` slots. `send` sends a message to the service."""
 
     def __init__(self, limit: int, send: Send) -> None:
         self._send = send
@@ -57,7 +56,7 @@ class ClusterSlots:
         return len(self._slots)
 
     def add(self) -> int | None:
-        """One slot more, without a worker: the first number that is free; None if there are as many as there may be."""
+        """Add a slot without a worker; return the lowest free number, or None at the limit."""
         slot = next((number for number in range(self._limit) if number not in self._slots), None)
         if slot is not None:
             self._slots[slot] = _Slot()
@@ -65,7 +64,7 @@ class ClusterSlots:
         return slot
 
     def remove(self, slot: int, why: str, *, begun: bool = True) -> None:
-        """One slot less; `begun`: whether its job, if it has one, may have."""
+        """Remove a slot. `begun`: its job, if it has one, may have begun."""
         self.mark_lost(slot, why, begun=begun)
         held = self._slots.pop(slot, None)
         if held is not None:
@@ -81,7 +80,7 @@ class ClusterSlots:
         return held is not None and held.number == number
 
     def mark_ready(self, slot: int) -> None:
-        """The slot, which had none, has a worker now."""
+        """Give the slot a worker and send `ready`; do nothing if it has one."""
         held = self._slots.get(slot)
         if held is not None and not held.is_ready:
             held.is_ready = True
@@ -89,7 +88,7 @@ class ClusterSlots:
             self._send(["ready", slot, held.generation])
 
     def accept(self, slot: int, generation: int, number: int) -> bool:
-        """A job comes; False: for a worker that the slot has no more."""
+        """Assign a job; return False if it is for an earlier generation."""
         held = self._slots.get(slot)
         if held is None or not held.is_ready or held.generation != generation:
             return False
@@ -97,16 +96,16 @@ class ClusterSlots:
         return True
 
     def finish(self, slot: int, number: int, values: Any) -> str:
-        """A job is over, and its worker ready for the next; nothing happens if it was over before.
+        """Report the answer to a job, and free the slot; do nothing if the job has already finished.
 
-        Returns why the worker could not load the tasks, empty if it could; if not, the slot has none.
+        Returns "", or the reason if the worker could not load the tasks; the slot then has no worker.
         """
         if not self.has_job(slot, number):
             return ""
         try:
             answer = read_answer(values, number)
             if not all(0 <= value < _MAX_NUMBER for value in (answer.run_ns, answer.pid, answer.rss_bytes)):
-                raise FrameError("numbers that cannot be")
+                raise FrameError("number out of range")
         except FrameError:
             self._slots[slot].number = 0
             self._send(["invalid-answer", slot, number])
@@ -122,9 +121,9 @@ class ClusterSlots:
         return ""
 
     def mark_lost(self, slot: int, why: str, *, begun: bool = True, detail: str = "") -> None:
-        """The slot has no worker any more; nothing happens if it had none.
+        """Take the worker from the slot and send `lost`; do nothing if the slot has none.
 
-        `why` may be shown to a caller, so it names no machine; `detail` is for the log.
+        `why` may be shown to a caller, so it must not name a machine; `detail` is for the log.
         """
         held = self._slots.get(slot)
         if held is not None and held.is_ready:
@@ -134,5 +133,5 @@ class ClusterSlots:
 
 
 def _clean(text: str) -> str:
-    """JSON has no lone surrogates."""
+    """Replace lone surrogates, which JSON cannot hold."""
     return text.encode("utf-8", "replace").decode()

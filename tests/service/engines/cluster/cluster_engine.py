@@ -1,4 +1,4 @@
-"""An engine on the fake cluster, with a real driver."""
+"""A cluster engine with a real driver and a fake cluster."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SLOTS = 2
 
 
 def job(what: str = "", *, body: bytes | None = None) -> Job:
-    """A job that has the fake cluster do `what`."""
+    """Returns a job that makes the fake cluster do `what`."""
     limits = TaskLimits(name="work", index=0, timeout_s=10)
     given = json.dumps([what]).encode() if body is None else body
     return make_job(limits=limits, body=given)

@@ -1,4 +1,4 @@
-"""A cluster that does what each job's body says, in the driver itself: neither Dask nor Ray is needed."""
+"""A cluster inside the driver that does what each job's body says, without Dask or Ray."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from offload.engines.cluster.slots import ClusterJob
 
 
 class FakeCluster:
-    """Implements `driver.Cluster`.  Its address is what `open` does."""
+    """Implements `driver.Cluster`. The address selects what `open` does."""
 
     def __init__(self, parts: ClusterParts) -> None:
         self._parts = parts
@@ -22,10 +22,10 @@ class FakeCluster:
         self._why = asyncio.get_running_loop().create_future()
 
     async def open(self) -> None:
-        if self._parts.address == "refuses":
-            raise OSError("nobody answers")
+        if self._parts.address == "unreachable":
+            raise OSError("no response")
         if self._parts.address == "empty":
-            self._parts.on_start_failed("there are no workers")
+            self._parts.on_start_failed("the cluster has no workers")
             return
         print(f"load {len(self._parts.load)}", flush=True)
         for _ in range(self._parts.max_slots):

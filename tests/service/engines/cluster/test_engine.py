@@ -1,4 +1,4 @@
-"""An engine on a cluster: slots come and go, and whatever ends, everything is answered and found again."""
+"""The cluster engine: slots come and go, every job is answered, and lost clusters are found again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALL = [SlotId(slot) for slot in range(SLOTS)]
 
 
 async def ready(told: Told, times: int = 1) -> None:
-    """All slots have had a worker for so many times."""
+    """Wait until all slots had a worker `times` times."""
     await told.until(lambda: len(told.all("ready")) == SLOTS * times)
 
 
@@ -30,7 +30,7 @@ def driver() -> int:
     return pid
 
 
-async def test_a_job_goes_to_the_cluster_and_its_answer_comes_back() -> None:
+async def test_a_job_runs_on_the_cluster_and_its_answer_comes_back() -> None:
     async with opened() as (engine, told):
         await ready(told)
         assert (told.all("added"), told.all("failing to start")) == ([(slot,) for slot in ALL], [])
@@ -44,7 +44,7 @@ async def test_a_job_goes_to_the_cluster_and_its_answer_comes_back() -> None:
         assert (engine.pool_facts().size, engine.pool_facts().error) == (SLOTS, None)
 
 
-async def test_what_is_no_answer_costs_the_job_and_not_the_slot() -> None:
+async def test_an_invalid_answer_costs_the_job_but_not_the_slot() -> None:
     async with opened() as (engine, told):
         await ready(told)
         for what in ("garbage", "answer"):
@@ -53,7 +53,7 @@ async def test_what_is_no_answer_costs_the_job_and_not_the_slot() -> None:
             told.events.clear()
 
 
-async def test_a_job_is_stopped_and_its_slot_has_a_worker_again() -> None:
+async def test_a_stopped_job_frees_its_slot() -> None:
     async with opened() as (engine, told):
         await ready(told)
         engine.start(ALL[0], given := job("hold"))
@@ -66,7 +66,7 @@ async def test_a_job_is_stopped_and_its_slot_has_a_worker_again() -> None:
         assert engine.pool_facts().restarts["timeout"] == 1
 
 
-async def test_a_job_that_crosses_the_loss_of_its_slot_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_job_on_its_way_to_a_lost_slot_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened() as (engine, told):
         await ready(told)
         begun: list[int] = []
@@ -78,7 +78,7 @@ async def test_a_job_that_crosses_the_loss_of_its_slot_has_not_begun(monkeypatch
         assert engine.pool_facts().size == SLOTS - 1
 
 
-async def test_a_job_that_finds_no_tasks_has_not_begun() -> None:
+async def test_a_job_whose_worker_cannot_load_the_tasks_has_not_begun() -> None:
     async with opened() as (engine, told):
         await ready(told)
         engine.start(ALL[0], job("cannot load"))
@@ -87,7 +87,7 @@ async def test_a_job_that_finds_no_tasks_has_not_begun() -> None:
 
 
 @pytest.mark.parametrize("what", ["down", "die"])
-async def test_a_cluster_that_was_lost_is_told_and_found_again(what: str) -> None:
+async def test_a_lost_cluster_is_reported_and_found_again(what: str) -> None:
     async with opened() as (engine, told):
         await ready(told)
         engine.start(ALL[0], job("hold"))
@@ -102,28 +102,28 @@ async def test_a_cluster_that_was_lost_is_told_and_found_again(what: str) -> Non
         await told.until(lambda: bool(told.all("finished")))
 
 
-async def test_a_driver_that_is_killed_from_outside_is_replaced() -> None:
+async def test_a_killed_driver_is_replaced() -> None:
     async with opened() as (_, told):
         await ready(told)
         os.kill(driver(), signal.SIGKILL)
         await ready(told, 2)
 
 
-async def test_a_cluster_that_cannot_be_reached_is_tried_again_and_again() -> None:
-    async with opened("refuses") as (engine, told):
+async def test_an_unreachable_cluster_is_retried_with_growing_pauses() -> None:
+    async with opened("unreachable") as (engine, told):
         await told.until(lambda: len(told.all("failing to start")) == 4)
-        assert engine.pool_facts().error == "OSError: nobody answers"
+        assert engine.pool_facts().error == "OSError: no response"
         assert engine._brake.pause_s() > 0.25
         assert told.all("added") == []
 
 
-async def test_a_cluster_without_workers_is_told_of() -> None:
+async def test_a_cluster_without_workers_is_reported() -> None:
     async with opened("empty") as (engine, told):
         await told.until(lambda: bool(told.all("failing to start")))
-        assert engine.pool_facts().error == "there are no workers"
+        assert engine.pool_facts().error == "the cluster has no workers"
 
 
-async def test_a_driver_that_does_not_listen_is_ended_with_all_that_it_has(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_driver_that_does_not_respond_is_killed_with_its_descendants(caplog: pytest.LogCaptureFixture) -> None:
     before = {path.name for path in Path(tempfile.gettempdir()).glob("offload-*")}
     async with opened() as (engine, told):
         await ready(told)
@@ -134,7 +134,7 @@ async def test_a_driver_that_does_not_listen_is_ended_with_all_that_it_has(caplo
     assert {path.name for path in Path(tempfile.gettempdir()).glob("offload-*")} <= before
 
 
-async def test_what_the_driver_prints_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_output_of_the_driver_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "offload.output")
     async with opened() as (_, told):
         await ready(told)

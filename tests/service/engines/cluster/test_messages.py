@@ -1,4 +1,4 @@
-"""The bytes between the service and its driver."""
+"""The messages between the service and its driver."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from offload.engines.cluster.messages import Message, read_message, write_messag
 
 
 @pytest.mark.parametrize("body", [b"", b"x", bytes(70_000), bytes(5_000_000)], ids=len)
-async def test_messages_arrive_whole_and_in_order(body: bytes) -> None:
+async def test_messages_arrive_complete_and_in_order(body: bytes) -> None:
     ours, theirs = socket.socketpair()
     _, writer = await asyncio.open_unix_connection(sock=ours)
     reader, other = await asyncio.open_unix_connection(sock=theirs)
@@ -24,7 +24,7 @@ async def test_messages_arrive_whole_and_in_order(body: bytes) -> None:
         await end.wait_closed()
 
 
-async def test_an_end_inside_of_a_message_is_an_end() -> None:
+async def test_a_stream_that_ends_inside_a_message_ends() -> None:
     ours, theirs = socket.socketpair()
     reader, writer = await asyncio.open_unix_connection(sock=theirs)
     with ours:

@@ -1,4 +1,4 @@
-"""The slots as the driver has them: who is told what, and what crosses on the way."""
+"""The driver's slots: what they send to the service, and messages that cross."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from offload.engines.cluster.slots import ClusterSlots
 
 
 class Service:
-    """Notes what it is told."""
+    """Records the messages that it receives."""
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
@@ -29,14 +29,14 @@ def answer(number: int, **more: Any) -> tuple[Any, ...]:
     return (number, *(values | more).values())
 
 
-def test_slots_get_the_first_free_number_up_to_the_limit(service: Service) -> None:
+def test_slots_get_the_lowest_free_number_up_to_the_limit(service: Service) -> None:
     slots = ClusterSlots(2, service.send)
     assert [slots.add(), slots.add(), slots.add()] == [0, 1, None]
     slots.remove(0, "left")
     assert slots.add() == 0
 
 
-def test_a_job_is_taken_for_the_present_turn_of_a_slot_only(service: Service) -> None:
+def test_a_job_is_accepted_only_for_the_present_generation(service: Service) -> None:
     slots = ClusterSlots(1, service.send)
     slots.add()
     assert not slots.accept(0, 1, 5)
@@ -47,7 +47,7 @@ def test_a_job_is_taken_for_the_present_turn_of_a_slot_only(service: Service) ->
     assert service.sent == [["ready", 0, 1], ["lost", 0, 0, True, "died", ""], ["ready", 0, 2]]
 
 
-def test_the_turns_of_a_slot_go_on_when_it_comes_back(service: Service) -> None:
+def test_generations_continue_when_a_slot_is_added_again(service: Service) -> None:
     slots = ClusterSlots(1, service.send)
     for _ in range(2):
         slots.add()
@@ -64,7 +64,7 @@ def test_the_turns_of_a_slot_go_on_when_it_comes_back(service: Service) -> None:
     ]
 
 
-def test_an_answer_is_told_once_and_frees_the_slot(service: Service) -> None:
+def test_an_answer_is_sent_once_and_frees_the_slot(service: Service) -> None:
     slots = ClusterSlots(1, service.send)
     slots.add()
     slots.mark_ready(0)
@@ -79,7 +79,7 @@ def test_an_answer_is_told_once_and_frees_the_slot(service: Service) -> None:
 @pytest.mark.parametrize(
     "values", [None, (), answer(6), answer(5, pid="7"), answer(5, status=99), answer(5, run_ns=2**70)]
 )
-def test_what_is_no_answer_is_told_as_such(service: Service, values: Any) -> None:
+def test_an_invalid_answer_is_reported(service: Service, values: Any) -> None:
     slots = ClusterSlots(1, service.send)
     slots.add()
     slots.mark_ready(0)
@@ -89,7 +89,7 @@ def test_what_is_no_answer_is_told_as_such(service: Service, values: Any) -> Non
     assert slots.is_idle(0)
 
 
-def test_a_text_that_is_no_unicode_is_told_as_far_as_it_is(service: Service) -> None:
+def test_lone_surrogates_are_replaced(service: Service) -> None:
     slots = ClusterSlots(1, service.send)
     slots.add()
     slots.mark_ready(0)
@@ -98,7 +98,7 @@ def test_a_text_that_is_no_unicode_is_told_as_far_as_it_is(service: Service) -> 
     assert service.sent[1][0][6] == "a?b"
 
 
-def test_a_worker_that_cannot_load_the_tasks_is_none(service: Service) -> None:
+def test_a_worker_that_cannot_load_the_tasks_is_lost(service: Service) -> None:
     slots = ClusterSlots(1, service.send)
     slots.add()
     slots.mark_ready(0)
