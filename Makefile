@@ -1,22 +1,27 @@
 # Needs make and Python 3.11 or newer; everything else goes into a virtual environment here, the first time.
 #   make serve HOST=0.0.0.0 PORT=9000
 #   make test PYTHON=python3.13 VENV=.venv-3.13 TESTS=tests/unit/core
+#   make test TIERS=unit
+#   make test TESTS=tests/faults OPTIONS='-x --numprocesses=0'
 
 PYTHON ?= python3
 VENV   ?= .venv
 HOST   ?= 127.0.0.1
 PORT   ?= 8080
 TESTS  ?= tests
+TIERS  ?= (unit or service) and not long
+# Many tests wait rather than compute.
+TEST_WORKERS ?= 4
 OPTIONS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench clean
+.PHONY: help serve test test-all check bench clean
 
 help: ## Say what there is
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
 serve: $(VENV)/.installed-serve ## Serve the example tasks on HOST:PORT
 	@echo 'The example tasks will be at http://$(HOST):$(PORT).  When it says "serving", type in another terminal:'
@@ -28,8 +33,11 @@ serve: $(VENV)/.installed-serve ## Serve the example tasks on HOST:PORT
 	@echo "To serve your own: $(BIN)/offload serve tasks.py.  To stop: Ctrl-C."
 	@exec $(BIN)/offload serve --host '$(HOST)' --port '$(PORT)' offload.examples.tasks
 
-test: $(VENV)/.installed-dev ## Run the tests, or those in TESTS
-	$(BIN)/python -m pytest $(TESTS)
+test: $(VENV)/.installed-dev ## Run the unit and service tests: all, or those in TESTS
+	$(BIN)/python -m pytest -m '$(TIERS)' --numprocesses=$(TEST_WORKERS) --dist=loadscope $(TESTS) $(OPTIONS)
+
+test-all: test ## Run all tests: also clusters, long simulations and other interpreters
+	.ci/more-tests
 
 check: $(VENV)/.installed-dev ## Lint, check formatting, types and layers
 	$(BIN)/ruff check .

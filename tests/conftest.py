@@ -1,23 +1,56 @@
-"""Around every test, and around every module of tests: nothing may be left behind."""
+"""Sort the tests into tiers, and check around every test and module that nothing is left behind."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from tests.support.leaks import left_since, mark_environment, take_stock, tasks_left_to_runners
+from tests.support.leaks import Stock, left_since, mark_environment, take_stock, tasks_left_to_runners
+from tests.support.unit_guard import UnitGuard
+
+TIERS: Final = {
+    "unit": "starts no process and opens no socket",
+    "service": "starts processes or opens sockets",
+    "cluster": "needs a Dask or Ray cluster",
+}
+LONG: Final = "long: runs only in `make test-all`"
+# The tests of other folders are in the service tier.
+TIER_OF_FOLDER: Final = {"unit": "unit", "property": "unit", "cluster": "cluster"}
+CLUSTER_ENGINES: Final = ("dask", "ray")
+
+unit_guard = UnitGuard()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for tier, meaning in TIERS.items():
+        config.addinivalue_line("markers", f"{tier}: {meaning}")
+    config.addinivalue_line("markers", LONG)
     mark_environment()
     _keep_bytecode(config.rootpath / ".pytest_cache" / "bytecode")
 
 
+# First, because pytest selects by marker (`-m`) in a hook of the same name.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not any(item.get_closest_marker(tier) for tier in TIERS):
+            item.add_marker(_tier_of(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a unit test that starts a process or opens a socket, in its fixtures too."""
+    with unit_guard.armed(item.get_closest_marker("unit") is not None):
+        return (yield)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What this machine could not test stands out: a skipped test looks like success."""
+    """Print what could not be tested on this machine; otherwise a skipped test looks like success."""
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = sorted({text for report in skipped if "NOT tested" in (text := str(report.longrepr[2]))})
     if reasons:
@@ -28,35 +61,50 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_is_left_behind_by_a_module() -> Iterator[None]:
-    """Fails the last test of a module if something is left of what fixtures of that scope hold, or of their loop.
+    """Fail the last test of a module if its module-scoped fixtures, or their event loop, leave something.
 
-    A loop that a whole module shares is closed after its last test, and only then is it known which of its asyncio
-    tasks nobody has ended.  Variables that libraries set for themselves are not for the services of later modules.
+    Named shared memory is looked at here only: to find whose it is takes as long as many tests.
+    A loop shared by a module is closed after the last test; only then do the asyncio tasks that nobody ended show.
+    Environment variables set by libraries are reset, so that services of later modules do not inherit them.
     """
     variables = dict(os.environ)
-    yield from _checked()
+    yield from _checked(take_stock())
     os.environ.clear()
     os.environ.update(variables)
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
-    """Fails a test that leaves a process, thread, descriptor, shared memory or asyncio task.
+    """Fail a test that leaves a process, thread, descriptor, shared memory or asyncio task.
 
-    What fixtures of a wider scope hold was there before.
+    What fixtures of a wider scope hold existed before the test.
     """
-    yield from _checked()
+    yield from _checked(take_stock(with_memory_names=False))
+
+
+def _tier_of(item: pytest.Item) -> str:
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    if folder == "contract" and _is_on_cluster(item):
+        return "cluster"
+    return TIER_OF_FOLDER.get(folder, "service")
+
+
+def _is_on_cluster(item: pytest.Item) -> bool:
+    """Whether a test that runs once for each engine has a cluster as its engine."""
+    callspec = getattr(item, "callspec", None)
+    values = callspec.params.values() if callspec is not None else ()
+    return any(isinstance(value, str) and value in CLUSTER_ENGINES for value in values)
 
 
 def _keep_bytecode(folder: Path) -> None:
-    """Where Python writes none beside the sources, every service that a test starts would compile all of them anew."""
+    """Redirect bytecode to `folder`: with none, every service that a test starts would compile its modules anew."""
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
-        os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(folder)
+        sys.dont_write_bytecode = False
 
 
-def _checked() -> Iterator[None]:
-    """Being automatic, both are set up before all other fixtures of their scope, and torn down after them."""
-    before = take_stock()
+def _checked(before: Stock) -> Iterator[None]:
+    """Compare before and after.  An autouse fixture is set up before the others of its scope and torn down after."""
     with tasks_left_to_runners() as tasks:
         yield
     left = [*tasks, *left_since(before)]

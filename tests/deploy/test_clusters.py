@@ -60,6 +60,7 @@ def test_the_service_has_time_to_drain(engine: str) -> None:
     assert f'"{Settings().port}:{Settings().port}"' in compose(engine)
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_programs_have_the_options_that_are_used(engine: str, tmp_path: Path) -> None:
     needed_package(PACKAGES[engine], f"deploy/{engine} is NOT tested (pip install '.[{engine}]')")

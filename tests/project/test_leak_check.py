@@ -13,15 +13,29 @@ from multiprocessing.shared_memory import SharedMemory
 
 import pytest
 
-from tests.support.leaks import Stock, left_since, take_stock
+from tests.support.leaks import MARK_VARIABLE, Stock, left_since, take_stock
 
 # Prints the id of a child that sleeps, and exits, so that the child becomes an orphan.
 ORPHAN_MAKER = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'input()'], stdout=2).pid)"
 
 
+# Holds shared memory in a process that has lost its parent, until its input ends.
+STRANGER = """
+import os, sys
+from multiprocessing.shared_memory import SharedMemory
+if os.fork() == 0:
+    memory = SharedMemory(create=True, size=1)
+    print(memory.name, flush=True)
+    sys.stdin.read()
+    memory.close()
+    memory.unlink()
+    print("unlinked", flush=True)
+"""
+
+
 @pytest.fixture
 def before() -> Stock:
-    return take_stock()
+    return take_stock(with_memory_names=False)
 
 
 def found(before: Stock) -> list[str]:
@@ -74,7 +88,8 @@ def test_a_descriptor_that_was_replaced_is_found() -> None:
         assert [line.split(":")[0] for line in found(before)] == [f"descriptor {one.fileno()}"]
 
 
-def test_shared_memory_is_found(before: Stock) -> None:
+def test_shared_memory_is_found() -> None:
+    before = take_stock()
     memory = SharedMemory(create=True, size=1)
     memory.close()
     assert f"shared memory {memory.name}: not unlinked" in found(before)
@@ -87,6 +102,21 @@ def test_mapped_anonymous_memory_is_found(before: Stock) -> None:
     with mmap.mmap(descriptor, mmap.PAGESIZE):
         os.close(descriptor)
         assert any(line.startswith("mapping ") and "/memfd:left-behind" in line for line in found(before))
+
+
+def test_shared_memory_of_another_program_is_not_found() -> None:
+    before = take_stock()
+    environment = {name: value for name, value in os.environ.items() if name != MARK_VARIABLE}
+    command = [sys.executable, "-c", STRANGER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        name = parent.stdout.readline().decode().strip()
+        parent.wait()
+        assert name in os.listdir("/dev/shm")
+        assert not [line for line in found(before) if name in line]
+        parent.stdin.close()
+        assert parent.stdout.read() == b"unlinked\n"
 
 
 @pytest.fixture

@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from itertools import chain
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from offload.core.admission.admission import AdmissionLimits
 from offload.core.commands import Command, Settled
@@ -334,4 +342,9 @@ class Core(RuleBasedStateMachine):
 
 
 TestCore = Core.TestCase
-TestCore.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+TestCore.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+
+
+@pytest.mark.long
+def test_the_core_does_what_the_model_says_in_many_lives() -> None:
+    run_state_machine_as_test(Core, settings=settings(max_examples=1000, stateful_step_count=60, deadline=None))

@@ -1,7 +1,6 @@
-"""What a test may not leave behind: processes, threads, descriptors, shared memory, asyncio tasks.
+"""Find what a test leaves behind: processes, threads, descriptors, shared memory, asyncio tasks.
 
-Lives here: taking stock of this process and saying what is there that was not there before.  Nothing here knows pytest;
-`tests/conftest.py` calls it around every test.
+`tests/conftest.py` takes stock before and after every test and every module.
 """
 
 from __future__ import annotations
@@ -19,70 +18,75 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Final
 
-# Stands in the environment of whatever a test starts, so that a process which has lost its parents is known as ours.
+# Set in the environment of everything a test starts, so that a process that has lost its parents is recognised.
 MARK_VARIABLE: Final = "PYTEST_LEAK_CHECK"
 
 _PROC: Final = Path("/proc")
 _SHARED_MEMORY: Final = Path("/dev/shm")
-_SHARED: Final = "shared memory "
-# The standard library's own, whatever stands in for it at the time.
+# The standard library's own function, whatever replaces it at the time.
 _CANCEL_ALL: Final[Callable[[asyncio.AbstractEventLoop], None]] = vars(asyncio.runners)["_cancel_all_tasks"]
 
-# What has been told to end takes a moment to be gone, on a busy machine a long one.
-_SETTLE_S: Final = 5.0
-_LOOK_EVERY_S: Final = 0.01
+# On a busy machine it takes a while until what has been asked to end is gone.
+_SETTLE_S: Final = 30.0
+_LONGEST_PAUSE_S: Final = 0.2
 
-Things = Mapping[str, str]  # what it is → what to say of it
+Things = Mapping[str, str]  # what it is → what to report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stock:
-    """What this process has at one moment.  `pids` are all of the machine's: only new ones are looked at."""
+    """What this process has at one moment.
+
+    `pids` and `memory_names` (None: not looked at) are the whole machine's; of these only new ones are examined.
+    """
 
     pids: frozenset[str]
     threads: Things
     descriptors: Things
-    shared_memory: Things
+    mappings: Things
+    memory_names: frozenset[str] | None
 
     def left_since(self, before: Stock) -> list[str]:
-        """A line for each thing that is there now and was not before."""
+        """Return a line for each thing that exists now and did not before."""
         left = {f"process {pid}": what for pid, what in _our_processes(self.pids, before.pids).items()}
         for now, then in (
             (self.threads, before.threads),
             (self.descriptors, before.descriptors),
-            (self.shared_memory, before.shared_memory),
+            (self.mappings, before.mappings),
         ):
             left.update((thing, what) for thing, what in now.items() if then.get(thing) != what)
-        for thing in [thing for thing in left if thing.startswith(_SHARED) and _is_somebody_elses(thing)]:
-            del left[thing]
+        if self.memory_names and before.memory_names is not None:
+            names = _our_memory(self.memory_names - before.memory_names)
+            left.update((f"shared memory {name}", "not unlinked") for name in names)
         return [f"{thing}: {what}" for thing, what in left.items()]
 
 
 def mark_environment() -> None:
-    """From here on whatever is started can be recognised, see `MARK_VARIABLE`."""
+    """Make everything that is started from here on recognisable, see `MARK_VARIABLE`."""
     os.environ[MARK_VARIABLE] = str(os.getpid())
 
 
-def take_stock() -> Stock:
+def take_stock(*, with_memory_names: bool = True) -> Stock:
     return Stock(
         pids=frozenset(name for name in os.listdir(_PROC) if name.isdecimal()),
         threads={f"thread {thread.ident}": thread.name for thread in threading.enumerate()},
         descriptors=dict(_descriptors()),
-        shared_memory={
-            **{f"shared memory {name}": "not unlinked" for name in os.listdir(_SHARED_MEMORY)},
-            **dict(_mappings()),
-        },
+        mappings=dict(_mappings()),
+        memory_names=frozenset(os.listdir(_SHARED_MEMORY)) if with_memory_names else None,
     )
 
 
 def left_since(before: Stock, settle_s: float = _SETTLE_S) -> list[str]:
-    """What is left once everything has had the time to go; returns at once when nothing is."""
-    left = take_stock().left_since(before)
+    """Return what is left after up to `settle_s` seconds; at once when nothing is."""
+    with_memory_names = before.memory_names is not None
+    left = take_stock(with_memory_names=with_memory_names).left_since(before)
     end = time.monotonic() + settle_s
+    pause_s = 0.01
     while left and time.monotonic() < end:
         gc.collect()  # what only a reference cycle holds is not left behind
-        time.sleep(_LOOK_EVERY_S)
-        left = take_stock().left_since(before)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        left = take_stock(with_memory_names=with_memory_names).left_since(before)
     return left
 
 
@@ -121,9 +125,13 @@ def _descriptors() -> Iterator[tuple[str, str]]:
 def _mappings() -> Iterator[tuple[str, str]]:
     """What is mapped of shared memory that has no name, or has lost it."""
     arena = _arena_prefix()
-    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
+    shared = ("/memfd:", f"{_SHARED_MEMORY}/")
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    if not any(name in maps for name in shared):  # spares most tests the time to split a thousand lines
+        return
+    for line in maps.splitlines():
         address, *_, name = line.split(maxsplit=5)
-        if name.startswith(("/memfd:", f"{_SHARED_MEMORY}/")) and not name.startswith(arena):
+        if name.startswith(shared) and not name.startswith(arena):
             yield f"mapping {address}", name
 
 
@@ -131,15 +139,22 @@ def _arena_prefix() -> str:
     return f"{_SHARED_MEMORY}/pym-{os.getpid()}-"
 
 
-def _is_somebody_elses(thing: str) -> bool:
-    """Whether shared memory is in use by a program that is not ours: the whole machine's lies in one place."""
-    path = f"{_SHARED_MEMORY}/{thing.removeprefix(_SHARED)}".encode()
-    users = set()
-    for name in os.listdir(_PROC):
+def _our_memory(names: frozenset[str]) -> list[str]:
+    """Return those of the names in `/dev/shm` that are ours: mapped by us or our processes, or by none at all.
+
+    All programs share that folder, other pytest workers among them.  A name that no process has mapped may be what a
+    test left.
+    """
+    users: dict[str, set[str]] = {name: set() for name in names}
+    for pid in os.listdir(_PROC) if names else ():
         with suppress(OSError):
-            if name.isdecimal() and path in (_PROC / name / "maps").read_bytes():
-                users.add(name)
-    return bool(users) and str(os.getpid()) not in users and not _our_processes(frozenset(users), frozenset())
+            mapped = (_PROC / pid / "maps").read_bytes() if pid.isdecimal() else b""
+            for name in names if b"/dev/shm/" in mapped else ():
+                if f"{_SHARED_MEMORY}/{name}".encode() in mapped:
+                    users[name].add(pid)
+    us = str(os.getpid())
+    ours = {us, *_our_processes(frozenset[str]().union(*users.values()), frozenset([us]))}
+    return [name for name, pids in users.items() if not pids or pids & ours]
 
 
 def _our_processes(pids: frozenset[str], before: frozenset[str]) -> dict[str, str]:

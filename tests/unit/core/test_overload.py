@@ -21,6 +21,9 @@ TWO_S = TaskLimits(name="two seconds", index=3, timeout_s=60.0)
 
 HALF_S = TaskLimits(name="half a second", index=4, timeout_s=60.0)
 
+# Times the load; what lies between the extremes is for `make test-all`.
+LOADS = [2, pytest.param(5, marks=pytest.mark.long), 10]
+
 LASTS_S = 10.0
 WARM_S = 1.0
 
@@ -32,7 +35,7 @@ def stream(
     return Stream(visit=Visit(task=task, run_s=run_s, budget_s=budget_s), per_s=work / run_s, to_s=to_s)
 
 
-@pytest.mark.parametrize("times", [2, 5, 10])
+@pytest.mark.parametrize("times", LOADS)
 def test_at_many_times_the_load_nearly_all_that_can_be_done_in_time_is_done(times: int) -> None:
     overload = Overload(slots=2, streams=[stream(TEN_MS, 0.01, work=times * 2)]).run()
     capacity = 2 * (LASTS_S - WARM_S) / 0.01
@@ -44,6 +47,7 @@ def test_at_many_times_the_load_nearly_all_that_can_be_done_in_time_is_done(time
     assert overload.most_queued <= 2 * 100  # what can be done in a second: it does not grow with the load
 
 
+@pytest.mark.long
 def test_a_thousand_slots_at_ten_times_the_load() -> None:
     overload = Overload(
         slots=1000, streams=[stream(HALF_S, 0.5, work=10_000, budget_s=2.0, to_s=5.0)], queue_limit=100_000
@@ -79,7 +83,7 @@ def test_a_ramp_is_followed_all_the_way_up() -> None:
         assert good >= 0.93 * min(step, 1.0) * 2 * 5.0 / 0.01, step
 
 
-@pytest.mark.parametrize("times", [2, 5, 10])
+@pytest.mark.parametrize("times", LOADS)
 @pytest.mark.parametrize(("long", "least"), [(TWO_S, 0.75), (replace(TWO_S, max_running=3), 0.95)])
 def test_among_tasks_of_very_different_length_the_short_ones_keep_their_budget(
     long: TaskLimits, least: float, times: int
@@ -126,7 +130,7 @@ def test_an_urgent_job_overtakes_and_an_old_one_is_still_served() -> None:
     assert max(patient) < 40.0
 
 
-@pytest.mark.parametrize("times", [2, 5, 10])
+@pytest.mark.parametrize("times", LOADS)
 def test_those_who_come_back_when_they_were_told_are_served_then(times: int) -> None:
     """A burst, and then nearly half of what the slots can do: as long as it lasts, nobody can promise anything."""
     burst = Visit(task=TEN_MS, run_s=0.01, budget_s=1.0, returns=1)

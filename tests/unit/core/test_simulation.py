@@ -12,8 +12,7 @@ from dataclasses import replace
 import pytest
 
 from offload.core.outcome import Reason
-from tests.unit.core.long_life import LongLife
-from tests.unit.core.mixtures import MIXTURES, PREFETCHED
+from tests.unit.core.mixtures import MILLION, MIXTURES, PREFETCHED
 from tests.unit.core.simulation import Mixture, Simulation
 
 # What a worker finds wrong with a call is decided in the worker: to the core each of these is one like `task-error`.
@@ -53,7 +52,7 @@ def test_many_jobs_on_a_thousand_slots_one_at_a_time() -> None:
     assert set(simulation.reasons) == set(Reason) - FOUND_BY_WORKERS
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 10))])
 @pytest.mark.parametrize("name", MIXTURES | PREFETCHED)
 def test_a_mixture_of_everything_ends_with_every_job_told_and_every_slot_back(name: str, seed: int) -> None:
     mixture = (MIXTURES | PREFETCHED)[name]
@@ -72,8 +71,9 @@ def test_the_same_seed_is_the_same_life() -> None:
     assert lives[0] == lives[1]
 
 
-def test_a_million_jobs_on_a_thousand_slots(long_life: LongLife) -> None:
-    """The last test of all: it has run all the while, see `long_life`."""
-    reasons, happenings = long_life.wait()
-    assert reasons == set(Reason) - FOUND_BY_WORKERS
-    assert happenings == HAPPENINGS
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_a_million_jobs_on_a_thousand_slots() -> None:
+    simulation = play(MILLION)
+    assert set(simulation.reasons) == set(Reason) - FOUND_BY_WORKERS
+    assert {name for name, times in simulation.engine.counts.items() if times} == HAPPENINGS

@@ -189,6 +189,7 @@ def test_a_proxy_with_every_attribute_is_not_a_task() -> None:
     assert not is_worker_start_hook(Proxy())
 
 
+@pytest.mark.service
 def test_importing_the_decorators_does_not_import_worker_dependencies() -> None:
     heavy = {"pydantic", "orjson", "numpy", "aiohttp", "asyncio", "multiprocessing"}
     program = "import sys, offload.tasks.definition, offload.tasks.context; print(*sys.modules)"
@@ -196,6 +197,7 @@ def test_importing_the_decorators_does_not_import_worker_dependencies() -> None:
     assert set(loaded.stdout.split()) & heavy == set()
 
 
+@pytest.mark.service
 def test_the_service_reads_targets_and_catalogues_without_pydantic() -> None:
     program = "import sys, offload.tasks.loading, offload.tasks.catalogue; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

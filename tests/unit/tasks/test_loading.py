@@ -187,6 +187,7 @@ def test_targets_survive_json_and_pickle(write_file: WriteFile) -> None:
     assert pickle.loads(pickle.dumps(targets)) == targets
 
 
+@pytest.mark.service
 def test_a_script_can_serve_its_own_functions(write_file: WriteFile) -> None:
     """Another process finds functions of `__main__`; this process does not import them twice."""
     program = write_file(

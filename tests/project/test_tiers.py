@@ -1,0 +1,84 @@
+"""The tiers: every test is in one, and a unit test that starts a process or opens a socket fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, pytestconfig: pytest.Config) -> Iterator[pytest.Pytester]:
+    """A test suite with this one's `conftest.py`."""
+    pytester.makeini(
+        "[pytest]\naddopts = --strict-markers --import-mode=importlib -p no:cacheprovider\nasyncio_mode = auto\n"
+        f"asyncio_default_fixture_loop_scope = function\npythonpath = {pytestconfig.rootpath}"
+    )
+    pytester.makeconftest((pytestconfig.rootpath / "tests" / "conftest.py").read_text(encoding="utf-8"))
+    yield pytester
+
+
+UNIT_TESTS = {
+    "starts_a_program": "import subprocess; subprocess.run(['true'])",
+    "forks": "import os; os.fork()",
+    "starts_a_process": "import multiprocessing as mp; mp.get_context('spawn').Process(target=print).start()",
+    "opens_a_socket": "import socket; socket.socket()",
+    "computes": "sum(range(10))",
+    "runs_an_event_loop": "import asyncio; asyncio.run(asyncio.sleep(0))",
+}
+MAY_PASS = {"computes", "runs_an_event_loop"}
+
+
+def test_a_unit_test_that_starts_a_process_or_opens_a_socket_fails(suite: pytest.Pytester) -> None:
+    folder = suite.mkdir("unit")
+    tests = "".join(f"def test_{name}():\n    {body}\n" for name, body in UNIT_TESTS.items())
+    (folder / "test_all.py").write_text(tests)
+    (folder / "test_fixture.py").write_text(
+        "import os, pytest\n"
+        "@pytest.fixture(scope='module')\ndef child():\n    os.fork()\n"
+        "def test_has_a_child(child): ...\n"
+    )
+    result = suite.runpytest_subprocess("-rA")
+    result.assert_outcomes(passed=len(MAY_PASS), failed=len(UNIT_TESTS) - len(MAY_PASS), errors=1)
+    for name in UNIT_TESTS:
+        result.stdout.fnmatch_lines([f"{'PASSED' if name in MAY_PASS else 'FAILED'} *::test_{name}*"])
+    result.stdout.fnmatch_lines(["*a unit test must not start a process; mark the test `service` or move it*"])
+
+
+def test_a_tier_is_decided_by_the_folder_or_by_a_marker(suite: pytest.Pytester) -> None:
+    for folder in ("unit", "property", "faults", "contract", "cluster"):
+        suite.mkdir(folder)
+        (suite.path / folder / "test_one.py").write_text(
+            "import pytest\n"
+            "def test_by_folder(): ...\n"
+            "@pytest.mark.parametrize('engine', ['pool', 'dask'])\ndef test_on(engine): ...\n"
+            "@pytest.mark.service\ndef test_by_marker(): ...\n"
+            "@pytest.mark.long\ndef test_long(): ...\n"
+        )
+    expected = {
+        "unit and not long": {"unit": "folder pool dask", "property": "folder pool dask"},
+        "service and not long": {
+            "unit": "marker",
+            "property": "marker",
+            "faults": "folder pool dask marker",
+            "contract": "folder pool marker",
+            "cluster": "marker",
+        },
+        "cluster": {"contract": "dask", "cluster": "folder pool dask long"},
+        "long": dict.fromkeys(("unit", "property", "faults", "contract", "cluster"), "long"),
+    }
+    found = {expression: selected(suite, expression) for expression in expected}
+    assert found == expected
+
+
+def selected(suite: pytest.Pytester, expression: str) -> dict[str, str]:
+    """Return the tests that `-m expression` selects, in short, by folder."""
+    result = suite.runpytest_subprocess("--collect-only", "-q", "-m", expression)
+    names: dict[str, str] = {}
+    for line in result.stdout.lines:
+        file, separator, test = line.partition("::")
+        if separator:
+            folder = file.partition("/")[0]
+            short = test.removeprefix("test_").removeprefix("by_").removeprefix("on[").removesuffix("]")
+            names[folder] = f"{names.get(folder, '')} {short}".strip()
+    return names
