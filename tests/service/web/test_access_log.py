@@ -38,7 +38,7 @@ async def test_a_job_has_one_line_with_its_times(caplog: pytest.LogCaptureFixtur
     assert "secret" not in line
 
 
-async def test_refusals_have_a_line_too(caplog: pytest.LogCaptureFixture) -> None:
+async def test_rejected_requests_have_a_line(caplog: pytest.LogCaptureFixture) -> None:
     async with web_service(is_engine_ready=False) as service:
         await service.post("primes")
         await service.get("/nope")
@@ -48,14 +48,14 @@ async def test_refusals_have_a_line_too(caplog: pytest.LogCaptureFixture) -> Non
     assert "path=/nope status=404" in lost
 
 
-async def test_health_checks_have_none(caplog: pytest.LogCaptureFixture) -> None:
+async def test_health_checks_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with web_service() as service:
         await service.get("/health/live")
         await service.get("/health/ready")
     assert lines(caplog) == []
 
 
-async def test_a_health_check_that_is_given_up_has_none_either(
+async def test_an_aborted_health_check_is_not_logged(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
@@ -76,7 +76,7 @@ async def test_a_health_check_that_is_given_up_has_none_either(
     assert lines(caplog) == []
 
 
-async def test_it_can_be_switched_off(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_access_log_can_be_switched_off(caplog: pytest.LogCaptureFixture) -> None:
     async with web_service(has_access_log=False) as service, service.raw() as connection:
         await service.get("/tasks")
         connection.send(b"NONSENSE\r\n\r\n")
@@ -84,7 +84,7 @@ async def test_it_can_be_switched_off(caplog: pytest.LogCaptureFixture) -> None:
     assert lines(caplog) == []
 
 
-async def test_many_requests_are_one_record(caplog: pytest.LogCaptureFixture) -> None:
+async def test_many_requests_make_one_record(caplog: pytest.LogCaptureFixture) -> None:
     log = AccessLog()
     for _ in range(50):
         log.add(line_of("/"))
@@ -94,7 +94,7 @@ async def test_many_requests_are_one_record(caplog: pytest.LogCaptureFixture) ->
     assert str(batch) == "\n".join(batch.lines())
 
 
-async def test_what_is_too_much_is_counted_and_dropped(
+async def test_lines_above_the_limit_are_counted_and_dropped(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(access_log, "_MAX_BATCH_LINES", 3)

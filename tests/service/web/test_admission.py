@@ -41,7 +41,7 @@ async def queued(service: WebService, count: int) -> None:
 # Callers
 
 
-async def test_over_its_limit_of_waiting_jobs_a_caller_is_told_so_and_others_are_not() -> None:
+async def test_a_caller_above_its_limit_of_queued_jobs_is_rejected_and_others_are_not() -> None:
     limits = {"max_queued_per_client": 1}
     async with (
         web_service(limits=limits, client_header=CLIENT) as service,
@@ -64,7 +64,7 @@ async def test_over_its_limit_of_waiting_jobs_a_caller_is_told_so_and_others_are
             assert (await other.answer()).status == 200
 
 
-async def test_over_its_limit_of_running_jobs_a_caller_waits_while_others_run() -> None:
+async def test_jobs_of_a_caller_at_its_limit_of_running_jobs_wait_while_others_run() -> None:
     limits = {"max_running_per_client": 1}
     engine = FakeEngine(slots=2)
     async with (
@@ -86,7 +86,7 @@ async def test_over_its_limit_of_running_jobs_a_caller_waits_while_others_run() 
         assert [(await one.answer()).status for one in (first, second, other)] == [200, 200, 200]
 
 
-async def test_without_a_trusted_header_a_caller_is_its_address_whatever_it_claims() -> None:
+async def test_without_a_trusted_header_a_caller_is_identified_by_its_address() -> None:
     async with web_service() as service, service.raw() as caller:
         caller.send(head("X-Forwarded-For: 192.0.2.1"))
         job = await service.engine.next_started()
@@ -97,7 +97,7 @@ async def test_without_a_trusted_header_a_caller_is_its_address_whatever_it_clai
 # Tasks
 
 
-async def test_a_task_runs_no_more_jobs_at_once_than_it_may() -> None:
+async def test_a_task_runs_at_most_its_limit_of_jobs_at_once() -> None:
     engine = FakeEngine(slots=2)
     async with (
         web_service(engine=engine, tasks=with_limits(max_running=1)) as service,
@@ -114,7 +114,7 @@ async def test_a_task_runs_no_more_jobs_at_once_than_it_may() -> None:
         assert [(await one.answer()).status for one in (first, second)] == [200, 200]
 
 
-async def test_a_task_lets_no_more_jobs_wait_than_may() -> None:
+async def test_a_task_queues_at_most_its_limit_of_jobs() -> None:
     async with web_service(tasks=with_limits(max_queued=1)) as service, service.raw() as first, service.raw() as second:
         first.send(head())
         running = await service.engine.next_started()
@@ -128,7 +128,7 @@ async def test_a_task_lets_no_more_jobs_wait_than_may() -> None:
 @pytest.mark.parametrize(
     ("sent", "urgency"), [([], 6), (["Priority: u=1"], 1), (["Priority: u=9"], 6), (["Priority: i"], 6)]
 )
-async def test_a_caller_who_names_no_urgency_has_that_of_the_task(sent: list[str], urgency: int) -> None:
+async def test_without_a_priority_a_job_has_the_urgency_of_its_task(sent: list[str], urgency: int) -> None:
     async with web_service(tasks=with_limits(urgency=6)) as service, service.raw() as caller:
         caller.send(head(*sent))
         job = await service.engine.next_started()
@@ -136,7 +136,7 @@ async def test_a_caller_who_names_no_urgency_has_that_of_the_task(sent: list[str
         service.engine.finish(job, result())
 
 
-async def test_a_job_that_has_to_go_for_a_more_urgent_one_is_told_so() -> None:
+async def test_the_caller_of_a_displaced_job_is_told_why() -> None:
     async with (
         web_service(queue_limit=1) as service,
         service.raw() as first,
@@ -169,7 +169,7 @@ async def crash(service: WebService, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [2, 1 << 20])
-async def test_a_job_that_has_killed_three_workers_is_given_no_more(size: int) -> None:
+async def test_a_job_that_killed_three_workers_is_quarantined(size: int) -> None:
     """Also one with a large body, which is not hashed in one step."""
     body = b"{" + b" " * (size - 2) + b"}"
     async with web_service(limits={"quarantine_after": 3}, max_body_bytes=1 << 21, queue_bytes=1 << 24) as service:
@@ -189,7 +189,7 @@ async def test_a_job_that_has_killed_three_workers_is_given_no_more(size: int) -
 # Bytes on their way
 
 
-async def test_bodies_that_arrive_slowly_take_no_more_memory_than_there_is_for_them() -> None:
+async def test_slowly_arriving_bodies_stay_within_the_limit_on_bytes() -> None:
     """The one that goes over the limit is refused as it comes; its connection ends, and others are served."""
     async with web_service(queue_bytes=100_000, max_body_bytes=80_000) as service:
         async with service.raw() as busy, service.raw() as first, service.raw() as second:
@@ -217,7 +217,7 @@ async def stalled(service: WebService, caller: RawConnection, size: int) -> None
     await eventually("the result is on its way", lambda: traffic.leaving_bytes == size)
 
 
-async def test_results_that_nobody_takes_take_room_until_their_callers_are_gone() -> None:
+async def test_unread_results_count_until_their_callers_disconnect() -> None:
     size = 64 << 20  # more than the system's buffers and the client's own
     async with web_service(queue_bytes=1 << 20) as service:
         async with service.raw() as caller:
@@ -232,14 +232,14 @@ async def test_results_that_nobody_takes_take_room_until_their_callers_are_gone(
         await eventually("it counts no more", lambda: service.scheduler.traffic.leaving_bytes == 0)
 
 
-async def test_a_caller_who_takes_nothing_of_its_result_for_long_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_that_stops_reading_its_result_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offload.web.server.connection._STALLED_S", 0.05)
     async with web_service(queue_bytes=1 << 20) as service, service.raw() as caller:
         await stalled(service, caller, 64 << 20)
         await eventually("it was let go", lambda: service.scheduler.traffic.leaving_bytes == 0)
 
 
-async def test_a_large_result_arrives_whole_and_the_connection_goes_on() -> None:
+async def test_a_large_result_arrives_whole_and_the_connection_continues() -> None:
     async with web_service(engine=FakeEngine(answer=lambda job: result(body=b"7" * 3_000_000))) as service:
         async with service.raw() as caller:
             for _ in range(2):

@@ -42,7 +42,7 @@ from tests.support.web_service import eventually, web_service
         "length and chunks",
     ],
 )
-async def test_a_head_that_cannot_be_read_is_a_problem(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_malformed_head_is_a_problem(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "offload.access")
     async with web_service() as service, service.raw() as connection:
         connection.send(sent)
@@ -53,7 +53,7 @@ async def test_a_head_that_cannot_be_read_is_a_problem(sent: bytes, caplog: pyte
     assert "status=400" in caplog.text
 
 
-async def test_garbage_after_a_request_does_not_spoil_its_answer() -> None:
+async def test_garbage_after_a_request_leaves_its_answer_intact() -> None:
     async with web_service(engine=FakeEngine(answer=lambda job: result())) as service, service.raw() as connection:
         connection.send(b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
         assert (await connection.answer()).status == 200
@@ -69,7 +69,7 @@ async def test_a_connection_whose_first_head_never_ends_is_closed(monkeypatch: p
         assert await slow.is_closed_by_peer()
 
 
-async def test_a_connection_with_a_first_request_is_not_closed_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_with_a_running_first_request_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_connection, "_FIRST_HEAD_S", 0.05)
     async with web_service() as service, service.raw() as busy, service.raw() as silent:
         busy.send(b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
@@ -79,7 +79,7 @@ async def test_a_connection_with_a_first_request_is_not_closed_while_it_runs(mon
         assert (await busy.answer()).status == 200
 
 
-async def test_five_hundred_slow_clients_harm_nobody() -> None:
+async def test_five_hundred_slow_clients_do_not_affect_others() -> None:
     """Half of them dribble a head, half a body; others are served, and nothing stays when they are gone."""
     engine = FakeEngine(answer=lambda job: result())
     async with web_service(engine=engine) as service:

@@ -34,13 +34,13 @@ async def wanted(connection: RawConnection) -> None:
     assert await connection.line() == b"\r\n"
 
 
-async def test_a_body_of_just_the_limit_is_taken() -> None:
+async def test_a_body_of_exactly_the_limit_is_accepted() -> None:
     async with web_service(engine=echoing()) as service:
         body = b"x" * LIMIT
         assert (await service.post("primes", data=body)).body == body
 
 
-async def test_a_body_that_comes_in_pieces_arrives_whole() -> None:
+async def test_a_body_in_pieces_arrives_whole() -> None:
     async with web_service(engine=echoing()) as service, service.raw() as connection:
         connection.send(post("Content-Length: 6", "Expect: 100-continue") + b"ab")
         await wanted(connection)
@@ -56,7 +56,7 @@ async def test_a_chunked_body_arrives_whole() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"x" * 1000])
-async def test_a_body_that_is_announced_as_too_large_is_refused_at_once(sent: bytes) -> None:
+async def test_a_body_announced_as_too_large_is_rejected_at_once(sent: bytes) -> None:
     async with web_service() as service, service.raw() as connection:
         connection.send(post(f"Content-Length: {LIMIT + 1}") + sent)
         answer = await connection.answer()
@@ -66,7 +66,7 @@ async def test_a_body_that_is_announced_as_too_large_is_refused_at_once(sent: by
         assert service.counts.submitted == 0
 
 
-async def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large() -> None:
+async def test_a_chunked_body_is_rejected_as_soon_as_it_is_too_large() -> None:
     async with web_service() as service, service.raw() as connection:
         connection.send(post("Transfer-Encoding: chunked") + b"%x\r\n" % (2 * LIMIT) + b"x" * (LIMIT + 1))
         answer = await connection.answer()
@@ -74,13 +74,13 @@ async def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large() -> None:
         assert service.counts.submitted == 0
 
 
-async def test_a_whole_chunked_body_that_is_too_large_is_refused_too() -> None:
+async def test_a_complete_chunked_body_that_is_too_large_is_rejected() -> None:
     async with web_service(max_body_bytes=4) as service, service.raw() as connection:
         connection.send(post("Transfer-Encoding: chunked") + b"5\r\nabcde\r\n0\r\n\r\n")
         assert (await connection.answer()).slug == "body-too-large"
 
 
-async def test_a_client_that_sends_a_large_body_to_its_end_still_sees_the_refusal() -> None:
+async def test_a_client_that_sends_all_of_a_large_body_still_reads_the_rejection() -> None:
     """It reads nothing before it has sent everything, as many clients do; a reset would hide the answer from it."""
     async with web_service() as service, service.raw() as connection:
         size = 64 * LIMIT
@@ -92,7 +92,7 @@ async def test_a_client_that_sends_a_large_body_to_its_end_still_sees_the_refusa
         assert await connection.is_closed_by_peer()
 
 
-async def test_a_refused_client_that_goes_on_sending_is_cut_off() -> None:
+async def test_a_rejected_client_that_keeps_sending_is_disconnected() -> None:
     async with web_service() as service, service.raw() as connection:
         connection.send(post("Transfer-Encoding: chunked", "Content-Encoding: gzip"))
         assert (await connection.answer()).status == 415
@@ -100,7 +100,7 @@ async def test_a_refused_client_that_goes_on_sending_is_cut_off() -> None:
         assert await connection.is_closed_by_peer()
 
 
-async def test_a_body_that_does_not_come_in_time_is_a_problem() -> None:
+async def test_a_body_that_does_not_arrive_in_time_is_a_problem() -> None:
     async with web_service(body_timeout_s=0.05) as service, service.raw() as connection:
         connection.send(post("Content-Length: 6") + b"ab")
         answer = await connection.answer()
@@ -113,7 +113,7 @@ async def test_a_body_that_does_not_come_in_time_is_a_problem() -> None:
 @pytest.mark.parametrize(
     "sent", [post("Content-Length: 6") + b"ab", post("Transfer-Encoding: chunked") + b"2\r\nab\r\n"]
 )
-async def test_a_body_that_is_cut_off_makes_no_job(
+async def test_an_incomplete_body_makes_no_job(
     sent: bytes, wrap: Callable[[web.Application], web.Application] | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "offload.access")
@@ -127,7 +127,7 @@ async def test_a_body_that_is_cut_off_makes_no_job(
     assert "ERROR" not in caplog.text
 
 
-async def test_chunks_that_are_none_are_a_problem(caplog: pytest.LogCaptureFixture) -> None:
+async def test_malformed_chunks_are_a_problem(caplog: pytest.LogCaptureFixture) -> None:
     async with web_service() as service, service.raw() as connection:
         connection.send(post("Transfer-Encoding: chunked", "Expect: 100-continue"))
         await wanted(connection)
@@ -138,7 +138,7 @@ async def test_chunks_that_are_none_are_a_problem(caplog: pytest.LogCaptureFixtu
     assert "Traceback" not in caplog.text
 
 
-async def test_a_client_that_asks_first_is_told_to_go_on() -> None:
+async def test_a_client_that_expects_100_continue_gets_it() -> None:
     async with web_service(engine=echoing()) as service, service.raw() as connection:
         connection.send(post("Content-Length: 2", "Expect: 100-continue"))
         await wanted(connection)
@@ -150,16 +150,14 @@ async def test_a_client_that_asks_first_is_told_to_go_on() -> None:
     ("path", "length", "status"),
     [("/jobs/primes", LIMIT + 1, 413), ("/jobs/nope", 2, 404), ("/nope", 2, 404), ("/tasks", 2, 405)],
 )
-async def test_a_client_that_asks_first_is_refused_without_being_told_to_go_on(
-    path: str, length: int, status: int
-) -> None:
+async def test_a_client_that_expects_100_continue_is_rejected_without_it(path: str, length: int, status: int) -> None:
     async with web_service() as service, service.raw() as connection:
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n\r\n"
         connection.send(head.encode())
         assert (await connection.answer()).status == status
 
 
-async def test_an_old_client_is_never_told_to_go_on() -> None:
+async def test_an_http_1_0_client_never_gets_100_continue() -> None:
     async with web_service(engine=echoing()) as service, service.raw() as connection:
         connection.send(b"POST /jobs/primes HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n{")
         connection.send(b"}")

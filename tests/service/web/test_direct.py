@@ -99,7 +99,7 @@ async def answered(sent: bytes) -> tuple[Answer, bool]:
 
 
 @pytest.mark.parametrize("sent", REQUESTS.values(), ids=REQUESTS.keys())
-async def test_either_way_the_answer_is_the_same(sent: bytes) -> None:
+async def test_the_direct_way_and_the_handlers_answer_the_same(sent: bytes) -> None:
     ours, stays = await answered(sent)
     with handlers_only():
         theirs, stays_there = await answered(sent)
@@ -109,7 +109,7 @@ async def test_either_way_the_answer_is_the_same(sent: bytes) -> None:
         assert ours.body == theirs.body
 
 
-async def test_small_jobs_need_no_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_small_jobs_bypass_the_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_: object) -> None:
         raise RuntimeError("a handler was called")
 
@@ -119,7 +119,7 @@ async def test_small_jobs_need_no_handler(monkeypatch: pytest.MonkeyPatch) -> No
         assert (await service.post("primes", data=b"{}", headers={"Expect": "100-continue"})).status == 500
 
 
-async def test_a_small_job_costs_no_task_of_the_event_loop() -> None:
+async def test_a_small_job_starts_no_asyncio_task() -> None:
     async with web_service() as service, service.raw() as caller:
         caller.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await caller.answer()).status == 200
@@ -131,7 +131,7 @@ async def test_a_small_job_costs_no_task_of_the_event_loop() -> None:
         assert (await caller.answer()).status == 200
 
 
-async def test_requests_that_come_together_are_answered_in_their_order() -> None:
+async def test_requests_that_arrive_together_are_answered_in_order() -> None:
     live = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
     async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
         caller.send(request(body=b"1") + live + request(body=b"2") + request(path="/jobs/none") + request(body=b"3"))
@@ -140,7 +140,7 @@ async def test_requests_that_come_together_are_answered_in_their_order() -> None
     assert [answer.body for answer in answers if "Job-Id" in answer.headers] == [b"1", b"2", b"3"]
 
 
-async def test_the_next_request_waits_for_the_job_before_it() -> None:
+async def test_the_next_request_waits_for_the_previous_job() -> None:
     async with web_service(engine=FakeEngine(slots=2)) as service, service.raw() as caller:
         caller.send(request(body=b"1") + request(body=b"2"))
         first = await service.engine.next_started()
@@ -150,7 +150,7 @@ async def test_the_next_request_waits_for_the_job_before_it() -> None:
         assert [(await caller.answer()).body for _ in range(2)] == [b"1", b"2"]
 
 
-async def test_many_requests_at_once_do_not_fill_the_service() -> None:
+async def test_many_pipelined_requests_stay_in_the_kernel() -> None:
     """They stay with the kernel until those before them are answered."""
     count = 2_000
     async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
@@ -160,7 +160,7 @@ async def test_many_requests_at_once_do_not_fill_the_service() -> None:
     assert service.counts.succeeded == count
 
 
-async def test_a_body_that_comes_later_is_the_handlers_and_the_next_job_is_not() -> None:
+async def test_a_late_body_goes_to_the_handlers_and_the_next_job_does_not() -> None:
     async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
         whole = request(body=b"0123456789")
         for _ in range(3):
@@ -173,7 +173,7 @@ async def test_a_body_that_comes_later_is_the_handlers_and_the_next_job_is_not()
             assert (await caller.answer()).body == b"0123456789"
 
 
-async def test_a_body_too_large_to_be_kept_does_not_overtake_the_job_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_too_large_to_buffer_does_not_overtake_the_previous_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading one body has aiohttp go on with the next, where it had stopped."""
     large = b"9" * 600_000  # aiohttp keeps half a megabyte
     connections = made_connections(monkeypatch)
@@ -192,7 +192,7 @@ async def test_a_body_too_large_to_be_kept_does_not_overtake_the_job_before_it(m
         assert [(await caller.answer()).body for _ in range(4)] == [b"1", b"2", b"9", b"4"]
 
 
-async def test_many_requests_behind_a_body_that_came_late_are_all_answered() -> None:
+async def test_many_requests_behind_a_late_body_are_all_answered() -> None:
     """aiohttp's parser counts such a body twice and holds back one request earlier than aiohttp knows."""
     async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
         late = request(body=b"0123456789")
@@ -205,7 +205,7 @@ async def test_many_requests_behind_a_body_that_came_late_are_all_answered() -> 
         assert [(await caller.answer()).status for _ in range(40)] == [200] * 40
 
 
-async def test_a_body_in_very_many_chunks_holds_nothing_back() -> None:
+async def test_a_body_in_very_many_chunks_blocks_nothing() -> None:
     """aiohttp's parser stops at the next body where the last chunk was one too many."""
     head = b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunks = 16_385
@@ -215,7 +215,7 @@ async def test_a_body_in_very_many_chunks_holds_nothing_back() -> None:
         assert (await caller.answer()).body == b"2"
 
 
-async def test_a_caller_that_hangs_up_ends_its_job() -> None:
+async def test_a_disconnect_ends_the_job() -> None:
     async with web_service() as service, service.raw() as caller:
         caller.send(request())
         job = await service.engine.next_started()
@@ -223,7 +223,7 @@ async def test_a_caller_that_hangs_up_ends_its_job() -> None:
         await eventually("it was stopped", lambda: service.engine.stopped == [(job, Reason.DISCONNECTED)])
 
 
-async def test_a_connection_whose_job_runs_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_with_a_running_job_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offload.web.server.runner._KEEP_ALIVE_S", 0.05)
     looks = asyncio.Event()
     keep_alive_is_over = DirectConnection._process_keepalive
@@ -244,7 +244,7 @@ async def test_a_connection_whose_job_runs_is_not_idle(monkeypatch: pytest.Monke
         assert await busy.is_closed_by_peer()
 
 
-async def test_while_draining_a_connection_ends_with_its_answer() -> None:
+async def test_while_draining_a_connection_closes_after_its_answer() -> None:
     async with web_service() as service, service.raw() as caller:
         caller.send(request())
         job = await service.engine.next_started()
@@ -257,7 +257,7 @@ async def test_while_draining_a_connection_ends_with_its_answer() -> None:
         await draining
 
 
-async def test_who_takes_nothing_of_its_last_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_that_does_not_read_its_last_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offload.web.server.connection._STALLED_S", 0.05)
     connections = made_connections(monkeypatch)
     body = b"7" * 60_000  # not large; but many of them are more than the system's buffers and the client's own
@@ -276,7 +276,7 @@ async def test_who_takes_nothing_of_its_last_answer_is_let_go(monkeypatch: pytes
         await eventually("it was let go", lambda: sock.fileno() == -1)
 
 
-async def test_a_large_answer_that_is_on_its_way_when_the_service_ends_arrives_whole() -> None:
+async def test_a_large_answer_being_sent_at_shutdown_arrives_whole() -> None:
     size = 64 << 20  # more than the system's buffers and the client's own
     async with AsyncExitStack() as callers:
         async with web_service(engine=FakeEngine(answer=lambda job: result(b"7" * size))) as service:
@@ -289,7 +289,7 @@ async def test_a_large_answer_that_is_on_its_way_when_the_service_ends_arrives_w
         assert len((await reading).body) == size
 
 
-async def test_a_caller_that_hangs_up_at_the_end_of_its_job_is_in_the_log(
+async def test_a_disconnect_at_the_end_of_the_job_is_logged_as_499(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "offload.access")
@@ -308,7 +308,7 @@ async def test_a_caller_that_hangs_up_at_the_end_of_its_job_is_in_the_log(
     assert ["status=499 bytes=0 " in line for line in lines] == [True, True]
 
 
-async def test_an_answer_that_cannot_be_made_is_a_bug_that_its_caller_is_told(
+async def test_a_bug_in_making_an_answer_is_an_internal_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(job: Job, timing: Timing) -> None:
@@ -326,7 +326,7 @@ async def test_an_answer_that_cannot_be_made_is_a_bug_that_its_caller_is_told(
     assert "no answer can be made" in caplog.text
 
 
-async def test_one_who_cannot_be_told_takes_nothing_from_the_others(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_in_one_callback_does_not_affect_other_callers(caplog: pytest.LogCaptureFixture) -> None:
     told: list[Job] = []
 
     def fail(job: Job) -> None:
@@ -342,7 +342,7 @@ async def test_one_who_cannot_be_told_takes_nothing_from_the_others(caplog: pyte
     assert "nobody listens" in caplog.text
 
 
-async def test_however_many_heads_come_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_memory_of_known_heads_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_heads, "MAX_KNOWN", 4)
     remembered: list[int] = []
     remember = RequestHeads.remember
@@ -365,7 +365,7 @@ async def test_however_many_heads_come_few_are_remembered(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("is_shared", [False, True])
-async def test_a_head_that_came_before_is_not_parsed_again(is_shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_known_head_is_not_parsed_again(is_shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether or not a handler has had a request of the connection before."""
     parsed: list[bytes] = []
     parse = web.RequestHandler.data_received
@@ -389,7 +389,7 @@ async def test_a_head_that_came_before_is_not_parsed_again(is_shared: bool, monk
     assert [data for data in parsed if data] == [data for data in (first, sent[0]) if data]
 
 
-async def test_head_and_body_may_come_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_known_head_may_arrive_before_its_body(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only until the head is known they need a handler."""
     handled: list[object] = []
     run = JobHandlers.run
@@ -412,7 +412,7 @@ async def test_head_and_body_may_come_one_after_the_other(monkeypatch: pytest.Mo
     assert len(handled) == 1
 
 
-async def test_a_body_in_more_pieces_is_the_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_in_several_pieces_goes_to_the_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(direct, "_REST_TIMEOUT_S", BOUND_S)
     made = made_connections(monkeypatch)
     async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as caller:
@@ -428,7 +428,7 @@ async def test_a_body_in_more_pieces_is_the_handlers(monkeypatch: pytest.MonkeyP
         assert (await caller.answer()).body == b"[1, 2]"
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_known_head_without_its_body_times_out_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who sends no more than a head that is known is told so as any other."""
     async with web_service(engine=FakeEngine(answer=echo), body_timeout_s=0.05) as service, service.raw() as caller:
         caller.send(request(body=b"{}"))
@@ -438,7 +438,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for_twice(monkeypatch: py
 
 
 @pytest.mark.parametrize("is_caller", [False, True], ids=["the service", "the caller"])
-async def test_a_request_that_was_half_there_when_one_of_the_two_left_is_none(
+async def test_part_of_a_request_is_dropped_when_the_connection_closes(
     is_caller: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(direct, "_REST_TIMEOUT_S", 1000.0)
@@ -457,7 +457,7 @@ async def test_a_request_that_was_half_there_when_one_of_the_two_left_is_none(
 
 
 @pytest.mark.parametrize("before", [b"", b"GET /stats HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["nobody", "a handler"])
-async def test_what_looks_like_a_known_request_within_another_is_none(
+async def test_bytes_of_a_known_request_within_another_are_not_a_request(
     before: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`before` is at work when the other request begins to come."""
@@ -480,7 +480,7 @@ async def test_what_looks_like_a_known_request_within_another_is_none(
         assert [(await caller.answer()).body for _ in range(2)] == [b"solve", b"primes"]
 
 
-async def test_nothing_in_a_body_makes_what_comes_next_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_cannot_disguise_what_follows_as_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """The head is cut within its own end, the body has one as well, and behind it another request has begun."""
     made = made_connections(monkeypatch)
     more = b"GET /health/live HTTP/1.1\r\nX-Any: "
@@ -498,9 +498,7 @@ async def test_nothing_in_a_body_makes_what_comes_next_a_request(monkeypatch: py
 
 
 @pytest.mark.parametrize("seed", range(40))
-async def test_however_requests_are_cut_into_pieces_each_is_answered(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_requests_in_any_pieces_are_all_answered(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(seed)
     made = made_connections(monkeypatch)
     remembered: list[bytes] = []

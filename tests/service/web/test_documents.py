@@ -14,7 +14,7 @@ from tests.support.fake_engine import FakeEngine, result
 from tests.support.web_service import mounted, web_service
 
 
-async def test_the_tasks_are_listed_with_what_a_caller_must_know() -> None:
+async def test_tasks_are_listed_with_schemas_and_limits() -> None:
     async with web_service() as service:
         answer = await service.get("/tasks")
         document = answer.json()
@@ -37,20 +37,20 @@ async def test_the_tasks_are_listed_with_what_a_caller_must_know() -> None:
         }
 
 
-async def test_one_task_is_described_as_in_the_list() -> None:
+async def test_one_task_has_the_same_document_as_in_the_list() -> None:
     async with web_service() as service:
         listed = (await service.get("/tasks")).json()["tasks"]
         for task in listed:
             assert (await service.get(task["links"]["self"])).json() == task
 
 
-async def test_a_task_that_is_none_is_unknown_here_too() -> None:
+async def test_an_unknown_task_has_no_document() -> None:
     async with web_service() as service:
         answer = await service.get("/tasks/primse")
         assert (answer.status, answer.slug, answer.json()["known"]) == (404, "unknown-task", ["primes"])
 
 
-async def test_the_index_leads_to_everything() -> None:
+async def test_the_index_links_to_every_resource() -> None:
     async with web_service() as service:
         document = (await service.get("/")).json()
         assert (document["name"], document["version"]) == ("offload", "1.2.3")
@@ -58,7 +58,7 @@ async def test_the_index_leads_to_everything() -> None:
             assert (await service.get(link)).status == 200
 
 
-async def test_stats_are_what_the_source_says_at_that_moment() -> None:
+async def test_stats_are_read_anew_for_each_request() -> None:
     numbers = iter(range(10))
     async with web_service(stats_source=lambda: {"number": next(numbers)}) as service:
         assert [(await service.get("/stats")).json() for _ in range(2)] == [{"number": 0}, {"number": 1}]
@@ -73,7 +73,7 @@ async def test_head_is_get_without_a_body(path: str) -> None:
         assert head.headers["Content-Type"] == get.headers["Content-Type"] == "application/json"
 
 
-async def test_a_service_without_any_worker_yet_is_live_and_not_ready() -> None:
+async def test_a_service_without_workers_is_live_and_not_ready() -> None:
     async with web_service(is_engine_ready=False) as service:
         assert (await service.get("/health/live")).json() == {"status": "live"}
         ready = await service.get("/health/ready")
@@ -83,13 +83,13 @@ async def test_a_service_without_any_worker_yet_is_live_and_not_ready() -> None:
         assert (await service.get("/health/ready")).json() == {"status": "ready"}
 
 
-async def test_behind_a_proxy_links_begin_with_the_path_that_it_cuts_off() -> None:
+async def test_behind_a_proxy_links_begin_with_the_root_path() -> None:
     async with web_service(root_path="/compute") as service:
         assert (await service.get("/")).json()["links"]["tasks"] == "/compute/tasks"
         assert (await service.get("/tasks/primes")).json()["links"]["run"] == "/compute/jobs/primes"
 
 
-async def test_mounted_links_begin_with_the_path_of_the_mount() -> None:
+async def test_links_of_a_mounted_application_begin_with_its_prefix() -> None:
     async with web_service(wrap=mounted, root_path="/proxy") as service:
         assert (await service.get("/compute/tasks/primes")).json()["links"]["run"] == "/proxy/compute/jobs/primes"
         assert (await service.get("/compute/nope")).slug == "not-found"
@@ -101,7 +101,7 @@ def failing() -> Mapping[str, object]:
     raise ZeroDivisionError("secret")
 
 
-async def test_a_fault_of_ours_is_logged_and_told_without_its_reasons(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_bug_is_logged_and_its_traceback_is_not_sent(caplog: pytest.LogCaptureFixture) -> None:
     async with web_service(stats_source=failing) as service:
         answer = await service.get("/stats")
         assert (answer.status, answer.slug) == (500, "internal-error")
@@ -110,13 +110,13 @@ async def test_a_fault_of_ours_is_logged_and_told_without_its_reasons(caplog: py
     assert "ZeroDivisionError: secret" in caplog.text
 
 
-async def test_with_debug_on_a_fault_of_ours_is_told_with_its_traceback() -> None:
+async def test_with_debug_the_traceback_of_a_bug_is_sent() -> None:
     async with web_service(stats_source=failing, is_debug=True) as service:
         answer = await service.get("/stats")
         assert "ZeroDivisionError: secret" in orjson.loads(answer.body)["traceback"]
 
 
-async def test_parts_may_come_with_the_start_of_the_application() -> None:
+async def test_parts_may_be_set_during_start_up() -> None:
     def late(app: web.Application) -> web.Application:
         """As in an application that starts its workers when it is started itself."""
         parts = app[PARTS]

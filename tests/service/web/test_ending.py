@@ -18,7 +18,7 @@ from tests.support.web_service import MOUNTED_AT, catalogue, eventually, mounted
 POST = b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 
 
-async def test_delete_ends_a_running_job_and_tells_both_sides() -> None:
+async def test_delete_cancels_a_running_job_and_answers_both_callers() -> None:
     async with web_service() as service, service.raw() as caller:
         caller.send(POST)
         job = await service.engine.next_started()
@@ -30,7 +30,7 @@ async def test_delete_ends_a_running_job_and_tells_both_sides() -> None:
         assert service.engine.stopped == [(job, Reason.CANCELLED)]
 
 
-async def test_delete_takes_a_waiting_job_out_of_the_queue() -> None:
+async def test_delete_removes_a_queued_job() -> None:
     async with web_service() as service, service.raw() as first, service.raw() as second:
         first.send(POST)
         running = await service.engine.next_started()
@@ -45,7 +45,7 @@ async def test_delete_takes_a_waiting_job_out_of_the_queue() -> None:
         assert service.engine.stopped == []
 
 
-async def test_the_job_document_has_all_of_its_members() -> None:
+async def test_the_job_document_has_all_its_members() -> None:
     async with web_service(root_path="/x") as service, service.raw() as caller:
         before = datetime.now(UTC)
         caller.send(POST)
@@ -73,7 +73,7 @@ async def test_the_job_document_has_all_of_its_members() -> None:
         assert document["links"] == {"self": f"/x/jobs/primes/{job.id}"}
 
 
-async def test_a_job_is_found_under_its_own_task_only() -> None:
+async def test_a_job_is_found_only_under_its_own_task() -> None:
     async with web_service() as service, service.raw() as caller:
         caller.send(POST)
         job = await service.engine.next_started()
@@ -83,7 +83,7 @@ async def test_a_job_is_found_under_its_own_task_only() -> None:
         assert job.state is JobState.RUNNING
 
 
-async def test_a_job_that_has_ended_is_known_no_more() -> None:
+async def test_a_job_that_has_ended_is_unknown() -> None:
     async with web_service() as service, service.raw() as caller:
         caller.send(POST)
         job = await service.engine.next_started()
@@ -93,7 +93,7 @@ async def test_a_job_that_has_ended_is_known_no_more() -> None:
 
 
 @pytest.mark.parametrize("wrap", [None, mounted], ids=["own server", "mounted"])
-async def test_a_caller_that_hangs_up_ends_its_job(
+async def test_a_disconnect_ends_the_job(
     wrap: Callable[[web.Application], web.Application] | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "offload.access")
@@ -109,7 +109,7 @@ async def test_a_caller_that_hangs_up_ends_its_job(
     assert "Traceback" not in caplog.text
 
 
-async def test_a_caller_that_hangs_up_while_it_waits_is_never_run() -> None:
+async def test_a_queued_job_whose_caller_disconnects_never_runs() -> None:
     async with web_service() as service, service.raw() as first, service.raw() as second:
         first.send(POST)
         running = await service.engine.next_started()
@@ -122,7 +122,7 @@ async def test_a_caller_that_hangs_up_while_it_waits_is_never_run() -> None:
         assert service.engine.started.empty()
 
 
-async def test_while_draining_new_jobs_are_refused_and_old_ones_answered() -> None:
+async def test_while_draining_new_jobs_are_rejected_and_old_ones_answered() -> None:
     async with web_service() as service, service.raw() as caller, service.raw() as late:
         caller.send(POST)
         job = await service.engine.next_started()
@@ -143,7 +143,7 @@ async def test_while_draining_new_jobs_are_refused_and_old_ones_answered() -> No
         await drain
 
 
-async def test_what_is_left_after_the_drain_is_stopped_with_an_answer() -> None:
+async def test_jobs_left_after_the_drain_are_stopped_and_answered() -> None:
     async with web_service() as service, service.raw() as caller:
         caller.send(POST)
         job = await service.engine.next_started()
@@ -154,7 +154,7 @@ async def test_what_is_left_after_the_drain_is_stopped_with_an_answer() -> None:
         assert answer.headers["Retry-After"] == "1"
 
 
-async def test_a_budget_that_runs_out_in_the_queue_says_so() -> None:
+async def test_a_budget_that_runs_out_in_the_queue_is_a_problem() -> None:
     async with web_service(tasks=catalogue(timeout_s=10)) as service, service.raw() as first:
         first.send(POST)
         await service.engine.next_started()

@@ -8,7 +8,7 @@ from tests.support.fake_engine import FakeEngine, result
 from tests.support.web_service import web_service
 
 
-async def test_an_unknown_task_is_told_with_the_names_that_are_near() -> None:
+async def test_an_unknown_task_is_answered_with_similar_names() -> None:
     async with web_service() as service:
         answer = await service.post("primse", data=b"{}")
         assert (answer.status, answer.slug) == (404, "unknown-task")
@@ -18,7 +18,7 @@ async def test_an_unknown_task_is_told_with_the_names_that_are_near() -> None:
 
 
 @pytest.mark.parametrize("name", ["%ff%fe", "%00", "%F0%9F%92%A9", "a" * 5000, "..%2f..%2fetc"])
-async def test_any_name_of_a_task_can_be_asked_for(name: str) -> None:
+async def test_any_text_may_be_requested_as_a_task(name: str) -> None:
     async with web_service() as service, service.raw() as connection:
         connection.send(f"POST /jobs/{name} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
         answer = await connection.answer()
@@ -37,7 +37,7 @@ async def test_any_name_of_a_task_can_be_asked_for(name: str) -> None:
         ("PATCH", "/", "GET, HEAD"),
     ],
 )
-async def test_a_method_that_a_path_does_not_take_is_told_with_those_that_it_does(
+async def test_a_method_that_is_not_allowed_is_answered_with_those_that_are(
     method: str, path: str, allowed: str
 ) -> None:
     async with web_service() as service:
@@ -47,7 +47,7 @@ async def test_a_method_that_a_path_does_not_take_is_told_with_those_that_it_doe
 
 
 @pytest.mark.parametrize("path", ["/nope", "/jobs", "/jobs/", "/tasks/", "/jobs/a/b/c", "//", "/health", "/%ff"])
-async def test_a_path_that_leads_nowhere_is_a_problem_too(path: str) -> None:
+async def test_an_unknown_path_is_a_problem(path: str) -> None:
     async with web_service() as service, service.raw() as connection:
         connection.send(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
         answer = await connection.answer()
@@ -55,7 +55,7 @@ async def test_a_path_that_leads_nowhere_is_a_problem_too(path: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "0", "0.0", "1e3", "inf", "nan", "", "1,5", "9" * 400, "1\x85", "١"])
-async def test_a_budget_that_cannot_be_read_is_refused(value: str) -> None:
+async def test_an_invalid_budget_is_rejected(value: str) -> None:
     async with web_service() as service, service.raw() as connection:
         head = f"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nRequest-Timeout: {value}\r\nContent-Length: 0\r\n\r\n"
         connection.send(head.encode())
@@ -65,14 +65,14 @@ async def test_a_budget_that_cannot_be_read_is_refused(value: str) -> None:
         assert service.counts.submitted == 0
 
 
-async def test_two_budgets_are_one_too_many() -> None:
+async def test_two_budgets_are_rejected() -> None:
     async with web_service() as service:
         answer = await service.post("primes", headers=[("Request-Timeout", "1"), ("Request-Timeout", "100")])
         assert (answer.status, answer.slug) == (400, "invalid-header")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "GZIP", "nonsense"])
-async def test_a_compressed_body_is_refused_and_not_inflated(encoding: str) -> None:
+async def test_a_compressed_body_is_rejected_and_not_inflated(encoding: str) -> None:
     async with web_service() as service, service.raw() as connection:
         connection.send(
             b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
@@ -93,7 +93,7 @@ async def test_a_compressed_body_is_refused_and_not_inflated(encoding: str) -> N
         ("solve", "application/x-ndjson", ["application/json", "application/x-npy"]),
     ],
 )
-async def test_a_media_type_that_cannot_be_this_tasks_arguments_is_refused(
+async def test_a_media_type_that_the_task_does_not_accept_is_rejected(
     task: str, media_type: str, supported: list[str]
 ) -> None:
     async with web_service() as service:
@@ -115,13 +115,13 @@ async def test_a_media_type_that_cannot_be_this_tasks_arguments_is_refused(
         ("resize", "image/png"),
     ],
 )
-async def test_json_may_be_called_anything_and_a_raw_body_may_be_anything(task: str, media_type: str) -> None:
+async def test_json_and_raw_bodies_may_declare_any_other_media_type(task: str, media_type: str) -> None:
     async with web_service(engine=FakeEngine(answer=lambda job: result())) as service:
         answer = await service.post(task, data=b"x", headers={"Content-Type": media_type})
         assert answer.status == 200
 
 
-async def test_head_values_that_are_no_utf_8_do_no_harm() -> None:
+async def test_header_values_that_are_not_utf_8_are_accepted() -> None:
     async with web_service(engine=FakeEngine(answer=lambda job: result())) as service, service.raw() as connection:
         connection.send(
             b"POST /jobs/primes?b=%ff HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
@@ -133,7 +133,7 @@ async def test_head_values_that_are_no_utf_8_do_no_harm() -> None:
         assert "X-Request-ID" not in answer.headers
 
 
-async def test_preferences_and_priorities_that_nobody_understands_are_ignored() -> None:
+async def test_invalid_preferences_and_priorities_are_ignored() -> None:
     async with web_service(engine=FakeEngine(answer=lambda job: result())) as service:
         headers = {"Prefer": "respond-async=maybe; ,,", "Priority": "u=99"}
         answer = await service.post("primes", headers=headers)
@@ -141,7 +141,7 @@ async def test_preferences_and_priorities_that_nobody_understands_are_ignored() 
         assert (await service.engine.next_started()).urgency == 3
 
 
-async def test_problems_echo_the_requests_id() -> None:
+async def test_problems_echo_the_request_id() -> None:
     async with web_service() as service:
         answer = await service.post("nope", headers={"X-Request-ID": "r-17"})
         assert answer.headers["X-Request-ID"] == "r-17"

@@ -26,14 +26,14 @@ async def test_the_result_is_the_body_as_the_worker_sent_it() -> None:
         assert response.headers["Content-Type"] == "application/json"
 
 
-async def test_the_body_reaches_the_worker_untouched() -> None:
+async def test_the_body_reaches_the_worker_unchanged() -> None:
     async with web_service(engine=engine_that_answers(result())) as service:
         await service.post("primes", data=b"\xff not JSON at all \x00")
         job = await service.engine.next_started()
         assert job.request.body == b"\xff not JSON at all \x00"
 
 
-async def test_the_worker_is_told_what_stood_in_the_head() -> None:
+async def test_the_worker_gets_what_it_needs_of_the_head() -> None:
     async with web_service(engine=engine_that_answers(result())) as service:
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         headers = {
@@ -56,7 +56,7 @@ async def test_the_worker_is_told_what_stood_in_the_head() -> None:
         assert job.urgency == 1
 
 
-async def test_an_answer_names_its_job_its_times_and_the_request() -> None:
+async def test_an_answer_has_the_job_id_the_times_and_the_request_id() -> None:
     async with web_service(engine=engine_that_answers(result(run_s=0.0125))) as service:
         response = await service.post("primes", headers={"X-Request-ID": "r-17"})
         job = await service.engine.next_started()
@@ -79,7 +79,7 @@ async def test_a_result_of_any_bytes_is_sent_with_its_media_type(body: Any) -> N
 
 
 @pytest.mark.parametrize("media_type", ["", "text/plain\r\nSet-Cookie: a=b", "nonsense", "text/\udcff"])
-async def test_a_media_type_that_is_none_never_gets_into_the_head(media_type: str) -> None:
+async def test_an_invalid_media_type_is_not_sent(media_type: str) -> None:
     async with web_service(engine=engine_that_answers(result(b"x", media_type))) as service:
         response = await service.post("primes")
         assert (response.status, response.headers["Content-Type"]) == (200, "application/octet-stream")
@@ -124,7 +124,7 @@ ENDS: dict[str, tuple[Outcome, int, str, dict[str, object]]] = {
 
 
 @pytest.mark.parametrize(("outcome", "status", "slug", "fields"), ENDS.values(), ids=ENDS)
-async def test_an_end_that_the_service_found_is_a_problem_with_its_facts(
+async def test_an_outcome_that_the_service_found_is_a_problem_with_its_facts(
     outcome: Outcome, status: int, slug: str, fields: dict[str, object]
 ) -> None:
     async with web_service(engine=engine_that_answers(outcome)) as service:
@@ -150,7 +150,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("reason", FAULTS)
-async def test_what_the_worker_found_wrong_is_passed_on_as_it_wrote_it(reason: Reason) -> None:
+async def test_a_fault_that_the_worker_found_is_passed_on_unchanged(reason: Reason) -> None:
     status, fields = FAULTS[reason]
     async with web_service(engine=engine_that_answers(Outcome(reason=reason, body=fields, run_s=0.0))) as service:
         response = await service.post("primes")
@@ -162,13 +162,13 @@ async def test_what_the_worker_found_wrong_is_passed_on_as_it_wrote_it(reason: R
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"not an object"])
-async def test_a_worker_that_writes_no_object_still_gets_its_caller_a_problem(body: bytes) -> None:
+async def test_a_worker_that_does_not_write_an_object_still_causes_a_problem(body: bytes) -> None:
     async with web_service(engine=engine_that_answers(Outcome(reason=Reason.TASK_ERROR, body=body))) as service:
         response = await service.post("primes")
         assert response.slug == "task-error"
 
 
-async def test_a_budget_of_the_caller_ends_a_running_job() -> None:
+async def test_the_budget_of_the_caller_ends_a_running_job() -> None:
     async with web_service() as service:
         response = await service.post("primes", headers={"Request-Timeout": "0.2"})
         assert response.status == 504
@@ -176,14 +176,14 @@ async def test_a_budget_of_the_caller_ends_a_running_job() -> None:
         assert [why for _, why in service.engine.stopped] == [Reason.DEADLINE_EXCEEDED]
 
 
-async def test_the_limit_of_the_task_ends_a_running_job() -> None:
+async def test_the_timeout_of_the_task_ends_a_running_job() -> None:
     async with web_service(tasks=catalogue(timeout_s=0.05)) as service:
         response = await service.post("primes", headers={"Request-Timeout": "30"})
         document = response.json()
         assert (response.status, document["type"], document["limit_s"]) == (504, "/problems/job-timeout", 0.05)
 
 
-async def test_a_full_queue_is_told_before_the_body_is_read(unfinished_head: bytes) -> None:
+async def test_a_full_queue_rejects_before_the_body_is_read(unfinished_head: bytes) -> None:
     async with web_service(queue_limit=1) as service, service.raw() as first, service.raw() as second:
         for connection in (first, second):
             connection.send(b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
@@ -202,7 +202,7 @@ async def test_a_full_queue_is_told_before_the_body_is_read(unfinished_head: byt
         assert service.counts.submitted == 3
 
 
-async def test_a_refusal_keeps_the_connection_where_no_body_is_left_on_it() -> None:
+async def test_a_rejection_keeps_the_connection_if_the_body_has_arrived() -> None:
     async with web_service(is_engine_ready=False) as service, service.raw() as connection:
         for _ in range(2):
             connection.send(b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
@@ -212,7 +212,7 @@ async def test_a_refusal_keeps_the_connection_where_no_body_is_left_on_it() -> N
         assert service.counts.rejected == service.counts.submitted == 2
 
 
-async def test_jobs_are_served_in_the_order_of_their_urgency() -> None:
+async def test_queued_jobs_run_in_the_order_of_their_urgency() -> None:
     async with web_service() as service, service.raw() as one, service.raw() as two, service.raw() as three:
         post = b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
         one.send(post + b"\r\n1")
@@ -238,7 +238,7 @@ async def test_a_large_result_arrives_whole() -> None:
         assert response.body == large
 
 
-async def test_jobs_of_one_connection_follow_each_other() -> None:
+async def test_pipelined_jobs_are_answered_in_order() -> None:
     """Pipelined requests are answered in their order."""
 
     def echo(job: Job) -> Outcome:
@@ -250,7 +250,7 @@ async def test_jobs_of_one_connection_follow_each_other() -> None:
         assert [(await connection.answer()).body for _ in range(3)] == [b"1", b"2", b"3"]
 
 
-async def test_the_wait_for_an_answer_is_bounded_by_nothing_but_the_limits() -> None:
+async def test_the_body_timeout_does_not_limit_the_run_time() -> None:
     """The time for the body to arrive does not count the job's run."""
     async with web_service(body_timeout_s=0.01, tasks=catalogue(timeout_s=BOUND_S)) as service, service.raw() as caller:
         caller.send(b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")

@@ -54,7 +54,7 @@ async def nothing_is_left(service: WebService) -> None:
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
-async def test_a_large_body_reaches_the_engine_whole_in_memory_of_its_own(is_chunked: bool) -> None:
+async def test_a_large_body_reaches_the_engine_in_shared_memory(is_chunked: bool) -> None:
     kinds = []
 
     def answer(job: Job) -> Outcome:
@@ -77,7 +77,7 @@ async def test_a_large_body_reaches_the_engine_whole_in_memory_of_its_own(is_chu
         await nothing_is_left(service)
 
 
-async def test_a_body_of_just_the_limit_is_none_of_these() -> None:
+async def test_a_body_of_exactly_the_threshold_stays_bytes() -> None:
     def answer(job: Job) -> Outcome:
         return result(str(type(job.request.body) is bytes).lower().encode())
 
@@ -86,7 +86,7 @@ async def test_a_body_of_just_the_limit_is_none_of_these() -> None:
         assert (await service.post("resize", data=BytesIO(DATA[: LARGE_BYTES + 1]))).body == b"false"
 
 
-async def test_without_such_memory_a_large_body_is_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_shared_memory_a_large_body_stays_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
@@ -96,7 +96,7 @@ async def test_without_such_memory_a_large_body_is_bytes(monkeypatch: pytest.Mon
         assert (await service.post("resize", data=BytesIO(DATA))).body == b"true"
 
 
-async def test_large_results_and_small_ones_follow_each_other_on_a_connection() -> None:
+async def test_large_and_small_results_keep_their_order_on_a_connection() -> None:
     """Pipelined, so that what goes past the transport must not overtake what goes through it."""
     async with served() as service, service.raw() as caller:
         for _ in range(6):
@@ -110,7 +110,7 @@ async def test_large_results_and_small_ones_follow_each_other_on_a_connection() 
         await nothing_is_left(service)
 
 
-async def test_a_slow_caller_gets_its_large_result_whole() -> None:
+async def test_a_slow_caller_receives_its_large_result_whole() -> None:
     """It takes less at a time than the system's buffers hold."""
     data = random.Random(2).randbytes(16 << 20)
     async with served(FakeEngine(answer=lambda job: large_result(data))) as service:
@@ -141,18 +141,18 @@ class Transport(asyncio.Transport):
         raise AssertionError("nothing may be sent to its socket")
 
 
-def test_nothing_overtakes_what_the_transport_still_holds() -> None:
+def test_nothing_overtakes_bytes_in_the_transport() -> None:
     with closing(made(DATA)) as memory:
         assert _send_directly(Transport(unsent_bytes=1), memory, 10) == 0
 
 
-def test_to_a_connection_that_is_closing_nothing_is_sent() -> None:
+def test_nothing_is_sent_on_a_closing_connection() -> None:
     """The number of its descriptor may be another caller's by then."""
     with closing(made(DATA)) as memory, pytest.raises(ConnectionError):
         _send_directly(Transport(is_closing=True), memory, 10)
 
 
-async def test_where_the_kernel_cannot_be_handed_memory_it_is_copied_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_sendfile_a_result_is_copied_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
@@ -162,7 +162,7 @@ async def test_where_the_kernel_cannot_be_handed_memory_it_is_copied_in_slices(m
         await nothing_is_left(service)
 
 
-async def test_what_is_sent_at_a_time_is_a_fraction_of_a_large_result(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_result_is_sent_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     send = os.sendfile
 
@@ -184,7 +184,7 @@ async def has_begun(service: WebService, caller: RawConnection, size: int) -> No
     await eventually("the result is on its way", lambda: service.scheduler.traffic.leaving_bytes == size)
 
 
-async def test_of_a_result_whose_caller_hangs_up_half_way_nothing_is_left() -> None:
+async def test_a_result_is_released_if_its_caller_disconnects_half_way() -> None:
     async with served() as service:
         for _ in range(3):
             async with service.raw() as caller:
@@ -193,14 +193,14 @@ async def test_of_a_result_whose_caller_hangs_up_half_way_nothing_is_left() -> N
             await nothing_is_left(service)
 
 
-async def test_a_caller_who_takes_nothing_of_a_large_result_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_that_stops_reading_a_large_result_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offload.web.server.connection._STALLED_S", 0.05)
     async with served() as service, service.raw() as caller:
         await has_begun(service, caller, 64 << 20)
         await nothing_is_left(service)
 
 
-async def test_of_a_result_whose_caller_has_gone_before_it_nothing_is_left() -> None:
+async def test_a_result_is_released_if_its_caller_is_already_gone() -> None:
     """Interleaving: the job ends, and before its handler goes on the connection does."""
     async with served() as service, service.raw() as caller:
         caller.send(head(SIZE) + DATA)
@@ -225,7 +225,7 @@ def go_over_the_limit(caller: RawConnection) -> None:
 
 
 @pytest.mark.parametrize("give_up", [hang_up, break_framing, go_over_the_limit])
-async def test_of_a_body_that_is_given_up_half_way_nothing_is_left(give_up: Callable[[RawConnection], None]) -> None:
+async def test_an_abandoned_body_is_released(give_up: Callable[[RawConnection], None]) -> None:
     async with web_service(queue_bytes=1 << 30, max_body_bytes=2 * SIZE) as service, service.raw() as caller:
         caller.send(head() + b"%x\r\n%b\r\n" % (SIZE, DATA))
         traffic = service.scheduler.traffic
@@ -236,14 +236,14 @@ async def test_of_a_body_that_is_given_up_half_way_nothing_is_left(give_up: Call
         assert service.counts.submitted == 0
 
 
-async def test_of_a_body_that_does_not_come_in_time_nothing_is_left() -> None:
+async def test_a_body_that_times_out_is_released() -> None:
     async with served(body_timeout_s=0.2) as service, service.raw() as caller:
         caller.send(head(2 * SIZE) + DATA)
         assert (await caller.answer()).slug == "body-timeout"
         await nothing_is_left(service)
 
 
-async def test_of_a_body_for_which_there_is_no_room_nothing_is_left() -> None:
+async def test_a_body_without_room_is_released() -> None:
     async with web_service(queue_bytes=2 * SIZE, max_body_bytes=2 * SIZE) as service, service.raw() as first:
         first.send(head(SIZE + 1) + DATA)
         await eventually("it arrives", lambda: service.scheduler.traffic.arriving_bytes == SIZE)
@@ -254,7 +254,7 @@ async def test_of_a_body_for_which_there_is_no_room_nothing_is_left() -> None:
         assert service.scheduler.traffic.arriving_bytes == SIZE
 
 
-async def test_a_large_body_counts_as_long_as_it_waits() -> None:
+async def test_a_large_body_counts_while_it_is_queued() -> None:
     async with served() as service, service.raw() as busy, service.raw() as waiting:
         busy.send(head(0))
         running = await service.engine.next_started()
@@ -272,13 +272,13 @@ async def test_a_large_body_counts_as_long_as_it_waits() -> None:
 @pytest.mark.parametrize(
     "check",
     [
-        test_large_results_and_small_ones_follow_each_other_on_a_connection,
-        test_a_slow_caller_gets_its_large_result_whole,
-        test_of_a_result_whose_caller_hangs_up_half_way_nothing_is_left,
-        test_of_a_result_whose_caller_has_gone_before_it_nothing_is_left,
+        test_large_and_small_results_keep_their_order_on_a_connection,
+        test_a_slow_caller_receives_its_large_result_whole,
+        test_a_result_is_released_if_its_caller_disconnects_half_way,
+        test_a_result_is_released_if_its_caller_is_already_gone,
     ],
 )
-def test_on_the_other_event_loop_it_is_the_same(check: Callable[[], Coroutine[None, None, None]]) -> None:
+def test_the_other_event_loop_behaves_the_same(check: Callable[[], Coroutine[None, None, None]]) -> None:
     """Their transports differ in how they pause, and in what they say of what they have not sent."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(check())

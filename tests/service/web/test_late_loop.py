@@ -58,7 +58,7 @@ async def reason_of_an_answer_that_lay_there() -> Reason:
     return job.outcome.reason
 
 
-def test_an_answer_that_came_in_time_is_heard_before_the_time_is_up() -> None:
+def test_an_answer_that_arrived_in_time_wins_over_the_deadline() -> None:
     """uvloop looks at its timers before it reads."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(reason_of_an_answer_that_lay_there()) is Reason.SUCCEEDED

@@ -50,7 +50,7 @@ class Parsed:
 
 
 @pytest.mark.parametrize("sent", WHOLE)
-async def test_after_each_piece_of_a_request_it_is_known_what_is_missing(sent: bytes) -> None:
+async def test_the_missing_bytes_are_known_after_each_piece_of_a_request(sent: bytes) -> None:
     end_of_head = sent.index(b"\r\n\r\n") + 4
     for at in range(end_of_head, len(sent)):
         parsed = Parsed()
@@ -62,14 +62,14 @@ async def test_after_each_piece_of_a_request_it_is_known_what_is_missing(sent: b
 
 
 @pytest.mark.parametrize("odd", ODD)
-async def test_what_is_unknown_stays_unknown(odd: bytes) -> None:
+async def test_an_unknown_end_stays_unknown(odd: bytes) -> None:
     parsed = Parsed()
     for sent in (odd, *WHOLE):
         assert parsed.feed(sent) is None
 
 
 @pytest.mark.parametrize("cut", range(1, 4))
-async def test_what_a_body_has_that_looks_like_the_end_of_a_head_is_none(cut: int) -> None:
+async def test_an_end_of_head_inside_a_body_is_not_one(cut: int) -> None:
     """The head was cut within its own end, and part of another stands behind the body."""
     more = b"GET /stats HTTP/1.1\r\nX-Any: "
     body = b"x" * (len(more) - 4) + b"\r\n\r\n" + b"y" * 10
@@ -81,31 +81,31 @@ async def test_what_a_body_has_that_looks_like_the_end_of_a_head_is_none(cut: in
     assert parsed.feed(WHOLE[0]) is None
 
 
-async def test_of_chunks_it_is_unknown_how_many_come() -> None:
+async def test_the_end_of_a_chunked_body_is_unknown() -> None:
     assert Parsed().feed(ODD[0][: ODD[0].index(b"\r\n\r\n") + 4]) is None
 
 
-async def test_of_two_that_came_together_it_is_unknown() -> None:
+async def test_after_two_requests_in_one_piece_the_end_is_unknown() -> None:
     parsed = Parsed()
     assert parsed.feed(WHOLE[0] + WHOLE[1]) is None
     assert parsed.feed(WHOLE[0]) is None
 
 
-async def test_when_nothing_comes_nothing_changes() -> None:
+async def test_an_empty_piece_changes_nothing() -> None:
     parsed = Parsed()
     assert parsed.feed(b"") == 0
     assert parsed.feed(WHOLE[0]) == 0
     assert parsed.feed(b"") == 0
 
 
-async def test_a_body_and_the_begin_of_the_next_request_leave_it_unknown() -> None:
+async def test_a_body_with_the_beginning_of_the_next_request_leaves_the_end_unknown() -> None:
     parsed = Parsed()
     assert parsed.feed(WHOLE[0][:-1]) == 1
     assert parsed.feed(WHOLE[0][-1:] + b"POST /jo") is None
 
 
 @pytest.mark.parametrize("seed", range(200))
-async def test_what_is_said_is_true(seed: int) -> None:
+async def test_a_reported_end_is_always_right(seed: int) -> None:
     chance = random.Random(seed)
     parsed = Parsed()
     requests = chance.choices(WHOLE + ODD, k=20)

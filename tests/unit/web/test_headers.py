@@ -38,16 +38,16 @@ from offload.web.requests import headers
         ("u=1, é", 3),
     ],
 )
-def test_a_priority_is_read_as_a_structured_field_or_not_at_all(text: str, urgency: int) -> None:
+def test_a_priority_is_a_structured_field_or_is_ignored(text: str, urgency: int) -> None:
     assert headers.urgency(text) == urgency
 
 
 @given(st.text())
-def test_no_priority_is_too_strange(text: str) -> None:
+def test_any_text_yields_an_urgency(text: str) -> None:
     assert headers.urgency(text) in range(8)
 
 
-def test_a_long_priority_is_read_in_linear_time() -> None:
+def test_a_long_priority_is_parsed_in_linear_time() -> None:
     assert headers.urgency("a;" * 4000 + "u=1, " * 1000) == 3
 
 
@@ -59,7 +59,7 @@ def test_a_budget_is_a_plain_number_of_seconds(text: str, seconds: float) -> Non
 
 
 @given(st.text())
-def test_a_budget_is_read_or_refused(text: str) -> None:
+def test_a_budget_is_parsed_or_rejected(text: str) -> None:
     try:
         assert headers.request_timeout_s([text]) > 0
     except Problem as problem:
@@ -67,7 +67,7 @@ def test_a_budget_is_read_or_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "taken"), [("r-17", "r-17"), ("a" * 128, "a" * 128)])
-def test_a_request_id_is_taken_as_it_is(text: str, taken: str) -> None:
+def test_a_request_id_is_kept_unchanged(text: str, taken: str) -> None:
     assert headers.request_id(text) == taken
 
 
@@ -80,7 +80,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.mark.parametrize("text", [TRACE, TRACE.replace("00-", "01-", 1), TRACE.replace("00-", "01-", 1) + "-later"])
-def test_a_trace_parent_of_this_or_a_later_version_is_taken(text: str) -> None:
+def test_a_traceparent_of_this_or_a_later_version_is_accepted(text: str) -> None:
     assert headers.traceparent(text) == text
 
 
@@ -98,5 +98,5 @@ def test_a_trace_parent_of_this_or_a_later_version_is_taken(text: str) -> None:
         "00-0af7651916cd43dd8448eb211c80319c-" + "0" * 16 + "-01",
     ],
 )
-def test_a_trace_parent_that_is_none_is_ignored(text: str | None) -> None:
+def test_an_invalid_traceparent_is_ignored(text: str | None) -> None:
     assert headers.traceparent(text) == ""

@@ -8,7 +8,7 @@ import pytest
 from offload.web.answers.problems import PROBLEMS, Problem, printable, spliced
 
 
-def test_what_a_job_did_to_itself_is_500_and_what_another_machine_could_serve_is_503() -> None:
+def test_a_failure_of_the_job_is_500_and_of_the_service_503() -> None:
     """A proxy sends 503 to the next machine, and must not do so with what would kill a worker there too."""
     of_the_job = {"task-error", "worker-crashed", "memory-limit", "result-not-serialisable"}
     of_the_service = {"overloaded", "draining", "starting"}
@@ -26,14 +26,14 @@ def test_what_a_job_did_to_itself_is_500_and_what_another_machine_could_serve_is
         (b"[1]", {"a": 1}),
     ],
 )
-def test_an_encoded_object_is_joined_unread(encoded: bytes, expected: dict[str, object]) -> None:
+def test_an_encoded_object_is_spliced_without_parsing(encoded: bytes, expected: dict[str, object]) -> None:
     assert orjson.loads(spliced({"a": 1}, encoded)) == expected
 
 
-def test_what_is_echoed_is_short_and_can_be_encoded() -> None:
+def test_echoed_text_is_short_and_can_be_encoded() -> None:
     assert printable("a" * 1000) == "a" * 100 + "…"
     assert orjson.dumps(printable("a\udcffb")) == b'"a?b"'
 
 
-def test_a_problem_is_told_in_a_line() -> None:
+def test_the_text_of_a_problem_is_one_line() -> None:
     assert str(Problem("not-found", "There is nothing.")) == "not-found: There is nothing."
