@@ -56,7 +56,6 @@ NOT_YET: Final = frozenset(
         "tests/service/processes",
         "tests/service/test_starting.py",
         "tests/service/test_workers.py",
-        "tests/service/web",
         "tests/support",
         "tests/unit/core",
         "tests/unit/processes",

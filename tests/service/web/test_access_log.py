@@ -1,4 +1,4 @@
-"""The access log: a line for each request, written away from the event loop, and bounded."""
+"""The access log has one line per request, batched and bounded."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ async def test_rejected_requests_have_a_line(caplog: pytest.LogCaptureFixture) -
     async with web_service(is_engine_ready=False) as service:
         await service.post("primes")
         await service.get("/nope")
-    refused, lost = lines(caplog)
-    assert "status=503" in refused
-    assert "reason=starting" in refused
-    assert "path=/nope status=404" in lost
+    rejected, not_found = lines(caplog)
+    assert "status=503" in rejected
+    assert "reason=starting" in rejected
+    assert "path=/nope status=404" in not_found
 
 
 async def test_health_checks_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,8 +1,7 @@
-"""What callers who are refused are told, and what they cannot take from others."""
+"""Limits per caller, per task and on bytes: what rejected callers get, and that others are served."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 import pytest
@@ -15,6 +14,7 @@ from tests.support.raw_http import RawConnection
 from tests.support.web_service import WebService, catalogue, eventually, web_service
 
 CLIENT = istr("X-Forwarded-For")
+LARGE = bytes(range(256)) * (1 << 14)
 
 
 def head(*lines: str, body: bytes = b"{}", task: str = "primes", size: int | None = None) -> bytes:
@@ -26,7 +26,7 @@ def head(*lines: str, body: bytes = b"{}", task: str = "primes", size: int | Non
 
 
 def with_limits(*, max_running: int = 0, max_queued: int = 0, urgency: int = 3) -> Catalogue:
-    """The usual tasks, each with these limits."""
+    """Return the usual tasks, each with these limits."""
     tasks = {}
     for name, info in catalogue().items():
         limits = replace(info.limits, max_running=max_running, max_queued=max_queued, urgency=urgency)
@@ -35,7 +35,7 @@ def with_limits(*, max_running: int = 0, max_queued: int = 0, urgency: int = 3) 
 
 
 async def queued(service: WebService, count: int) -> None:
-    await eventually(f"{count} wait", lambda: service.scheduler.queued == count)
+    await eventually(f"{count} jobs are queued", lambda: service.scheduler.queued == count)
 
 
 # Callers
@@ -156,7 +156,7 @@ async def test_the_caller_of_a_displaced_job_is_told_why() -> None:
         assert (await urgent.answer()).status == 200
 
 
-# Poison
+# Quarantine
 
 
 async def crash(service: WebService, body: bytes) -> None:
@@ -170,7 +170,7 @@ async def crash(service: WebService, body: bytes) -> None:
 
 @pytest.mark.parametrize("size", [2, 1 << 20])
 async def test_a_job_that_killed_three_workers_is_quarantined(size: int) -> None:
-    """Also one with a large body, which is not hashed in one step."""
+    """A large body is hashed in several steps."""
     body = b"{" + b" " * (size - 2) + b"}"
     async with web_service(limits={"quarantine_after": 3}, max_body_bytes=1 << 21, queue_bytes=1 << 24) as service:
         for _ in range(3):
@@ -186,18 +186,18 @@ async def test_a_job_that_killed_three_workers_is_quarantined(size: int) -> None
         assert (service.counts.crashed, service.counts.rejected) == (3, 1)
 
 
-# Bytes on their way
+# Bytes of bodies and results
 
 
 async def test_slowly_arriving_bodies_stay_within_the_limit_on_bytes() -> None:
-    """The one that goes over the limit is refused as it comes; its connection ends, and others are served."""
+    """The body that exceeds the limit is rejected while it arrives and its connection closes; others are served."""
     async with web_service(queue_bytes=100_000, max_body_bytes=80_000) as service:
         async with service.raw() as busy, service.raw() as first, service.raw() as second:
             busy.send(head())
             running = await service.engine.next_started()
             first.send(head(body=b" " * 60_000, size=70_000))
             traffic = service.scheduler.traffic
-            await eventually("it arrives", lambda: traffic.arriving_bytes == 60_000)
+            await eventually("the body arrives", lambda: traffic.arriving_bytes == 60_000)
             second.send(head(body=b" " * 60_000, size=70_000))
             answer = await second.answer()
             assert (answer.status, answer.slug, answer.headers["Connection"]) == (503, "overloaded", "close")
@@ -206,22 +206,22 @@ async def test_slowly_arriving_bodies_stay_within_the_limit_on_bytes() -> None:
             assert (await service.post("primes", data=b"x" * 50_000)).slug == "overloaded"
             service.engine.finish(running, result())
             assert (await busy.answer()).status == 200
-        await eventually("nothing is left of it", lambda: traffic.arriving_bytes == 0)
+        await eventually("the body is released", lambda: traffic.arriving_bytes == 0)
 
 
-async def stalled(service: WebService, caller: RawConnection, size: int) -> None:
-    """The caller has its job done and takes nothing of the result but what the system's buffers hold."""
+async def stop_reading(service: WebService, caller: RawConnection, size: int) -> None:
+    """Finish a job whose caller reads nothing: only the system's buffers take some of the result."""
     caller.send(head())
     service.engine.finish(await service.engine.next_started(), result(body=b"1" * size))
     traffic = service.scheduler.traffic
-    await eventually("the result is on its way", lambda: traffic.leaving_bytes == size)
+    await eventually("the result is being sent", lambda: traffic.leaving_bytes == size)
 
 
 async def test_unread_results_count_until_their_callers_disconnect() -> None:
-    size = 64 << 20  # more than the system's buffers and the client's own
+    size = 64 << 20  # more than the buffers of the system and the client
     async with web_service(queue_bytes=1 << 20) as service:
         async with service.raw() as caller:
-            await stalled(service, caller, size)
+            await stop_reading(service, caller, size)
             async with service.raw() as busy:
                 busy.send(head())
                 running = await service.engine.next_started()
@@ -229,22 +229,21 @@ async def test_unread_results_count_until_their_callers_disconnect() -> None:
                 assert (answer.status, answer.slug) == (503, "overloaded")
                 service.engine.finish(running, result())
                 assert (await busy.answer()).status == 200
-        await eventually("it counts no more", lambda: service.scheduler.traffic.leaving_bytes == 0)
+        await eventually("the result is released", lambda: service.scheduler.traffic.leaving_bytes == 0)
 
 
 async def test_a_caller_that_stops_reading_its_result_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offload.web.server.connection._STALLED_S", 0.05)
     async with web_service(queue_bytes=1 << 20) as service, service.raw() as caller:
-        await stalled(service, caller, 64 << 20)
-        await eventually("it was let go", lambda: service.scheduler.traffic.leaving_bytes == 0)
+        await stop_reading(service, caller, 64 << 20)
+        await eventually("the result is released", lambda: service.scheduler.traffic.leaving_bytes == 0)
 
 
 async def test_a_large_result_arrives_whole_and_the_connection_continues() -> None:
-    async with web_service(engine=FakeEngine(answer=lambda job: result(body=b"7" * 3_000_000))) as service:
+    async with web_service(engine=FakeEngine(answer=lambda job: result(body=LARGE))) as service:
         async with service.raw() as caller:
             for _ in range(2):
                 caller.send(head())
                 answer = await caller.answer()
-                assert (answer.status, len(answer.body)) == (200, 3_000_000)
-        await asyncio.sleep(0)
-        assert service.scheduler.traffic.leaving_bytes == 0
+                assert (answer.status, answer.body) == (200, LARGE)
+        await eventually("the results are released", lambda: service.scheduler.traffic.leaving_bytes == 0)

@@ -1,4 +1,4 @@
-"""What speaks no HTTP, or speaks it slowly: a clear answer or none, no traceback, and nothing that stays."""
+"""Malformed HTTP and slow clients get a clear answer or none, no traceback, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_a_connection_with_a_running_first_request_stays_open(monkeypatch:
 
 
 async def test_five_hundred_slow_clients_do_not_affect_others() -> None:
-    """Half of them dribble a head, half a body; others are served, and nothing stays when they are gone."""
+    """Half of them send part of a head, half part of a body. Others are served, and nothing is left behind."""
     engine = FakeEngine(answer=lambda job: result())
     async with web_service(engine=engine) as service:
         tasks_before = len(asyncio.all_tasks())
@@ -94,5 +94,5 @@ async def test_five_hundred_slow_clients_do_not_affect_others() -> None:
                 connection.send(b" ")
             assert (await service.post("primes", data=b"{}")).status == 200
             assert (await service.get("/health/live")).status == 200
-        await eventually("their tasks are gone", lambda: len(asyncio.all_tasks()) <= tasks_before + 2)
+        await eventually("their tasks have ended", lambda: len(asyncio.all_tasks()) <= tasks_before + 2)
         assert service.counts.submitted == 1

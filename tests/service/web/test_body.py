@@ -1,4 +1,4 @@
-"""Reading a request's body: its limits, and what ends it early."""
+"""Reading a request's body: its limits, and what ends the reading early."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def post(*headers: str) -> bytes:
     return "\r\n".join(["POST /jobs/primes HTTP/1.1", "Host: x", *headers, "", ""]).encode()
 
 
-async def wanted(connection: RawConnection) -> None:
-    """The head has been found in order, and the body is asked for."""
+async def read_100_continue(connection: RawConnection) -> None:
+    """Wait until the head has been accepted and the body is asked for."""
     assert await connection.line() == b"HTTP/1.1 100 Continue\r\n"
     assert await connection.line() == b"\r\n"
 
@@ -43,7 +43,7 @@ async def test_a_body_of_exactly_the_limit_is_accepted() -> None:
 async def test_a_body_in_pieces_arrives_whole() -> None:
     async with web_service(engine=echoing()) as service, service.raw() as connection:
         connection.send(post("Content-Length: 6", "Expect: 100-continue") + b"ab")
-        await wanted(connection)
+        await read_100_continue(connection)
         connection.send(b"cd")
         connection.send(b"ef")
         assert (await connection.answer()).body == b"abcdef"
@@ -81,7 +81,7 @@ async def test_a_complete_chunked_body_that_is_too_large_is_rejected() -> None:
 
 
 async def test_a_client_that_sends_all_of_a_large_body_still_reads_the_rejection() -> None:
-    """It reads nothing before it has sent everything, as many clients do; a reset would hide the answer from it."""
+    """Many clients read nothing before they have sent everything; a reset would hide the answer from them."""
     async with web_service() as service, service.raw() as connection:
         size = 64 * LIMIT
         connection.send(post(f"Content-Length: {size}"))
@@ -122,7 +122,7 @@ async def test_an_incomplete_body_makes_no_job(
             connection.send(sent if wrap is None else sent.replace(b"/jobs", MOUNTED_AT + b"/jobs"))
             connection.finish_sending()
             assert await connection.is_closed_by_peer()
-        await eventually("it is logged", lambda: "status=499" in caplog.text)
+        await eventually("the line is logged", lambda: "status=499" in caplog.text)
         assert service.counts.submitted == 0
     assert "ERROR" not in caplog.text
 
@@ -130,7 +130,7 @@ async def test_an_incomplete_body_makes_no_job(
 async def test_malformed_chunks_are_a_problem(caplog: pytest.LogCaptureFixture) -> None:
     async with web_service() as service, service.raw() as connection:
         connection.send(post("Transfer-Encoding: chunked", "Expect: 100-continue"))
-        await wanted(connection)
+        await read_100_continue(connection)
         connection.send(b"zzz\r\nab\r\n")
         answer = await connection.answer()
         assert (answer.status, answer.slug) == (400, "bad-request")
@@ -141,7 +141,7 @@ async def test_malformed_chunks_are_a_problem(caplog: pytest.LogCaptureFixture) 
 async def test_a_client_that_expects_100_continue_gets_it() -> None:
     async with web_service(engine=echoing()) as service, service.raw() as connection:
         connection.send(post("Content-Length: 2", "Expect: 100-continue"))
-        await wanted(connection)
+        await read_100_continue(connection)
         connection.send(b"{}")
         assert (await connection.answer()).body == b"{}"
 

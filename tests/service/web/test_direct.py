@@ -1,4 +1,4 @@
-"""The short way for small jobs and the handlers say the same, keep the order, and get out of each other's way."""
+"""Small jobs bypass the handlers. Both ways give the same answers, and a connection that mixes them keeps the order."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from offload.web.answers.reply import Reply
 from offload.web.answers.timing import Timing
 from offload.web.requests.exchange import Exchange
 from offload.web.routes.jobs import JobHandlers
-from offload.web.server import direct
-from offload.web.server import known_heads as request_heads
+from offload.web.server import direct, known_heads
 from offload.web.server.access_log import Batch
 from offload.web.server.direct import DirectConnection
 from offload.web.server.known_heads import RequestHead, RequestHeads
@@ -37,7 +36,7 @@ def request(*lines: str, path: str = "/jobs/primes", body: bytes = b'{"limit": 3
 
 REQUESTS = {
     "as curl sends it": request("Accept: */*", "Content-Type: application/x-www-form-urlencoded"),
-    "with all that we understand": request(
+    "every header that the service reads": request(
         "Request-Timeout: 2.5",
         "Priority: u=1",
         "X-Request-ID: r-17",
@@ -46,16 +45,16 @@ REQUESTS = {
     "no body": request(body=b""),
     "chunked": b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "a query": request(path="/jobs/resize?width=10&name=a%20b"),
-    "the last on its connection": request("Connection: close"),
-    "an old client": request(version="1.0"),
-    "an old client that stays": request("Connection: keep-alive", version="1.0"),
-    "a task that there is not": request(path="/jobs/prime"),
+    "last on its connection": request("Connection: close"),
+    "HTTP/1.0": request(version="1.0"),
+    "HTTP/1.0 with keep-alive": request("Connection: keep-alive", version="1.0"),
+    "an unknown task": request(path="/jobs/prime"),
     "an encoded name": request(path="/jobs/p%72imes"),
     "a job's own path": request(path="/jobs/primes/1"),
-    "a budget that is none": request("Request-Timeout: soon"),
-    "a body of another kind": request("Content-Type: application/x-ndjson"),
+    "an invalid budget": request("Request-Timeout: soon"),
+    "an unsupported media type": request("Content-Type: application/x-ndjson"),
     "a compressed body": request("Content-Encoding: gzip"),
-    "too much": request(body=b"[" + b"7," * (1 << 15) + b"7]"),
+    "a large body": request(body=b"[" + b"7," * (1 << 15) + b"7]"),
     "a job that fails": request(path="/jobs/solve"),
 }
 
@@ -74,7 +73,7 @@ def handlers_only() -> Iterator[None]:
 
 
 def made_connections(patch: pytest.MonkeyPatch) -> list[DirectConnection]:
-    """The service's ends, as they are made from now on."""
+    """Return a list that collects the service's connections made from now on."""
     made: list[DirectConnection] = []
     connection_made = DirectConnection.connection_made
 
@@ -87,7 +86,7 @@ def made_connections(patch: pytest.MonkeyPatch) -> list[DirectConnection]:
 
 
 async def answered(sent: bytes) -> tuple[Answer, bool]:
-    """The answer, and whether the connection takes another request afterwards."""
+    """Return the answer, and whether the connection stays open."""
     async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
         caller.send(sent)
         answer = await caller.answer()
@@ -100,13 +99,13 @@ async def answered(sent: bytes) -> tuple[Answer, bool]:
 
 @pytest.mark.parametrize("sent", REQUESTS.values(), ids=REQUESTS.keys())
 async def test_the_direct_way_and_the_handlers_answer_the_same(sent: bytes) -> None:
-    ours, stays = await answered(sent)
+    direct_answer, stays = await answered(sent)
     with handlers_only():
-        theirs, stays_there = await answered(sent)
-    assert (ours.status, stays) == (theirs.status, stays_there)
-    assert dict(_unchanging(ours)) == dict(_unchanging(theirs))
-    if ours.status == 200:
-        assert ours.body == theirs.body
+        handlers_answer, stays_there = await answered(sent)
+    assert (direct_answer.status, stays) == (handlers_answer.status, stays_there)
+    assert dict(_unchanging(direct_answer)) == dict(_unchanging(handlers_answer))
+    if direct_answer.status == 200:
+        assert direct_answer.body == handlers_answer.body
 
 
 async def test_small_jobs_bypass_the_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +150,6 @@ async def test_the_next_request_waits_for_the_previous_job() -> None:
 
 
 async def test_many_pipelined_requests_stay_in_the_kernel() -> None:
-    """They stay with the kernel until those before them are answered."""
     count = 2_000
     async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
         caller.send(request() * count)
@@ -166,7 +164,7 @@ async def test_a_late_body_goes_to_the_handlers_and_the_next_job_does_not() -> N
         for _ in range(3):
             caller.send(whole[:-4])
             await caller.sent()
-            await eventually("the head was read", lambda: service.scheduler.traffic.arriving_bytes)
+            await eventually("the head has been read", lambda: service.scheduler.traffic.arriving_bytes)
             caller.send(whole[-4:])
             assert (await caller.answer()).body == b"0123456789"
             caller.send(whole)
@@ -174,8 +172,8 @@ async def test_a_late_body_goes_to_the_handlers_and_the_next_job_does_not() -> N
 
 
 async def test_a_body_too_large_to_buffer_does_not_overtake_the_previous_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading one body has aiohttp go on with the next, where it had stopped."""
-    large = b"9" * 600_000  # aiohttp keeps half a megabyte
+    """Reading one body makes aiohttp resume the next where it stopped."""
+    large = b"9" * 600_000  # aiohttp buffers half a megabyte
     connections = made_connections(monkeypatch)
     async with (
         web_service(engine=FakeEngine(slots=3), max_body_bytes=1 << 20, queue_bytes=1 << 22) as service,
@@ -193,12 +191,12 @@ async def test_a_body_too_large_to_buffer_does_not_overtake_the_previous_job(mon
 
 
 async def test_many_requests_behind_a_late_body_are_all_answered() -> None:
-    """aiohttp's parser counts such a body twice and holds back one request earlier than aiohttp knows."""
+    """aiohttp's parser counts a late body twice, and so holds back one request earlier than aiohttp assumes."""
     async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
         late = request(body=b"0123456789")
         caller.send(late[:-4])
         await caller.sent()
-        await eventually("the head was read", lambda: service.scheduler.traffic.arriving_bytes)
+        await eventually("the head has been read", lambda: service.scheduler.traffic.arriving_bytes)
         caller.send(late[-4:])
         assert (await caller.answer()).body == b"0123456789"
         caller.send(request() * 40)
@@ -206,7 +204,7 @@ async def test_many_requests_behind_a_late_body_are_all_answered() -> None:
 
 
 async def test_a_body_in_very_many_chunks_blocks_nothing() -> None:
-    """aiohttp's parser stops at the next body where the last chunk was one too many."""
+    """After one chunk too many, aiohttp's parser stops at the next body."""
     head = b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunks = 16_385
     async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
@@ -220,25 +218,25 @@ async def test_a_disconnect_ends_the_job() -> None:
         caller.send(request())
         job = await service.engine.next_started()
         caller.hang_up()
-        await eventually("it was stopped", lambda: service.engine.stopped == [(job, Reason.DISCONNECTED)])
+        await eventually("the job is stopped", lambda: service.engine.stopped == [(job, Reason.DISCONNECTED)])
 
 
 async def test_a_connection_with_a_running_job_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offload.web.server.runner._KEEP_ALIVE_S", 0.05)
-    looks = asyncio.Event()
-    keep_alive_is_over = DirectConnection._process_keepalive
+    keepalive_expired = asyncio.Event()
+    process_keepalive = DirectConnection._process_keepalive
 
-    def look(connection: DirectConnection) -> None:
-        keep_alive_is_over(connection)
-        looks.set()
+    def note(connection: DirectConnection) -> None:
+        process_keepalive(connection)
+        keepalive_expired.set()
 
-    monkeypatch.setattr(DirectConnection, "_process_keepalive", look)
+    monkeypatch.setattr(DirectConnection, "_process_keepalive", note)
     async with web_service() as service, service.raw() as busy, service.raw() as idle:
         busy.send(request())
         job = await service.engine.next_started()
         assert await idle.is_closed_by_peer()
         async with asyncio.timeout(10):
-            await looks.wait()
+            await keepalive_expired.wait()
         service.engine.finish(job, result(b"7"))
         assert (await busy.answer()).body == b"7"
         assert await busy.is_closed_by_peer()
@@ -249,7 +247,7 @@ async def test_while_draining_a_connection_closes_after_its_answer() -> None:
         caller.send(request())
         job = await service.engine.next_started()
         draining = asyncio.create_task(service.dispatcher.drain(10, asyncio.Event()))
-        await eventually("it drains", lambda: service.dispatcher.is_draining)
+        await eventually("draining has begun", lambda: service.dispatcher.is_draining)
         service.engine.finish(job, result(b"7"))
         answer = await caller.answer()
         assert (answer.body, answer.headers["Connection"]) == (b"7", "close")
@@ -260,30 +258,30 @@ async def test_while_draining_a_connection_closes_after_its_answer() -> None:
 async def test_a_caller_that_does_not_read_its_last_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offload.web.server.connection._STALLED_S", 0.05)
     connections = made_connections(monkeypatch)
-    body = b"7" * 60_000  # not large; but many of them are more than the system's buffers and the client's own
+    body = b"7" * 60_000  # not large, but many of them exceed the buffers of the system and the client
     async with web_service(engine=FakeEngine(answer=lambda job: result(body))) as service, service.raw() as caller:
         caller.send(request())
-        await eventually("it is connected", lambda: connections)
+        await eventually("the caller is connected", lambda: connections)
         transport = connections[0].transport
         assert transport is not None
         while not transport.get_write_buffer_size():
             succeeded = service.counts.succeeded
             caller.send(request())
-            await eventually("it was answered", lambda: service.counts.succeeded > succeeded)  # noqa: B023
+            await eventually("the job has succeeded", lambda: service.counts.succeeded > succeeded)  # noqa: B023
         transport.set_write_buffer_limits(high=transport.get_write_buffer_size())
         caller.send(request("Connection: close"))
         sock = transport.get_extra_info("socket")
-        await eventually("it was let go", lambda: sock.fileno() == -1)
+        await eventually("the connection is closed", lambda: sock.fileno() == -1)
 
 
 async def test_a_large_answer_being_sent_at_shutdown_arrives_whole() -> None:
-    size = 64 << 20  # more than the system's buffers and the client's own
+    size = 64 << 20  # more than the buffers of the system and the client
     async with AsyncExitStack() as callers:
         async with web_service(engine=FakeEngine(answer=lambda job: result(b"7" * size))) as service:
             caller = await callers.enter_async_context(service.raw())
             caller.send(request())
             traffic = service.scheduler.traffic
-            await eventually("it is on its way", lambda: traffic.leaving_bytes == size)
+            await eventually("the answer is being sent", lambda: traffic.leaving_bytes == size)
             reading = asyncio.create_task(caller.answer())
         assert traffic.leaving_bytes == 0
         assert len((await reading).body) == size
@@ -312,7 +310,7 @@ async def test_a_bug_in_making_an_answer_is_an_internal_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(job: Job, timing: Timing) -> None:
-        raise RuntimeError("no answer can be made")
+        raise RuntimeError("the answer cannot be made")
 
     async with web_service() as service, service.raw() as caller:
         caller.send(request())
@@ -323,27 +321,27 @@ async def test_a_bug_in_making_an_answer_is_an_internal_error(
         caller.send(request())
         service.engine.finish(await service.engine.next_started(), result(b"7"))
         assert (await caller.answer()).body == b"7"
-    assert "no answer can be made" in caplog.text
+    assert "the answer cannot be made" in caplog.text
 
 
 async def test_an_error_in_one_callback_does_not_affect_other_callers(caplog: pytest.LogCaptureFixture) -> None:
-    told: list[Job] = []
+    ended: list[Job] = []
 
     def fail(job: Job) -> None:
-        raise RuntimeError("nobody listens")
+        raise RuntimeError("the callback fails")
 
     async with web_service(engine=FakeEngine(slots=2)) as service:
         dispatcher, request = service.dispatcher, JobRequest(JobTerms(limits=catalogue()["primes"].limits))
-        for on_end in (fail, told.append):
+        for on_end in (fail, ended.append):
             dispatcher.submit(dispatcher.new_job(request), on_end)
         dispatcher.stop_all()
-        assert len(told) == 1
+        assert len(ended) == 1
         assert service.scheduler.is_empty
-    assert "nobody listens" in caplog.text
+    assert "the callback fails" in caplog.text
 
 
 async def test_the_memory_of_known_heads_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_heads, "MAX_KNOWN", 4)
+    monkeypatch.setattr(known_heads, "MAX_KNOWN", 4)
     remembered: list[int] = []
     remember = RequestHeads.remember
 
@@ -364,9 +362,9 @@ async def test_the_memory_of_known_heads_is_bounded(monkeypatch: pytest.MonkeyPa
     assert remembered[-3:] == [4, 4, 4]
 
 
-@pytest.mark.parametrize("is_shared", [False, True])
-async def test_a_known_head_is_not_parsed_again(is_shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether or not a handler has had a request of the connection before."""
+@pytest.mark.parametrize("is_mixed", [False, True])
+async def test_a_known_head_is_not_parsed_again(is_mixed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after a handler has answered a request of the connection."""
     parsed: list[bytes] = []
     parse = web.RequestHandler.data_received
 
@@ -375,7 +373,7 @@ async def test_a_known_head_is_not_parsed_again(is_shared: bool, monkeypatch: py
         parse(connection, data)
 
     monkeypatch.setattr(web.RequestHandler, "data_received", note)
-    first = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" if is_shared else b""
+    first = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" if is_mixed else b""
     sent = [request(body=b'{"limit": %d}' % number) for number in (10, 20, 30)]
     async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as caller:
         if first:
@@ -390,7 +388,7 @@ async def test_a_known_head_is_not_parsed_again(is_shared: bool, monkeypatch: py
 
 
 async def test_a_known_head_may_arrive_before_its_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only until the head is known they need a handler."""
+    """Only the first request, whose head is not known yet, needs a handler."""
     handled: list[object] = []
     run = JobHandlers.run
 
@@ -402,7 +400,7 @@ async def test_a_known_head_may_arrive_before_its_body(monkeypatch: pytest.Monke
     monkeypatch.setattr(direct, "_REST_TIMEOUT_S", BOUND_S)
     made = made_connections(monkeypatch)
     async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as caller:
-        await eventually("it is connected", lambda: made)
+        await eventually("the caller is connected", lambda: made)
         await settle()
         for _ in range(3):
             made[0].data_received(request(body=b"{}")[:-2])
@@ -429,7 +427,6 @@ async def test_a_body_in_several_pieces_goes_to_the_handlers(monkeypatch: pytest
 
 
 async def test_a_known_head_without_its_body_times_out_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who sends no more than a head that is known is told so as any other."""
     async with web_service(engine=FakeEngine(answer=echo), body_timeout_s=0.05) as service, service.raw() as caller:
         caller.send(request(body=b"{}"))
         assert (await caller.answer()).status == 200
@@ -448,19 +445,19 @@ async def test_part_of_a_request_is_dropped_when_the_connection_closes(
         caller.send(request(body=b"{}"))
         assert (await caller.answer()).status == 200
         caller.send(request(body=b"{}")[:-1])
-        await eventually("the head is there", lambda: made[0]._held)
+        await eventually("the head has arrived", lambda: made[0]._held)
         if is_caller:
             caller.hang_up()
-            await eventually("it is gone", lambda: made[0].transport is None)
+            await eventually("the connection is closed", lambda: made[0].transport is None)
     assert not made[0]._held
     assert made[0]._held_timer is None
 
 
-@pytest.mark.parametrize("before", [b"", b"GET /stats HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["nobody", "a handler"])
+@pytest.mark.parametrize("before", [b"", b"GET /stats HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["idle", "busy"])
 async def test_bytes_of_a_known_request_within_another_are_not_a_request(
     before: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`before` is at work when the other request begins to come."""
+    """`before` is being handled when the other request begins to arrive."""
     made = made_connections(monkeypatch)
     known = request(body=b"{}")
     engine = FakeEngine(answer=lambda job: result(job.limits.name.encode()))
@@ -481,7 +478,7 @@ async def test_bytes_of_a_known_request_within_another_are_not_a_request(
 
 
 async def test_a_body_cannot_disguise_what_follows_as_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The head is cut within its own end, the body has one as well, and behind it another request has begun."""
+    """The head is cut within its end, the body contains an end of a head, and another request follows it."""
     made = made_connections(monkeypatch)
     more = b"GET /health/live HTTP/1.1\r\nX-Any: "
     body = b"x" * (len(more) - 4) + b"\r\n\r\n" + b"y" * 10
@@ -527,7 +524,7 @@ async def test_requests_in_any_pieces_are_all_answered(seed: int, monkeypatch: p
         expected.append(answer)
         pieces += cut(sent, chance)
     async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as caller:
-        await eventually("it is connected", lambda: made)
+        await eventually("the caller is connected", lambda: made)
         (connection,) = made
         for piece in joined(pieces, chance):
             connection.data_received(piece)
@@ -551,7 +548,7 @@ def chunked(body: bytes) -> bytes:
 
 
 def cut(sent: bytes, chance: random.Random) -> list[bytes]:
-    """As it is, mostly; or in two pieces, at its head's end as a rule."""
+    """Return the request whole, usually, or in two pieces, often cut at the end of its head."""
     if chance.random() < 0.7:
         return [sent]
     at = chance.choice([sent.find(b"\r\n\r\n") + 4, chance.randrange(1, len(sent))])
@@ -559,7 +556,7 @@ def cut(sent: bytes, chance: random.Random) -> list[bytes]:
 
 
 def joined(pieces: list[bytes], chance: random.Random) -> Iterator[bytes]:
-    """Some of them together with the next."""
+    """Yield the pieces, some of them joined with the next."""
     together = b""
     for piece in pieces:
         together += piece
@@ -571,7 +568,7 @@ def joined(pieces: list[bytes], chance: random.Random) -> Iterator[bytes]:
 
 
 async def settle() -> None:
-    """Time for the loop to do what has come."""
+    """Let the loop process what has arrived."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -579,5 +576,5 @@ async def settle() -> None:
 def _unchanging(answer: Answer) -> Iterator[tuple[str, str]]:
     for name, value in answer.headers.items():
         if name == "Content-Length" and "Job-Id" in answer.headers and answer.status != 200:
-            continue  # the job's id is in the problem
+            continue  # the problem contains the job id
         yield name, "" if name in CHANGING else value

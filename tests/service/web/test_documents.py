@@ -1,4 +1,4 @@
-"""Everything that is read with GET, and where its links lead."""
+"""The documents that GET returns, and their links."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def test_with_debug_the_traceback_of_a_bug_is_sent() -> None:
 
 async def test_parts_may_be_set_during_start_up() -> None:
     def late(app: web.Application) -> web.Application:
-        """As in an application that starts its workers when it is started itself."""
+        """Set the parts like an application that starts the workers in its own start-up."""
         parts = app[PARTS]
         late_app = build_app()
 

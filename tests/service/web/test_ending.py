@@ -1,4 +1,4 @@
-"""Jobs that somebody ends: by DELETE, by hanging up, by stopping the service."""
+"""Jobs ended early: by DELETE, by a disconnect, by stopping the service, by a deadline."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ async def test_delete_cancels_a_running_job_and_answers_both_callers() -> None:
         answer = await service.request("DELETE", f"/jobs/primes/{job.id}")
         document = answer.json()
         assert (answer.status, document["id"], document["state"]) == (200, job.id, "cancelled")
-        told = await caller.answer()
-        assert (told.status, told.slug) == (409, "cancelled")
+        cancelled = await caller.answer()
+        assert (cancelled.status, cancelled.slug) == (409, "cancelled")
         assert service.engine.stopped == [(job, Reason.CANCELLED)]
 
 
@@ -35,7 +35,7 @@ async def test_delete_removes_a_queued_job() -> None:
         first.send(POST)
         running = await service.engine.next_started()
         second.send(POST)
-        await eventually("it waits", lambda: service.scheduler.queued == 1)
+        await eventually("the job is queued", lambda: service.scheduler.queued == 1)
         (waiting,) = service.scheduler.queue
         document = (await service.request("DELETE", f"/jobs/primes/{waiting.id}")).json()
         assert (document["state"], document["started_at"], document["timing_ms"]["run"]) == ("cancelled", None, None)
@@ -104,7 +104,7 @@ async def test_a_disconnect_ends_the_job(
         caller.hang_up()
         await eventually("the work is stopped", lambda: service.engine.stopped == [(job, Reason.DISCONNECTED)])
         assert service.counts.cancelled == 1
-        await eventually("it is logged", lambda: "status=499" in caplog.text)
+        await eventually("the line is logged", lambda: "status=499" in caplog.text)
     assert f"job_id={job.id} task=primes reason=disconnected" in caplog.text
     assert "Traceback" not in caplog.text
 
@@ -114,9 +114,9 @@ async def test_a_queued_job_whose_caller_disconnects_never_runs() -> None:
         first.send(POST)
         running = await service.engine.next_started()
         second.send(POST)
-        await eventually("it waits", lambda: service.scheduler.queued == 1)
+        await eventually("the job is queued", lambda: service.scheduler.queued == 1)
         second.hang_up()
-        await eventually("it waits no more", lambda: service.scheduler.queued == 0)
+        await eventually("the queue is empty", lambda: service.scheduler.queued == 0)
         service.engine.finish(running, result())
         assert (await first.answer()).status == 200
         assert service.engine.started.empty()
@@ -127,12 +127,12 @@ async def test_while_draining_new_jobs_are_rejected_and_old_ones_answered() -> N
         caller.send(POST)
         job = await service.engine.next_started()
         drain = asyncio.create_task(service.dispatcher.drain(10, asyncio.Event()))
-        await eventually("it drains", lambda: service.dispatcher.is_draining)
+        await eventually("draining has begun", lambda: service.dispatcher.is_draining)
         late.send(POST)
-        refused = await late.answer()
-        assert (refused.status, refused.slug) == (503, "draining")
-        assert 1 <= int(refused.headers["Retry-After"]) <= 10
-        assert refused.headers["Connection"] == "close"
+        rejected = await late.answer()
+        assert (rejected.status, rejected.slug) == (503, "draining")
+        assert 1 <= int(rejected.headers["Retry-After"]) <= 10
+        assert rejected.headers["Connection"] == "close"
         ready = await service.get("/health/ready")
         assert (ready.status, ready.json()) == (503, {"status": "not-ready", "reason": "draining"})
         assert int(ready.headers["Retry-After"]) >= 1

@@ -1,4 +1,4 @@
-"""What is refused by its head alone: no job is made of it, and no body is read for it."""
+"""Requests rejected by their head alone: no job is made, and no body is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large bodies on their way in and large results on their way out: whole, and nothing is left of those given up."""
+"""Large bodies and results travel in shared memory, arrive whole, and are released, also if they are abandoned."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def head(size: int | None = None, *headers: str) -> bytes:
 
 
 def served(engine: FakeEngine | None = None, body_timeout_s: float = 30.0) -> AbstractAsyncContextManager[WebService]:
-    """With room for anything."""
+    """Serve with limits that no test reaches."""
     return web_service(engine=engine, queue_bytes=1 << 30, max_body_bytes=1 << 28, body_timeout_s=body_timeout_s)
 
 
@@ -47,10 +47,10 @@ def echoing() -> FakeEngine:
     return FakeEngine(answer=lambda job: large_result(body_of(job)))
 
 
-async def nothing_is_left(service: WebService) -> None:
+async def everything_is_released(service: WebService) -> None:
     traffic = service.scheduler.traffic
-    await eventually("no bytes are on their way", lambda: traffic.size_bytes == 0)
-    await eventually("no memory is held", lambda: shared_memory() == [])
+    await eventually("no bytes are arriving or leaving", lambda: traffic.size_bytes == 0)
+    await eventually("all shared memory is released", lambda: shared_memory() == [])
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
@@ -74,7 +74,7 @@ async def test_a_large_body_reaches_the_engine_in_shared_memory(is_chunked: bool
                 caller.send(head(SIZE) + DATA)
             assert (await caller.answer()).body == b"true"
         assert kinds == [SharedBytes, SharedBytes]
-        await nothing_is_left(service)
+        await everything_is_released(service)
 
 
 async def test_a_body_of_exactly_the_threshold_stays_bytes() -> None:
@@ -87,17 +87,17 @@ async def test_a_body_of_exactly_the_threshold_stays_bytes() -> None:
 
 
 async def test_without_shared_memory_a_large_body_stays_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> int:
+    def fail(*_: object) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(os, "memfd_create", refuse)
+    monkeypatch.setattr(os, "memfd_create", fail)
     engine = FakeEngine(answer=lambda job: result(str(job.request.body == DATA).lower().encode()))
     async with served(engine) as service:
         assert (await service.post("resize", data=BytesIO(DATA))).body == b"true"
 
 
 async def test_large_and_small_results_keep_their_order_on_a_connection() -> None:
-    """Pipelined, so that what goes past the transport must not overtake what goes through it."""
+    """With pipelining, bytes that bypass the transport must not overtake bytes in it."""
     async with served() as service, service.raw() as caller:
         for _ in range(6):
             caller.send(head(0))
@@ -107,11 +107,11 @@ async def test_large_and_small_results_keep_their_order_on_a_connection() -> Non
             answer = await caller.answer()
             assert answer.body == (DATA if number % 2 else b"%d" % number)
             assert answer.headers["Content-Type"] == ("application/octet-stream" if number % 2 else "application/json")
-        await nothing_is_left(service)
+        await everything_is_released(service)
 
 
 async def test_a_slow_caller_receives_its_large_result_whole() -> None:
-    """It takes less at a time than the system's buffers hold."""
+    """The caller reads less at a time than the system buffers."""
     data = random.Random(2).randbytes(16 << 20)
     async with served(FakeEngine(answer=lambda job: large_result(data))) as service:
         async with service.client.post("/jobs/resize") as response:
@@ -120,11 +120,11 @@ async def test_a_slow_caller_receives_its_large_result_whole() -> None:
                 received += chunk
                 await asyncio.sleep(0)
         assert received == data
-        await nothing_is_left(service)
+        await everything_is_released(service)
 
 
 class Transport(asyncio.Transport):
-    """One that holds bytes which the socket has not taken, or is closing."""
+    """A transport that holds bytes which the socket has not accepted, or that is closing."""
 
     def __init__(self, *, unsent_bytes: int = 0, is_closing: bool = False) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class Transport(asyncio.Transport):
         return self._unsent_bytes
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        raise AssertionError("nothing may be sent to its socket")
+        raise AssertionError("nothing may be sent on the socket")
 
 
 def test_nothing_overtakes_bytes_in_the_transport() -> None:
@@ -147,19 +147,19 @@ def test_nothing_overtakes_bytes_in_the_transport() -> None:
 
 
 def test_nothing_is_sent_on_a_closing_connection() -> None:
-    """The number of its descriptor may be another caller's by then."""
+    """Its descriptor number may belong to another connection by then."""
     with closing(made(DATA)) as memory, pytest.raises(ConnectionError):
         _send_directly(Transport(is_closing=True), memory, 10)
 
 
 async def test_without_sendfile_a_result_is_copied_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> int:
+    def fail(*_: object) -> int:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-    monkeypatch.setattr(os, "sendfile", refuse)
+    monkeypatch.setattr(os, "sendfile", fail)
     async with served(echoing()) as service:
         assert (await service.post("resize", data=BytesIO(DATA))).body == DATA
-        await nothing_is_left(service)
+        await everything_is_released(service)
 
 
 async def test_a_large_result_is_sent_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,31 +177,31 @@ async def test_a_large_result_is_sent_in_steps(monkeypatch: pytest.MonkeyPatch) 
         assert max(asked) <= _STEP_BYTES
 
 
-async def has_begun(service: WebService, caller: RawConnection, size: int) -> None:
-    """The caller takes nothing of its result but what the system's buffers hold."""
+async def begin_result(service: WebService, caller: RawConnection, size: int) -> None:
+    """Finish a job whose caller reads nothing: only the system's buffers take some of the result."""
     caller.send(head(0))
     service.engine.finish(await service.engine.next_started(), large_result(bytes(size)))
-    await eventually("the result is on its way", lambda: service.scheduler.traffic.leaving_bytes == size)
+    await eventually("the result is being sent", lambda: service.scheduler.traffic.leaving_bytes == size)
 
 
 async def test_a_result_is_released_if_its_caller_disconnects_half_way() -> None:
     async with served() as service:
         for _ in range(3):
             async with service.raw() as caller:
-                await has_begun(service, caller, 64 << 20)
+                await begin_result(service, caller, 64 << 20)
                 assert len(shared_memory()) == 1
-            await nothing_is_left(service)
+            await everything_is_released(service)
 
 
 async def test_a_caller_that_stops_reading_a_large_result_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offload.web.server.connection._STALLED_S", 0.05)
     async with served() as service, service.raw() as caller:
-        await has_begun(service, caller, 64 << 20)
-        await nothing_is_left(service)
+        await begin_result(service, caller, 64 << 20)
+        await everything_is_released(service)
 
 
 async def test_a_result_is_released_if_its_caller_is_already_gone() -> None:
-    """Interleaving: the job ends, and before its handler goes on the connection does."""
+    """The connection ends after the job and before its handler continues."""
     async with served() as service, service.raw() as caller:
         caller.send(head(SIZE) + DATA)
         running = await service.engine.next_started()
@@ -209,7 +209,7 @@ async def test_a_result_is_released_if_its_caller_is_already_gone() -> None:
         for handler in asyncio.all_tasks():
             if "RequestHandler.start" in repr(handler.get_coro()):
                 handler.cancel()
-        await nothing_is_left(service)
+        await everything_is_released(service)
 
 
 def hang_up(caller: RawConnection) -> None:
@@ -224,15 +224,15 @@ def go_over_the_limit(caller: RawConnection) -> None:
     caller.send(b"%x\r\n%b\r\n" % (2 * SIZE, bytes(2 * SIZE)))
 
 
-@pytest.mark.parametrize("give_up", [hang_up, break_framing, go_over_the_limit])
-async def test_an_abandoned_body_is_released(give_up: Callable[[RawConnection], None]) -> None:
+@pytest.mark.parametrize("abandon", [hang_up, break_framing, go_over_the_limit])
+async def test_an_abandoned_body_is_released(abandon: Callable[[RawConnection], None]) -> None:
     async with web_service(queue_bytes=1 << 30, max_body_bytes=2 * SIZE) as service, service.raw() as caller:
         caller.send(head() + b"%x\r\n%b\r\n" % (SIZE, DATA))
         traffic = service.scheduler.traffic
-        await eventually("it arrives", lambda: traffic.arriving_bytes == SIZE)
+        await eventually("the body has arrived", lambda: traffic.arriving_bytes == SIZE)
         assert len(shared_memory()) == 1
-        give_up(caller)
-        await nothing_is_left(service)
+        abandon(caller)
+        await everything_is_released(service)
         assert service.counts.submitted == 0
 
 
@@ -240,17 +240,17 @@ async def test_a_body_that_times_out_is_released() -> None:
     async with served(body_timeout_s=0.2) as service, service.raw() as caller:
         caller.send(head(2 * SIZE) + DATA)
         assert (await caller.answer()).slug == "body-timeout"
-        await nothing_is_left(service)
+        await everything_is_released(service)
 
 
 async def test_a_body_without_room_is_released() -> None:
     async with web_service(queue_bytes=2 * SIZE, max_body_bytes=2 * SIZE) as service, service.raw() as first:
         first.send(head(SIZE + 1) + DATA)
-        await eventually("it arrives", lambda: service.scheduler.traffic.arriving_bytes == SIZE)
+        await eventually("the body has arrived", lambda: service.scheduler.traffic.arriving_bytes == SIZE)
         async with service.raw() as second:
             second.send(head() + b"%x\r\n%b\r\n" % (SIZE + 1, DATA + b"x"))
             assert (await second.answer()).slug == "overloaded"
-        await eventually("one is left", lambda: len(shared_memory()) == 1)
+        await eventually("one body is left", lambda: len(shared_memory()) == 1)
         assert service.scheduler.traffic.arriving_bytes == SIZE
 
 
@@ -259,14 +259,14 @@ async def test_a_large_body_counts_while_it_is_queued() -> None:
         busy.send(head(0))
         running = await service.engine.next_started()
         waiting.send(head(SIZE) + DATA)
-        await eventually("it waits", lambda: service.scheduler.queued == 1)
+        await eventually("the job is queued", lambda: service.scheduler.queued == 1)
         assert service.scheduler.queue.size_bytes == SIZE
         assert service.scheduler.traffic.arriving_bytes == 0
         service.engine.finish(running, result())
         service.engine.finish(await service.engine.next_started(), result())
         assert (await waiting.answer()).status == 200
         assert service.scheduler.queue.size_bytes == 0
-        await nothing_is_left(service)
+        await everything_is_released(service)
 
 
 @pytest.mark.parametrize(
@@ -279,6 +279,6 @@ async def test_a_large_body_counts_while_it_is_queued() -> None:
     ],
 )
 def test_the_other_event_loop_behaves_the_same(check: Callable[[], Coroutine[None, None, None]]) -> None:
-    """Their transports differ in how they pause, and in what they say of what they have not sent."""
+    """The loops' transports differ in how they pause and in what they report as unsent."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(check())

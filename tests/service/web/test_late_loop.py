@@ -1,4 +1,4 @@
-"""A loop that comes late to its timers has not made anybody else late."""
+"""A busy event loop must not turn an answer that arrived in time into a missed deadline."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.support.fake_engine import FakeEngine, result
 BUDGET_S = 0.05
 
 
-async def reason_of_an_answer_that_lay_there() -> Reason:
-    """The answer comes in time, while the loop is at something else until after the end of the budget."""
+async def reason_of_an_answer_read_late() -> Reason:
+    """Return the reason of a job whose answer arrives in time while the loop is busy until after the deadline."""
     engine, loop = FakeEngine(), asyncio.get_running_loop()
     dispatcher = Dispatcher(
         scheduler=Scheduler(limits=AdmissionLimits(queue_limit=10, queue_bytes=1 << 20)),
@@ -30,7 +30,7 @@ async def reason_of_an_answer_that_lay_there() -> Reason:
     )
     await engine.open(dispatcher)
     limits = TaskLimits(name="primes", index=0, timeout_s=60.0)
-    job, is_over = dispatcher.new_job(JobRequest(JobTerms(limits=limits, budget_s=BUDGET_S))), asyncio.Event()
+    job, has_ended = dispatcher.new_job(JobRequest(JobTerms(limits=limits, budget_s=BUDGET_S))), asyncio.Event()
     channel, worker = socket.socketpair()
     other, caller = socket.socketpair()
     with channel, worker, other, caller:
@@ -41,17 +41,17 @@ async def reason_of_an_answer_that_lay_there() -> Reason:
             while time.monotonic() < job.submitted_at + 2 * BUDGET_S:
                 pass
 
-        def hear() -> None:
+        def on_answer() -> None:
             loop.remove_reader(channel)
             if job in engine.running:
                 engine.finish(job, result())
 
         loop.add_reader(other, be_busy)
-        loop.add_reader(channel, hear)
-        dispatcher.submit(job, lambda _: is_over.set())
+        loop.add_reader(channel, on_answer)
+        dispatcher.submit(job, lambda _: has_ended.set())
         caller.send(b"!")
         async with asyncio.timeout(10):
-            await is_over.wait()
+            await has_ended.wait()
         loop.remove_reader(channel)
     dispatcher.close()
     assert job.outcome is not None
@@ -59,6 +59,6 @@ async def reason_of_an_answer_that_lay_there() -> Reason:
 
 
 def test_an_answer_that_arrived_in_time_wins_over_the_deadline() -> None:
-    """uvloop looks at its timers before it reads."""
+    """uvloop runs timers before it reads sockets."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(reason_of_an_answer_that_lay_there()) is Reason.SUCCEEDED
+        assert runner.run(reason_of_an_answer_read_late()) is Reason.SUCCEEDED

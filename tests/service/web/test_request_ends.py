@@ -1,4 +1,4 @@
-"""Where requests end is never said wrong, however they are cut and whatever is in them."""
+"""A reported end of a request is right, whatever the pieces in which requests arrive and whatever they contain."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WHOLE = [
     b"GET /stats HTTP/1.1\r\nHost: x\r\n\r\n",
     b"\r\n" + request(b"{}"),
 ]
-# Of these it is not known where they end.
+# The end of these is unknown.
 ODD = [
     b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     b"\r\n\r\n" + request(b"{}"),
@@ -35,7 +35,7 @@ ODD = [
 
 
 class Parsed:
-    """aiohttp's parser, and what it was fed so far."""
+    """aiohttp's parser, and the count of what it was fed."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -70,7 +70,7 @@ async def test_an_unknown_end_stays_unknown(odd: bytes) -> None:
 
 @pytest.mark.parametrize("cut", range(1, 4))
 async def test_an_end_of_head_inside_a_body_is_not_one(cut: int) -> None:
-    """The head was cut within its own end, and part of another stands behind the body."""
+    """The head is cut within its end, and part of another request follows the body."""
     more = b"GET /stats HTTP/1.1\r\nX-Any: "
     body = b"x" * (len(more) - 4) + b"\r\n\r\n" + b"y" * 10
     sent = request(body)
@@ -120,7 +120,7 @@ async def test_a_reported_end_is_always_right(seed: int) -> None:
 
 
 def cut(stream: bytes, ends: list[int], chance: random.Random) -> Iterator[tuple[int, bytes]]:
-    """The stream in pieces, each with the place where it ends: most often where a request does."""
+    """Yield the stream in pieces with the position of their ends, usually the ends of requests."""
     begin = 0
     while begin < len(stream):
         anywhere = min(begin + chance.randrange(1, 120), len(stream))

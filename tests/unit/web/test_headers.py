@@ -1,4 +1,4 @@
-"""Reading single headers: what they mean, and what they are taken for when they mean nothing."""
+"""Parsing of request headers, valid and invalid."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from offload.web.answers.problems import PROBLEMS, Problem, printable, spliced
 
 
 def test_a_failure_of_the_job_is_500_and_of_the_service_503() -> None:
-    """A proxy sends 503 to the next machine, and must not do so with what would kill a worker there too."""
+    """A proxy retries 503 on the next machine, where a job that kills its worker would kill another."""
     of_the_job = {"task-error", "worker-crashed", "memory-limit", "result-not-serialisable"}
     of_the_service = {"overloaded", "draining", "starting"}
     assert {PROBLEMS[slug].status for slug in of_the_job} == {500}

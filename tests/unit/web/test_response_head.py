@@ -1,4 +1,4 @@
-"""The heads that are made without a response of aiohttp's."""
+"""Heads of responses that are sent without aiohttp."""
 
 from __future__ import annotations
 

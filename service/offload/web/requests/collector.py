@@ -35,7 +35,7 @@ class Collector:
             self._writer.close()
 
     def _move_to_shared_memory(self) -> None:
-        """Keeps the pieces where they are if the system has no such memory, or none left."""
+        """Keep the pieces as they are if shared memory is not supported or not available."""
         if not is_supported():
             return
         try:

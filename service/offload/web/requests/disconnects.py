@@ -1,7 +1,7 @@
 """Ends jobs whose callers have disconnected.
 
-Our own server cancels the handler at once when its caller disconnects. Applications that mount ours may have that
-switched off, so the connections of all waiting callers are checked a few times a second.
+The service's own server cancels a handler at once when its caller disconnects. Where the application is mounted in
+another one, that may be switched off, so the connections of waiting callers are checked a few times a second.
 """
 
 from __future__ import annotations

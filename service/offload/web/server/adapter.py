@@ -1,4 +1,4 @@
-"""Adapts our handlers to aiohttp.
+"""Adapts handlers to aiohttp.
 
 The adapter turns what a handler raises into a problem document, echoes the request id, closes the connection where it
 cannot continue, and writes the access log. It replaces aiohttp's middlewares, which would cost each job more.
@@ -31,7 +31,7 @@ AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class HandlerAdapter:
-    """Makes handlers of aiohttp from ours. While the service drains, each connection closes after its next response."""
+    """Makes handlers of aiohttp. While the service drains, each connection closes after its next response."""
 
     def __init__(self, parts: LateParts, access_log: AccessLog) -> None:
         self._parts = parts
