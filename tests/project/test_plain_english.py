@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-CHECKED: Final = ("service", "tests", "deploy", "README.md", "Makefile", "pyproject.toml", ".ci/run")
+CHECKED: Final = ("service", "tests", "deploy", "README.md", "Makefile", "pyproject.toml", ".ci")
 # Word by word, so that this file passes its own test.
 FIGURES: Final = (
     ("is", "none"),
@@ -33,7 +33,6 @@ FIGURES: Final = (
 # Folders and files that are still to be rewritten.
 NOT_YET: Final = frozenset(
     {
-        "Makefile",
         "service/docs/settings.md",
         "service/offload/cli",
         "service/offload/core",
@@ -60,7 +59,6 @@ NOT_YET: Final = frozenset(
         "tests/unit/core",
         "tests/unit/processes",
         "tests/unit/settings",
-        "tests/unit/worker",
     }
 )
 
