@@ -27,14 +27,19 @@ def _info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "offload.access")
 
 
-async def test_a_job_has_one_line_with_its_times(caplog: pytest.LogCaptureFixture) -> None:
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize("way", [{}, {"Expect": "100-continue"}], ids=["direct", "handlers"])
+async def test_a_job_has_one_line_with_its_times(way: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     async with web_service(engine=FakeEngine(answer=lambda job: result(b"[2]", run_s=0.0125))) as service:
-        await service.post("primes?a=secret", headers={"X-Request-ID": "r-17"})
+        headers = {"X-Request-ID": "r-17", "traceparent": TRACE, **way}
+        await service.post("primes?a=secret", data=b"{}", headers=headers)
         job = await service.engine.next_started()
     (line,) = lines(caplog)
     assert line.startswith("request method=POST path=/jobs/primes status=200 bytes=3 duration_ms=")
     assert f" job_id={job.id} task=primes reason=succeeded queue_ms=" in line
-    assert line.endswith(" run_ms=12.500 request_id=r-17 remote=127.0.0.1")
+    assert line.endswith(f" run_ms=12.500 traceparent={TRACE} request_id=r-17 remote=127.0.0.1")
     assert "secret" not in line
 
 

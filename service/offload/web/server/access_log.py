@@ -38,8 +38,12 @@ class LogLine(NamedTuple):
     ending: str
 
     @classmethod
-    def of(cls, method: str, path: str, *, request_id: str = "", remote: str | None = None) -> LogLine:
-        ending = f" request_id={_quoted(request_id)}" if request_id else ""
+    def of(
+        cls, method: str, path: str, *, request_id: str = "", traceparent: str = "", remote: str | None = None
+    ) -> LogLine:
+        ending = f" traceparent={traceparent}" if traceparent else ""
+        if request_id:
+            ending += f" request_id={_quoted(request_id)}"
         if remote:
             ending += f" remote={_quoted(remote)}"
         return cls(f"request method={method} path={_quoted(path)} status=", ending)
@@ -59,11 +63,9 @@ class LogLine(NamedTuple):
             return answer + self.ending
         queue_ms, run_ms = timing or timing_of(job)
         run = f" run_ms={run_ms}" if run_ms else ""
-        traceparent = job.request.terms.head.traceparent
-        trace = f" traceparent={traceparent}" if traceparent else ""
         return (
             f"{answer} job_id={job.id} task={job.limits.name} reason={job.outcome.reason} queue_ms={queue_ms}"
-            f"{run}{trace}{self.ending}"
+            f"{run}{self.ending}"
         )
 
 

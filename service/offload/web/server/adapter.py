@@ -89,8 +89,13 @@ class HandlerAdapter:
         if not self._parts.current.has_access_log:
             return
         request, duration_s = exchange.request, time.perf_counter() - exchange.began_at
-        path, request_id = request.rel_url.raw_path, exchange.request_id
-        line = LogLine.of(request.method, path, request_id=request_id, remote=request.remote)
+        line = LogLine.of(
+            request.method,
+            request.rel_url.raw_path,
+            request_id=exchange.request_id,
+            traceparent="" if exchange.job is None else exchange.job.request.terms.head.traceparent,
+            remote=request.remote,
+        )
         self._access_log.add(
             line.complete(status=status, body_bytes=body_bytes, duration_s=duration_s, job=exchange.job)
         )

@@ -68,7 +68,9 @@ class RequestHeads:
             )
         except Problem:
             return None  # the handler finds the same problem and sends it
-        line = LogLine.of(hdrs.METH_POST, path, request_id=terms.head.request_id, remote=address)
+        line = LogLine.of(
+            hdrs.METH_POST, path, request_id=terms.head.request_id, traceparent=terms.head.traceparent, remote=address
+        )
         return RequestHead(terms, body_bytes, message.should_close, line)
 
     def remember(self, head_bytes: bytes, address: str | None, head: RequestHead) -> None:
