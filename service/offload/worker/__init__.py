@@ -1,1 +1,1 @@
-"""What runs in a worker process: decode, validate, call, encode, answer.  Imports neither aiohttp nor asyncio."""
+"""The worker process: decodes, validates, calls, encodes and answers. It imports neither aiohttp nor asyncio."""

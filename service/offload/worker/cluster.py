@@ -1,9 +1,7 @@
-"""One job in a process of a cluster's: what Dask and Ray are asked to call at the other end.
+"""The functions that Dask and Ray call by name in a cluster's process, so this package must be installed there.
 
-Lives here: the few functions that are called there by name, so this package must be installed there.  What goes in and
-out is numbers, text and bytes.  `hosted` does the job; here is what a process of a cluster needs besides: it may be
-asked for several jobs at once, in threads; it may be another process than the one that is meant; and a job that it has
-not begun can be taken back.
+Arguments and results are numbers, text and bytes. `hosted` runs the job. This module adds what a cluster's process
+needs: several jobs at once in threads, jobs for another process, and jobs that are withdrawn before they begin.
 """
 
 from __future__ import annotations
@@ -19,15 +17,15 @@ from offload.worker.hosted import run as run_job
 from offload.worker.remote import PlainAnswer
 from offload.worker.start import StartFailed
 
-# Most that were taken back never come here; the scheduler has dropped them before so many others were.
+# Most withdrawn jobs never arrive: Dask's scheduler drops them. So old entries are forgotten.
 _MAX_WITHDRAWN: Final = 10_000
 
-# Token, process id, and why the tasks cannot be loaded, empty where they are.
+# Token, process id, and the reason why the tasks cannot be loaded, or "".
 LoadResult = tuple[str, int, str]
 
 
 class _Process:
-    """One for each process.  The lock is of this process alone, and dies with it."""
+    """State of this process. The lock is not shared with other processes."""
 
     def __init__(self) -> None:
         self.token = secrets.token_hex(8)
@@ -41,21 +39,21 @@ _process: Final = _Process()
 
 
 def load_tasks(name: str, load: bytes, lane: int) -> LoadResult:
-    """Loads the tasks, which are called `name` from then on, and calls their hooks, once in each process."""
+    """Load the tasks under the name `name` and call their hooks, once in each process."""
     with _process.lock:
         try:
             prepare(load, lane)
         except StartFailed as failure:
-            return _process.token, os.getpid(), str(failure) or "nobody can tell why"
+            return _process.token, os.getpid(), str(failure) or "unknown reason"
         _process.loads[name] = load
     return _process.token, os.getpid(), ""
 
 
 def run_pinned(token: str, name: str, job: str, *call: object) -> PlainAnswer | None:
-    """Runs one job, `call` without its load, of the tasks `name`.  None: it was not begun, and never will.
+    """Run one job of the tasks `name`. Returns None if it has not begun and never will.
 
-    `token` is that of the greeting, for the job was given to that process and to no other; `job` names it among those
-    of all services.
+    `token` is the one that `load_tasks` returned: no other process may run the job. `job` is unique among the jobs of
+    all services. `call` is a `remote.Call` without its load.
     """
     with _process.lock:
         if token != _process.token or name not in _process.loads or job in _process.withdrawn:
@@ -70,7 +68,7 @@ def run_pinned(token: str, name: str, job: str, *call: object) -> PlainAnswer | 
 
 
 def withdraw_pinned(token: str, job: str) -> bool:
-    """True: the job has not begun here, and never will."""
+    """Withdraw a job. Returns True if it has not begun here and never will."""
     with _process.lock:
         if token != _process.token or job in _process.begun:
             return False
@@ -81,10 +79,10 @@ def withdraw_pinned(token: str, job: str) -> bool:
 
 
 def run_anywhere(load: bytes, *call: object) -> PlainAnswer:
-    """Runs one job, `call` without its load, in whichever process this is, the only job in it.
+    """Run one job in any process, as its only job. `call` is a `remote.Call` without its load.
 
-    Ray has SIGTERM raise SystemExit in the main thread, which is where its tasks run: who asked this process to end
-    would end the job instead, as if the task had raised that.
+    Ray makes SIGTERM raise SystemExit in the main thread, where its tasks run. A request to end the process would then
+    end only the job, as if the task had raised it; so the default action is restored meanwhile.
     """
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:

@@ -1,7 +1,6 @@
-"""The short-lived process that says what there is to serve.
+"""The short-lived process that loads the targets and sends the service the catalogue of tasks, or an error.
 
-Loads the targets and sends the catalogue, or a sentence on what is wrong with them.  Runs as the target of a
-`multiprocessing.Process`; the service, which never loads user's code, reads the other end of its channel.
+It is the target of a `multiprocessing.Process`, because the service never loads the user's code.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from offload.worker.preload import load_targets
 
 
 def send_catalogue(spec: DescribeSpec) -> None:
-    """Sends one CATALOGUE frame, or START_FAILED with [target, problem] as JSON."""
+    """Send one CATALOGUE frame, or START_FAILED with [target, problem] as JSON."""
     detach(keep=[spec.channel.fileno()], start_method=spec.start_method)
     limit_library_threads(spec.load.library_threads)
     try:
@@ -33,4 +32,4 @@ def send_catalogue(spec: DescribeSpec) -> None:
     Channel(spec.channel).write(pack_answer(kind, body_bytes=len(body)), body=body)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # whatever the user's modules started must not keep us
+    os._exit(0)  # threads that the user's modules started must not delay the end

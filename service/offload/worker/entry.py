@@ -1,6 +1,6 @@
-"""Where a child process begins: the targets of the service's `multiprocessing` processes.
+"""The entry points of the service's `multiprocessing` processes.
 
-They are named by the service, which must not import what they need, pydantic for one; so each imports it in the child.
+The service imports this module, but not what the child needs, such as pydantic; so each function imports it late.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from offload.wire.spec import DescribeSpec, WorkerSpec
 
 
 def run_worker(spec: WorkerSpec) -> None:
-    """See `worker.main`."""
+    """Run a worker, see `worker.main`."""
     from offload.worker.main import serve
 
     serve(spec)
 
 
 def run_describe(spec: DescribeSpec) -> None:
-    """See `worker.describe`."""
+    """Describe the tasks, see `worker.describe`."""
     from offload.worker.describe import send_catalogue
 
     send_catalogue(spec)

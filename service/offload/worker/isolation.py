@@ -1,7 +1,6 @@
-"""What a child process does before anything else: it stops being a copy of its parent.
+"""Isolates a new worker from its parent: signals, session, descriptors, output, limits and random seeds.
 
-Lives here: signals, session, descriptors, output, limits and seeds of a new worker.  Nothing here knows tasks or jobs.
-`worker.main` calls `isolate` first thing, before any code of the user's runs.
+It runs before any of the user's code.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from typing import Any, Final
 
 from offload.worker.prctl import adopt_orphaned_descendants, die_with_parent_thread, outlive_parent_thread
 
-# Asks a worker for the Python stacks of all its threads; faulthandler answers in C, whoever holds the GIL.
+# Makes a worker dump the Python stacks of all threads; faulthandler needs no GIL for that.
 DUMP_SIGNAL: Final = signal.SIGUSR2
 
-# Of the range -1000 to 1000: the kernel takes workers first when memory runs out, and the service last.
+# In the range -1000 to 1000: when memory runs out, the kernel kills workers before the service.
 _OOM_SCORE: Final = 500
 
-# A third of the event loop's share of a core that both want (sched(7)).
+# Gives a worker a third of the event loop's share of a contended core (sched(7)).
 _NICE: Final = 5
 
-# Python itself ignores these two so that writing to a closed pipe, or past a file size limit, is an exception.
+# Python ignores these two, so writing to a closed pipe or past a file size limit raises an exception.
 _IGNORED: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 
-# The libraries behind numeric packages each start a thread for every core unless told otherwise.
+# By default, each numeric library starts a thread for every core.
 THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -46,7 +45,7 @@ THREAD_VARIABLES: Final = (
 
 
 def limit_library_threads(count: int) -> None:
-    """One thread for each library call unless the environment says otherwise; 0 leaves all as it is.
+    """Set the threads of numeric libraries to `count` unless the environment sets them; 0 changes nothing.
 
     Must run before the libraries are imported: they read these variables once.
     """
@@ -56,7 +55,7 @@ def limit_library_threads(count: int) -> None:
 
 
 def isolate(*, keep: Iterable[int], output: int, start_method: str) -> None:
-    """Makes this process a worker: detached, in a session of its own, its output in the pipe `output`."""
+    """Make this process a worker: detached, in its own session, with its output in the pipe `output`."""
     detach(keep={*keep, output}, start_method=start_method)
     os.setsid()
     _redirect_output(output)
@@ -66,36 +65,41 @@ def isolate(*, keep: Iterable[int], output: int, start_method: str) -> None:
 
 
 def _yield_to_the_loop() -> None:
-    """Less of a core than the event loop, where both want one: then it runs at once, and no worker waits for it.
+    """Lower the priority below the event loop's, so that the loop runs at once and workers do not wait for it.
 
-    Where the kernel groups processes by session (sched(7), autogrouping) a nice value counts within the group only, and
-    the group has one of its own.
+    If the kernel groups processes by session (sched(7), autogrouping), a nice value counts only within the group, and
+    the group has its own nice value.
     """
     os.nice(_NICE)
-    with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as file:  # Linux, and not everywhere
+    with (
+        suppress(OSError),
+        open("/proc/self/autogroup", "w", encoding="ascii") as file,
+    ):  # not on every kernel
         file.write(str(_NICE))
 
 
 def detach(*, keep: Iterable[int], start_method: str) -> None:
-    """Makes this process nobody's copy.  `keep`: descriptors that stay open beside 0, 1, 2."""
+    """Undo what this process inherited. `keep`: descriptors that stay open besides 0, 1 and 2."""
     _reset_signals()
     if start_method != "forkserver":
-        # The parent is the service itself.  Under a forkserver it is the forkserver, whose death must not end jobs.
+        # Here the parent is the service. Under forkserver it is the forkserver, whose death must not end jobs.
         die_with_parent_thread()  # until `hand_over_to_guard`
-    gc.freeze()  # what came from the parent must never be collected: its destructors close descriptors by number
+    gc.freeze()  # never collect the parent's objects: their destructors close descriptors by number
     _forget_forkserver()
     _close_descriptors(set(keep))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def hand_over_to_guard() -> None:
-    """The guard knows this worker by now, and will end it together with its descendants.  Dying by itself with the
-    service, before the guard has looked, would hide those from it."""
+    """Leave the end of this process to the guard, which now knows this worker and kills it with its descendants.
+
+    If the worker died with the service before the guard looks, the guard could not find the descendants.
+    """
     outlive_parent_thread()
 
 
 def seed_anew() -> None:
-    """Fresh seeds after a fork: copies of one process must not all throw the same dice."""
+    """Seed the random generators: forked copies of one process would otherwise draw the same numbers."""
     random.seed()
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
@@ -103,7 +107,7 @@ def seed_anew() -> None:
 
 
 def _reset_signals() -> None:
-    # A worker forked under a running event loop shares its wake-up descriptor: a signal here would arrive there.
+    # A worker forked from a running event loop shares its wake-up descriptor: a signal here would wake the loop.
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_IGN if number in _IGNORED else signal.SIG_DFL)
@@ -111,9 +115,11 @@ def _reset_signals() -> None:
 
 
 def _forget_forkserver() -> None:
-    """Lets go of the service's forkserver: it must end with the service, not with us, and a task that uses
-    `multiprocessing` by forkserver gets one of its own."""
-    server: Any = forkserver._forkserver  # there is no public way to let go
+    """Release the service's forkserver, which must end with the service, not with this worker.
+
+    A task that uses `multiprocessing` with forkserver then starts its own.
+    """
+    server: Any = forkserver._forkserver  # multiprocessing has no public way to release it
     if server._forkserver_alive_fd is not None:
         os.close(server._forkserver_alive_fd)
         server._forkserver_alive_fd = None
@@ -122,7 +128,7 @@ def _forget_forkserver() -> None:
 
 def _close_descriptors(keep: set[int]) -> None:
     keep |= {0, 1, 2}
-    tracker = vars(resource_tracker._resource_tracker)["_fd"]  # shared by design, has no public name
+    tracker = vars(resource_tracker._resource_tracker)["_fd"]  # shared by design; has no public name
     if tracker is not None:
         keep.add(tracker)
     parent = parent_process()
@@ -131,13 +137,15 @@ def _close_descriptors(keep: set[int]) -> None:
     for name in os.listdir("/dev/fd"):
         descriptor = int(name)
         if descriptor not in keep:
-            with suppress(OSError):  # the listing's own descriptor is in the list, and closed by now
+            with suppress(OSError):  # the listing includes its own descriptor, already closed
                 os.close(descriptor)
 
 
 def _redirect_output(output: int) -> None:
-    """stdin reads nothing; stdout and stderr, C code's too, go into the pipe; stack dumps as well, by a descriptor
-    of their own, so that a task which closes 1 and 2 does not lose them."""
+    """Make stdin empty and send stdout and stderr, also of C code, to the pipe `output`.
+
+    Stack dumps use `output` itself, so they work after a task closes 1 and 2.
+    """
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
@@ -164,5 +172,5 @@ def _raise_oom_score() -> None:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write(str(_OOM_SCORE))
     except OSError:
-        # No such file (macOS), or a score above ours was set from outside and may not be lowered: both are fine.
+        # No such file (macOS), or a higher score was set from outside and may not be lowered: both are fine.
         return

@@ -1,7 +1,6 @@
-"""The worker's side of large bodies and results, which do not come through the stream.
+"""The worker's side of large bodies and results, which travel as shared memory instead of through the stream.
 
-Lives here: what a task is given of such a body, how long it has it, and the sending of a large result.  `main` and
-`inbox` call it; the memory itself is `shared_bytes`, and how it gets here `passing`.
+`wire.shared_bytes` is the memory, `wire.passing` sends its descriptor.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from offload.wire.shared_bytes import SharedBytes, shared
 
 
 class LargeBody:
-    """The body of one job.  `is_last`: nobody else will need it, once this job has begun."""
+    """The body of one job. `is_last`: no other attempt needs it once this job has begun."""
 
     __slots__ = ("_is_last", "_mapping", "_shared", "_view")
 
@@ -29,8 +28,10 @@ class LargeBody:
         return len(self._shared)
 
     def contents(self, *, as_copy: bool) -> bytes | memoryview:
-        """All of it, for the job that has begun: as an object of its own, for one copy, and nothing is kept that can be
-        given back; or as a read-only view until `release`."""
+        """Returns the body of a job that has begun: a copy, or a read-only view that is valid until `release`.
+
+        With a copy, the shared memory is freed at once if `is_last`.
+        """
         if as_copy:
             data = self._shared.read(0, len(self._shared))
             self._use_up()
@@ -40,9 +41,9 @@ class LargeBody:
         return self._view
 
     def release(self) -> None:
-        """The job is over, or never begins here.  May be called twice.
+        """Release the body when the job has finished or will not begin here. May be called twice.
 
-        A view that the task has kept stays as it is; its memory is free when the task lets go of it.
+        A view that the task keeps stays valid; its memory is freed with the view.
         """
         view, self._view = self._view, None
         mapping, self._mapping = self._mapping, None
@@ -54,19 +55,19 @@ class LargeBody:
         self._shared.close()
 
     def _use_up(self) -> None:
-        """The memory is freed now, and here, not where the last descriptor is closed, which could be the event loop."""
+        """Free the memory now, in this process; otherwise the event loop might, by closing the last descriptor."""
         if self._is_last:
             with suppress(OSError):
                 self._shared.use_up()
 
 
 def receive_body(sock: socket.socket, number: int, size_bytes: int, *, is_last: bool) -> LargeBody:
-    """The body that the service sent for this job.  Raises FrameError, OSError."""
+    """Returns the body that the service sent for this job. Raises FrameError, OSError."""
     return LargeBody(SharedBytes(receive_descriptor(sock, number), size_bytes), is_last=is_last)
 
 
 def send_result(sock: socket.socket | None, number: int, body: bytes | bytearray | memoryview) -> bool:
-    """Puts the job's result into memory of its own, and sends that.  False: it has to go through the stream."""
+    """Send the job's result as shared memory. Returns False if it must go through the stream."""
     result = None if sock is None else shared(body, is_final=True)
     if sock is None or result is None:
         return False

@@ -1,4 +1,4 @@
-"""The two process attributes that Python has no function for.  Linux only; elsewhere both do nothing.
+"""Two process attributes for which Python has no function. On systems other than Linux, these functions do nothing.
 
 Source: prctl(2), PR_SET_PDEATHSIG and PR_SET_CHILD_SUBREAPER.
 """
@@ -15,17 +15,17 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 def die_with_parent_thread() -> None:
-    """SIGKILL for this process when the *thread* that made it ends (and so, at the latest, when its process does)."""
+    """Make the kernel kill this process when the *thread* that started it ends, at the latest with its process."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def outlive_parent_thread() -> None:
-    """Takes `die_with_parent_thread` back."""
+    """Undo `die_with_parent_thread`."""
     _prctl(_PR_SET_PDEATHSIG, 0)
 
 
 def adopt_orphaned_descendants() -> None:
-    """Descendants whose parent ends become children of this process, so that none leaves its tree by a double fork."""
+    """Make orphaned descendants children of this process, so that a double fork does not leave its tree."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 

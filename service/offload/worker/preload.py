@@ -1,8 +1,7 @@
-"""Preloaded by the forkserver: the user's modules, so that a new worker has them at once.
+"""Loads the user's modules once in the forkserver, so that every worker inherits them.
 
-Lives here: what is done once in the forkserver and inherited by every worker.  `set_forkserver_preload` takes
-importable names only and swallows ImportError, so this module is the only name, and what goes wrong is kept for the
-workers to tell.  Imported for its effect by the forkserver alone, the one place where work at import is the purpose.
+`set_forkserver_preload` takes only importable names and ignores ImportError, so this module is the only preloaded name
+and keeps any error for the workers to report. It works at import time because the forkserver only imports it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from offload.worker.prctl import die_with_parent_thread
 
 
 class Preloaded:
-    """What the forkserver loaded, or why it could not."""
+    """The tasks that the forkserver loaded, or the error."""
 
     def __init__(self, targets: tuple[Target, ...]) -> None:
         self.targets = targets
@@ -37,17 +36,17 @@ def _preload() -> Preloaded | None:
     if text is None:
         return None
     wanted = json.loads(text)
-    # Whatever hangs or dies from here on, the import of a module too: this process does not outlive the service.  Its
-    # children do not inherit that; they are the guard's.
+    # From here on this process ends with the service, even if importing a module hangs. Its children do not inherit
+    # that; the guard ends them.
     die_with_parent_thread()
     if os.getppid() != wanted["service_pid"]:
-        os._exit(1)  # the service had gone before it could take us along
+        os._exit(1)  # the service ended before this took effect
     limit_library_threads(wanted["library_threads"])
     return Preloaded(targets_from_json(wanted["targets"]))
 
 
 def load_targets(targets: tuple[Target, ...]) -> Registry:
-    """The loaded targets: what the forkserver has of them, else freshly.  Raises UserError."""
+    """Returns the tasks of `targets`, preloaded by the forkserver or loaded now. Raises UserError."""
     if preloaded is None or preloaded.targets != targets:
         return load(targets)
     if preloaded.error is not None:

@@ -1,7 +1,6 @@
-"""What a process does before its first job: it loads the user's tasks and calls their hooks.
+"""Prepares a process for jobs: loads the user's tasks, calls their hooks and makes an `Executor`.
 
-Lives here: the way from a `LoadSpec` to an `Executor`, and the guard against a task that forks and lets the child
-return.  `main` and `remote` call it, in the worker.
+Also ends a forked child that returns from a task.
 """
 
 from __future__ import annotations
@@ -20,15 +19,12 @@ from offload.worker.preload import load_targets
 
 
 class StartFailed(OffloadError):
-    """This worker cannot take jobs; the text says why."""
+    """This worker cannot run jobs; the text gives the reason."""
 
 
 def get_ready(load: LoadSpec, *, lane: int, is_debug: bool) -> Executor:
-    """Everything that happens before the first job.  The user's code runs here for the first time.
-
-    Raises StartFailed.
-    """
-    sys.set_int_max_str_digits(0)  # whole numbers of any length arrive whole; the job's limits are the limit
+    """Load the tasks and call their hooks; the user's code runs here for the first time. Raises StartFailed."""
+    sys.set_int_max_str_digits(0)  # integers may have any length; only the job's limits apply
     limit_library_threads(load.library_threads)
     set_lane(lane)
     try:
@@ -43,7 +39,7 @@ def get_ready(load: LoadSpec, *, lane: int, is_debug: bool) -> Executor:
 
 
 def end_if_copy(owner: int) -> None:
-    """A task may fork and let the child return to here; it must not answer in its parent's name."""
+    """End this process if a task forked it and returned in the child, which must not answer for its parent."""
     if os.getpid() != owner:
         os._exit(0)
 
@@ -55,7 +51,7 @@ def _run_hooks(registry: Registry) -> None:
             hook()
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
-            told = f"{exception_name(error)}: {exception_message(error)}"
-            raise StartFailed(f"@on_worker_start {getattr(hook, '__qualname__', hook)!s} raised {told}") from error
+            raised = f"{exception_name(error)}: {exception_message(error)}"
+            raise StartFailed(f"@on_worker_start {getattr(hook, '__qualname__', hook)!s} raised {raised}") from error
         finally:
             end_if_copy(owner)

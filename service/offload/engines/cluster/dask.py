@@ -97,8 +97,8 @@ class DaskCluster(ClusterClient):
             target,
             asynchronous=True,
             timeout=self._parts.start_timeout_s,
-            direct_to_workers=self._local is not None
-            or None,  # workers elsewhere may be reachable only through the scheduler
+            # Workers of another cluster may be reachable only through its scheduler.
+            direct_to_workers=self._local is not None or None,
         )
         self._client.subscribe_topic(_TOPIC, self._on_event)
 
