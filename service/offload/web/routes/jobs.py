@@ -66,18 +66,23 @@ class JobHandlers:
                 exchange.job = job = dispatcher.reject_body(terms)
                 return outcome_reply(job, timing_of(job))
         exchange.job = job = dispatcher.new_job(JobRequest(terms, body))
+        try:
+            await self._run_watched(job, request)
+        finally:
+            if len(body) > LARGE_BYTES:
+                release_body(body)
+        return outcome_reply(job, timing_of(job))
+
+    async def _run_watched(self, job: Job, request: web.Request) -> None:
         self._watch.watch(job, request)
         try:
-            await dispatcher.run(job)
+            await self._parts.current.dispatcher.run(job)
         except BaseException:
             if job.outcome is not None:  # it will not be sent
                 release_body(job.outcome.body)
             raise
         finally:
             self._watch.forget(job)
-            if len(body) > LARGE_BYTES:
-                release_body(body)
-        return outcome_reply(job, timing_of(job))
 
     async def _read_body(self, request: web.Request) -> bytes | SharedBytes:
         parts = self._parts.current
