@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from offload.cli.logs import log_output
@@ -17,6 +17,14 @@ from offload.errors import SettingsError, UserError
 from offload.settings.sources import CONFIG_FLAG, CONFIG_VARIABLE, load_settings
 from offload.settings.table import Setting, table
 
+# The first setting of each group in `--help`, and its title.
+_GROUPS: Final = {
+    "host": "address",
+    "engine": "workers",
+    "timeout": "time limits",
+    "queue_limit": "queue and callers",
+    "log_level": "log",
+}
 _EXIT_FAILED: Final = 1
 _EXIT_USAGE: Final = 2
 
@@ -52,17 +60,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("targets", metavar="TARGET", nargs="+", help="a file (tasks.py) or a module (package.tasks)")
     parser.add_argument(CONFIG_FLAG, metavar="PATH", help="TOML file with settings.")
+    add = parser.add_argument
     for setting in table():
-        _add_flag(parser, setting)
+        if setting.name in _GROUPS:
+            add = parser.add_argument_group(_GROUPS[setting.name]).add_argument
+        _add_flag(add, setting)
     return parser
 
 
-def _add_flag(parser: argparse.ArgumentParser, setting: Setting) -> None:
+def _add_flag(add: Callable[..., object], setting: Setting) -> None:
     """Values stay texts: `load_settings` reads them, so that all faults are told together."""
     kind, default = setting.kind, f"default: {setting.default}"
     if kind.placeholder:
         text = f"{setting.help} ({kind.range}; {default})".replace("%", "%%")
-        parser.add_argument(setting.flag, metavar=kind.placeholder, help=text)
+        add(setting.flag, metavar=kind.placeholder, help=text)
     else:
         text = f"{setting.help} ({default})".replace("%", "%%")
-        parser.add_argument(setting.flag, action=argparse.BooleanOptionalAction, help=text)
+        add(setting.flag, action=argparse.BooleanOptionalAction, help=text)

@@ -119,6 +119,21 @@ class Settings:
         help="How worker processes are made.",
         reason="Fast, with the task modules loaded once, and a worker is never a copy of the service.",
     )
+    threads_per_worker: int = _setting(
+        Count(1, minimum=0, maximum=1024, zero="leave the libraries' own choice"),
+        help="Threads of numeric libraries in a worker (OMP_NUM_THREADS and its kin, where they are not set already).",
+        reason="Each worker has one CPU; a thread for every CPU in each of them is slower.",
+    )
+    max_jobs_per_worker: int = _setting(
+        Count(0, minimum=0, maximum=1_000_000_000, zero="never"),
+        help="A worker that has run so many jobs is replaced.",
+        reason="A task that leaks is the exception.",
+    )
+    max_rss_per_worker: int = _setting(
+        Size(0, minimum=MIB, maximum=1024 * GIB, zero="never"),
+        help="A worker that holds more memory than this after a job is replaced.",
+        reason="A task that leaks is the exception.",
+    )
     timeout: float = _setting(
         Seconds(60.0, minimum=0.001),
         help="Limit on the run time of a job whose task sets none.",
@@ -149,6 +164,11 @@ class Settings:
         help="Memory for bodies that arrive or wait, and results that leave; a single larger one may be there alone.",
         reason="Eight of the largest bodies, which fits any machine that runs them.",
     )
+    max_body: int = _setting(
+        Size(32 * MIB, minimum=1, maximum=GIB),
+        help="Largest body of a request.",
+        reason="A large photograph or a million numbers; more is a decision about memory.",
+    )
     max_queued_per_client: int = _setting(
         Count(0, minimum=0, maximum=1_000_000, zero="no limit"),
         help="Jobs of one caller that may wait; further ones are refused with 429.",
@@ -168,26 +188,6 @@ class Settings:
         Count(3, minimum=0, maximum=1000, zero="never"),
         help="A job of which so many attempts in a row have each killed their worker is refused for ten minutes.",
         reason="Two may be chance; the third in a row is a pattern.",
-    )
-    max_body: int = _setting(
-        Size(32 * MIB, minimum=1, maximum=GIB),
-        help="Largest body of a request.",
-        reason="A large photograph or a million numbers; more is a decision about memory.",
-    )
-    max_jobs_per_worker: int = _setting(
-        Count(0, minimum=0, maximum=1_000_000_000, zero="never"),
-        help="A worker that has run so many jobs is replaced.",
-        reason="A task that leaks is the exception.",
-    )
-    max_rss_per_worker: int = _setting(
-        Size(0, minimum=MIB, maximum=1024 * GIB, zero="never"),
-        help="A worker that holds more memory than this after a job is replaced.",
-        reason="A task that leaks is the exception.",
-    )
-    threads_per_worker: int = _setting(
-        Count(1, minimum=0, maximum=1024, zero="leave the libraries' own choice"),
-        help="Threads of numeric libraries in a worker (OMP_NUM_THREADS and its kin, where they are not set already).",
-        reason="Each worker has one CPU; a thread for every CPU in each of them is slower.",
     )
     log_level: LogLevel = _setting(
         Choice(LogLevel.INFO),
