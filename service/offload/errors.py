@@ -1,18 +1,18 @@
-"""The error tree.
+"""The errors of this package, as a tree.
 
-Every error of ours derives from `OffloadError`.  The class says what went wrong, the fields hold the facts, and the
-text is made in `__str__`: what happened, the limit, what to do.  HTTP status codes do not live here.
+The class says what went wrong, the fields hold the facts, and `__str__` makes the text: what happened, the limit, what
+to do. HTTP status codes are in `web.answers.problems`.
 
     OffloadError
-    ├── UserError              something that the user can mend; told in a sentence, without a traceback
-    │   ├── SettingsError      settings that cannot be used, all of them at once
-    │   ├── TargetError        a task file or module that cannot be served
-    │   ├── TaskDefinitionError  a function that cannot be a task
-    │   └── BindError          the address to listen on cannot be had
-    ├── IllegalStep            a bug of ours: an event that cannot happen in this state
-    ├── FrameError             bytes on a worker's channel that are no frame of ours
-    └── EngineError            the engine cannot do its work
-        └── StartError         a worker could not be started
+    ├── UserError                  a mistake of the user; reported in a sentence, without a traceback
+    │   ├── SettingsError          settings that cannot be used, with every fault
+    │   ├── TargetError            a task file or module that cannot be served
+    │   ├── TaskDefinitionError    a function that cannot be a task
+    │   └── BindError              an address that cannot be listened on
+    ├── IllegalStep                a bug: an event that cannot happen in this state
+    ├── FrameError                 malformed bytes on a worker's channel
+    └── EngineError                the engine cannot do its work
+        └── StartError             a worker could not be started
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from collections.abc import Sequence
 
 
 class OffloadError(Exception):
-    """Base of all errors of this package."""
+    """The base of all errors of this package."""
 
 
 class UserError(OffloadError):
-    """Something that the user can mend."""
+    """A mistake that the user can correct."""
 
 
 class SettingsError(UserError):
-    """Settings that cannot be used; `faults` has a sentence for each, with the name, the value and the range."""
+    """Settings that cannot be used; `faults` has a sentence for each, with its name, range and value."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__(faults)
@@ -40,7 +40,7 @@ class SettingsError(UserError):
 
 
 class TargetError(UserError):
-    """A task file or module that cannot be served; `target` as the user named it, `problem` in a sentence."""
+    """A task file or module that cannot be served; `target` is the user's name for it, `problem` a sentence."""
 
     def __init__(self, target: str, problem: str) -> None:
         super().__init__(target, problem)
@@ -64,7 +64,7 @@ class TaskDefinitionError(UserError):
 
 
 class BindError(UserError):
-    """The address to listen on cannot be had."""
+    """An address that cannot be listened on; `problem` says why."""
 
     def __init__(self, address: str, problem: str) -> None:
         super().__init__(address, problem)
@@ -76,7 +76,7 @@ class BindError(UserError):
 
 
 class IllegalStep(OffloadError):
-    """An event that cannot happen in this state; nothing was changed."""
+    """An event that cannot happen in this state. Nothing was changed."""
 
     def __init__(self, *, thing: str, state: str, event: str) -> None:
         super().__init__(thing, state, event)
@@ -89,14 +89,14 @@ class IllegalStep(OffloadError):
 
 
 class FrameError(OffloadError):
-    """Bytes on a worker's channel that are no frame of ours; the channel can be read no further."""
+    """Malformed bytes on a worker's channel, which cannot be read any further."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"garbage on the worker's channel: {self.problem}"
+        return f"malformed frame on a worker's channel: {self.problem}"
 
 
 class EngineError(OffloadError):
@@ -111,4 +111,4 @@ class StartError(EngineError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"a worker could not be started: {self.problem}"
+        return f"cannot start a worker: {self.problem}"

@@ -38,7 +38,7 @@ def first_settings_table() -> list[str]:
     lines = ["| option | default | what it is |", "| --- | --- | --- |"]
     settings = {setting.name: setting for setting in table()}
     for setting in map(settings.__getitem__, _FIRST_SETTINGS):
-        _, _, zero = setting.kind.range.partition("; 0 = ")
+        _, _, zero = setting.kind.range.removesuffix(")").partition(" (0 = ")
         default = f"0: {zero}" if setting.default == "0" and zero else setting.default
         lines.append(f"| `{setting.flag}` | {default} | {setting.help} |")
     return lines

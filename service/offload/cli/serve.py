@@ -1,7 +1,7 @@
-"""`offload serve TARGET…`: from the command line to a running service.
+"""`offload serve TARGET…`: run the service from the command line.
 
-Lives here: the verb's flags, made from the table of settings, and what its failures look like: a sentence each on
-stderr, never a traceback for a mistake of the user's.  How the service is built is `service`'s business.
+The options are made from the table of settings. A user's mistake is reported on stderr in a sentence, never with a
+traceback.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 
 from offload.cli.logs import log_output
 from offload.errors import SettingsError, UserError
+from offload.settings.kinds import Choice, Switch
 from offload.settings.sources import CONFIG_FLAG, CONFIG_VARIABLE, load_settings
 from offload.settings.table import Setting, table
 
@@ -30,13 +31,13 @@ _EXIT_USAGE: Final = 2
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Serves until a signal ends it.  Returns the exit code: 0 after a drain, 2 for settings, 1 for the rest."""
+    """Serve until a signal. Returns the exit code: 0 after a drain, 2 for faulty settings, 1 for other mistakes."""
     options = vars(_parser().parse_intermixed_args(arguments))
     targets: list[str] = options.pop("targets")
     config: str | None = options.pop("config", None)
     try:
         settings = load_settings(options, os.environ, config)
-        # Late: it pulls in the whole service, which nobody should wait for who only mistyped a flag.
+        # Imported late so that a mistyped flag fails fast.
         from offload import service
 
         with log_output(settings.log_level):
@@ -52,13 +53,16 @@ def _parser() -> argparse.ArgumentParser:
         prog="offload serve",
         usage="offload serve TARGET [TARGET ...] [options]",
         description="Serve the tasks of Python files and modules over HTTP.",
-        epilog=f"Every option can also be set as a variable (--queue-limit is OFFLOAD_QUEUE_LIMIT) or in a TOML file "
-        f"({CONFIG_FLAG} or {CONFIG_VARIABLE}; queue-limit = 50). The command line wins, then the variables.",
+        epilog="Every option can also be set in a variable (--queue-limit is OFFLOAD_QUEUE_LIMIT) or in a TOML file "
+        f"({CONFIG_FLAG} or {CONFIG_VARIABLE}; queue-limit = 50). The command line takes precedence over variables, "
+        "and variables over the file.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32),
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
+        add_help=False,
     )
-    parser.add_argument("targets", metavar="TARGET", nargs="+", help="a file (tasks.py) or a module (package.tasks)")
+    parser.add_argument("targets", metavar="TARGET", nargs="+", help="A file (tasks.py) or a module (package.tasks).")
+    parser.add_argument("-h", "--help", action="help", help="Show this help and exit.")
     parser.add_argument(CONFIG_FLAG, metavar="PATH", help="TOML file with settings.")
     add = parser.add_argument
     for setting in table():
@@ -69,11 +73,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_flag(add: Callable[..., object], setting: Setting) -> None:
-    """Values stay texts: `load_settings` reads them, so that all faults are told together."""
-    kind, default = setting.kind, f"default: {setting.default}"
+    """Values stay texts: `load_settings` reads them, so that all faults are reported together."""
+    kind = setting.kind
+    values = "" if isinstance(kind, (Choice, Switch)) else f" {kind.range[0].upper()}{kind.range[1:]}."
+    text = f"{setting.help}{values} [default: {setting.default}]".replace("%", "%%")
     if kind.placeholder:
-        text = f"{setting.help} ({kind.range}; {default})".replace("%", "%%")
         add(setting.flag, metavar=kind.placeholder, help=text)
     else:
-        text = f"{setting.help} ({default})".replace("%", "%%")
         add(setting.flag, action=argparse.BooleanOptionalAction, help=text)

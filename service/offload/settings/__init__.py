@@ -1,1 +1,1 @@
-"""The settings: their table, what each may be, and where they are read from."""
+"""The settings: the table of what can be set, the kinds of values, and the sources they are read from."""

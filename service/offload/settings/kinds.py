@@ -1,7 +1,7 @@
-"""What a setting may be: counts, durations, sizes, choices, switches and texts.
+"""The kinds of settings: counts, durations, sizes, choices, switches and texts.
 
-Lives here: for each kind its range in words, how a value is read, from a text as well as from what TOML and callers
-have, and how it is shown.  No setting is known here.  `settings` builds its table of these.
+Each kind has a default, its range in words, and a way to read a value (from a text, from TOML or from a caller) and to
+show it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SHOWN_CHARACTERS: Final = 60
 
 
 def parse_size(text: str) -> int:
-    """Bytes of "64 KiB", "32MB" (10^6), "1.5GiB" or "4096".  Raises ValueError."""
+    """Returns the number of bytes of "64 KiB", "32MB" (10^6), "1.5GiB" or "4096". Raises ValueError."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"not a size: {shown(text)}")
@@ -36,7 +36,7 @@ def parse_size(text: str) -> int:
 
 
 def shown(value: object) -> str:
-    """A value for a message: quoted, control characters escaped, cut where it is long."""
+    """Returns a value for a message: quoted, with control characters escaped, and cut if long."""
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
@@ -47,29 +47,29 @@ S = TypeVar("S", str, str | None)
 
 
 class Kind(Protocol[T]):
-    """What a setting may be, and what it is where nobody sets it."""
+    """What a setting may be, and its default."""
 
     @property
     def default(self) -> T: ...
 
     @property
     def placeholder(self) -> str:
-        """Stands for the value in `--help`; empty for a switch, which takes none."""
+        """Stands for the value in `--help`; empty for a switch, which takes no value."""
 
     @property
     def range(self) -> str:
-        """What is accepted, in words."""
+        """The accepted values, in words."""
 
     def read(self, value: object) -> T:
-        """The value as the service uses it, from a text or from what TOML and callers have.  Raises ValueError."""
+        """Returns the value as the service uses it, from a text or another type. Raises ValueError."""
 
     def show(self, value: T) -> str:
-        """The way back, for people."""
+        """Returns a value as a text for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A whole number.  `zero` says what 0 means where it is not just a number."""
+    """A whole number. `zero` says what 0 means if it has a meaning of its own."""
 
     default: int
     minimum: int
@@ -79,7 +79,7 @@ class Count:
 
     @property
     def range(self) -> str:
-        return f"a whole number from {self.minimum} to {self.maximum}" + (f"; 0 = {self.zero}" if self.zero else "")
+        return f"a whole number from {self.minimum} to {self.maximum}" + (f" (0 = {self.zero})" if self.zero else "")
 
     def read(self, value: object) -> int:
         if isinstance(value, str) and _WHOLE.fullmatch(value):
@@ -101,11 +101,11 @@ class Seconds:
 
     @property
     def range(self) -> str:
-        return f"seconds from {self.minimum:g} to {self.maximum:.0f}"
+        return f"a number of seconds from {self.minimum:g} to {self.maximum:.0f}"
 
     def read(self, value: object) -> float:
         number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
-        if number is None or not self.minimum <= number <= self.maximum:  # so is not-a-number: it compares as false
+        if number is None or not self.minimum <= number <= self.maximum:  # NaN compares as false, so it is rejected
             raise ValueError
         return number
 
@@ -115,7 +115,7 @@ class Seconds:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Bytes.  `zero` says what 0 means; without it 0 is out of range."""
+    """A number of bytes. `zero` says what 0 means; without it, 0 is out of range."""
 
     default: int
     minimum: int
@@ -126,7 +126,7 @@ class Size:
     @property
     def range(self) -> str:
         text = f'a size from {self.show(self.minimum)} to {self.show(self.maximum)}, such as 4096, "32MB" or "1GiB"'
-        return f"{text}; 0 = {self.zero}" if self.zero else text
+        return f"{text} (0 = {self.zero})" if self.zero else text
 
     def read(self, value: object) -> int:
         size = parse_size(value) if isinstance(value, str) else value
@@ -145,7 +145,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Choice(Generic[E]):
-    """One of the values of the default's type."""
+    """A member of the default's enum."""
 
     default: E
 
@@ -188,9 +188,9 @@ class Switch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text(Generic[S]):
-    """A text that matches `pattern` as a whole; `range` says so in words.  None is a value where it is the default.
+    """A text that matches the whole `pattern`, which `range` describes. None is accepted if it is the default.
 
-    `nothing` shows None, and a text without a character.
+    `nothing` is shown for None and for an empty text.
     """
 
     default: S = field(kw_only=False)

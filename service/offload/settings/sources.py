@@ -1,7 +1,6 @@
-"""Where settings come from: command line, then `OFFLOAD_*` variables, then a TOML file, then the defaults.
+"""Read settings from the command line, then `OFFLOAD_*` variables, then a TOML file; the first that has one counts.
 
-Lives here: reading the three by the table in `settings`, and collecting every fault, so that all are told together,
-each by the name that the user wrote.  What a setting may be is not known here.  `serve` is the caller.
+Every fault of every source is collected, so that all are reported together, each with the name that the user wrote.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ CONFIG_FLAG: Final = "--config"
 CONFIG_VARIABLE: Final = "OFFLOAD_CONFIG"
 _PREFIX: Final = "OFFLOAD_"
 
-# Kubernetes sets these in every container beside a Service whose name begins with "offload".  Nobody wrote them for us.
-# Source: the page "Service" of its documentation, "Environment variables".
+# Kubernetes sets these in every container next to a Service whose name begins with "offload"; they are not settings.
+# Source: Kubernetes documentation, "Service", "Environment variables".
 _KUBERNETES_NAME: Final = re.compile(
     r"OFFLOAD_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)", re.ASCII
 )
@@ -28,15 +27,19 @@ _KUBERNETES_PORT: Final = re.compile(r"(tcp|udp|sctp)://.*")
 
 
 def load_settings(flags: Mapping[str, str | bool], environ: Mapping[str, str], config: str | None = None) -> Settings:
-    """The settings of one run.  `flags`: what stood on the command line, by setting.  `config`: the file's path.
+    """Return the settings of one run.
 
-    An empty variable counts as not set, since that is how service managers and compose files leave one out.
-    Raises SettingsError with every fault of every source, also of a value that another source overrides.
+    `flags` are the values on the command line, by name of the setting. `config` is the path of the TOML file. An empty
+    variable counts as not set, because service managers and compose files leave one out this way. Raises SettingsError
+    with every fault of every source, including those of values that another source overrides.
     """
     variables = {
         name: value
         for name, value in environ.items()
-        if name.startswith(_PREFIX) and value and name not in PRIVATE_VARIABLES and not _is_of_kubernetes(name, value)
+        if name.startswith(_PREFIX)
+        and value
+        and name not in PRIVATE_VARIABLES
+        and not _is_set_by_kubernetes(name, value)
     }
     path = config or variables.get(CONFIG_VARIABLE)
     variables.pop(CONFIG_VARIABLE, None)
@@ -51,7 +54,7 @@ def load_settings(flags: Mapping[str, str | bool], environ: Mapping[str, str], c
 
 
 class _Reading:
-    """Values and faults, gathered from the weakest source to the strongest."""
+    """Values and faults, collected from the weakest source to the strongest."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -63,30 +66,30 @@ class _Reading:
             with open(path, "rb") as file:
                 content = tomllib.load(file)
         except OSError as error:
-            self.faults.append(f"{CONFIG_FLAG} {path}: {error.strerror or error}")
+            self.faults.append(f"cannot read the settings file {path}: {error.strerror or error}")
             return
         except (ValueError, RecursionError) as error:
-            self.faults.append(f"{CONFIG_FLAG} {path}: not a TOML file: {error}")
+            self.faults.append(f"the settings file {path} is not valid TOML: {error}")
             return
         written: dict[str, str] = {}
         for key, value in content.items():
             name = key.replace("-", "_")
             setting = self._settings.get(name)
-            origin = f"{key} in {path}"
             if setting is None:
-                self.faults.append(_unknown(origin, "setting", key, [one.replace("_", "-") for one in self._settings]))
+                known = [one.replace("_", "-") for one in self._settings]
+                self.faults.append(f"unknown setting {key!r} in {path}{_suggestion(key, known)}")
             elif name in written:
-                self.faults.append(f"{origin} is there already as {written[name]}")
+                self.faults.append(f"{key!r} in {path} is already set as {written[name]!r}; remove one of them")
             else:
                 written[name] = key
-                self._take(setting, origin, value)
+                self._take(setting, f"{key} in {path}", value)
 
     def take_variables(self, variables: Mapping[str, str]) -> None:
         by_variable = {setting.variable: setting for setting in self._settings.values()}
         for name, value in variables.items():
             setting = by_variable.get(name)
             if setting is None:
-                self.faults.append(_unknown(name, "variable", name, [*by_variable, CONFIG_VARIABLE]))
+                self.faults.append(f"unknown variable {name!r}{_suggestion(name, [*by_variable, CONFIG_VARIABLE])}")
             else:
                 self._take(setting, name, value)
 
@@ -102,12 +105,12 @@ class _Reading:
             self.faults.append(setting.fault(origin, value))
 
 
-def _unknown(origin: str, thing: str, name: str, known: Iterable[str]) -> str:
+def _suggestion(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    return f"{origin} is no {thing} of ours" + (f"; did you mean {near[0]}?" if near else "")
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _is_of_kubernetes(name: str, value: str) -> bool:
+def _is_set_by_kubernetes(name: str, value: str) -> bool:
     if name.endswith("_PORT") and _KUBERNETES_PORT.fullmatch(value):
         return True
     return _KUBERNETES_NAME.fullmatch(name) is not None

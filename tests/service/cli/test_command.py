@@ -1,4 +1,4 @@
-"""The command as a user types it, up to where the service begins."""
+"""The command line, up to the start of the service."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Served = list[tuple[list[str], Settings]]
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Served:
-    """What the service was asked to serve; it ends at once."""
+    """Records what the service is asked to serve; it ends at once."""
     calls: Served = []
 
     def run(targets: list[str], settings: Settings) -> int:
@@ -32,8 +32,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     return calls
 
 
-def test_importing_the_command_line_costs_next_to_nothing() -> None:
-    """A spawned child imports it again."""
+def test_importing_the_command_line_is_cheap() -> None:
+    """Spawned child processes import it again."""
     code = "import sys, offload.cli; print(sorted({'argparse', 'asyncio', 'aiohttp', 'logging'} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
@@ -56,7 +56,7 @@ def test_variables_and_a_file_are_read(served: Served, monkeypatch: pytest.Monke
     assert served == [(["a.py"], Settings(port=9000, spares=1))]
 
 
-def test_help_tells_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--help"]) == 0
     output = capsys.readouterr().out
     assert [
@@ -67,7 +67,7 @@ def test_help_tells_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "arguments", [[], ["serv"], ["serve"], ["serve", "a.py", "--wokers", "1"], ["serve", "--port"]]
 )
-def test_wrong_usage_is_told_with_exit_code_2(
+def test_wrong_usage_is_an_error_with_exit_code_2(
     served: Served, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
@@ -75,36 +75,36 @@ def test_wrong_usage_is_told_with_exit_code_2(
     assert served == []
 
 
-def test_wrong_settings_are_a_sentence_each_with_exit_code_2(
+def test_faulty_settings_are_a_sentence_each_with_exit_code_2(
     served: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["serve", "a.py", "--port", "x", "--start-method", "thread"]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "offload: --port is 'x', must be a whole number from 0 to 65535; 0 = any free port",
-        "offload: --start-method is 'thread', must be one of forkserver, spawn, fork",
+        "offload: --port must be a whole number from 0 to 65535 (0 = any free port), not 'x'",
+        "offload: --start-method must be one of forkserver, spawn, fork, not 'thread'",
     ]
     assert served == []
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (TargetError("a.py", "no such file"), "offload: a.py: no such file\n"),
         (BindError("127.0.0.1:80", "permission denied"), "offload: cannot listen on 127.0.0.1:80: permission denied\n"),
     ],
 )
-def test_what_the_user_can_mend_is_a_sentence_with_exit_code_1(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, told: str
+def test_other_mistakes_of_the_user_are_a_sentence_with_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, message: str
 ) -> None:
     def run(targets: list[str], settings: Settings) -> int:
         raise error
 
     monkeypatch.setattr(service, "run", run)
     assert main(["serve", "a.py"]) == 1
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == message
 
 
-def test_an_interrupt_before_serving_is_no_traceback(
+def test_an_interrupt_before_serving_prints_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(targets: list[str], settings: Settings) -> int:

@@ -1,4 +1,4 @@
-"""What a setting may be, and that all that is wrong is told at once."""
+"""What each setting may be, and that all faults are reported together."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ ROWS = [pytest.param(setting, id=setting.name) for setting in table()]
 
 def faults(**values: object) -> list[str]:
     with pytest.raises(SettingsError) as raised:
-        Settings(**values)  # type: ignore[arg-type]  # wrong values are what this is about
+        Settings(**values)  # type: ignore[arg-type]  # wrong values are the subject
     return list(raised.value.faults)
 
 
-def test_defaults_are_those_of_the_contract() -> None:
+def test_the_documented_defaults() -> None:
     settings = Settings()
     assert (settings.host, settings.port, settings.uds) == ("127.0.0.1", 8080, None)
     assert (settings.workers, settings.spares, settings.start_method) == (0, 0, StartMethod.FORKSERVER)
@@ -36,20 +36,20 @@ def test_every_setting_is_explained(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("setting", ROWS)
-def test_every_default_is_in_its_own_range(setting: Setting) -> None:
+def test_every_default_is_in_its_range(setting: Setting) -> None:
     assert setting.kind.read(setting.kind.default) == setting.kind.default
 
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Settings().port = 1  # type: ignore[misc]  # that it is frozen is what this is about
+        Settings().port = 1  # type: ignore[misc]  # that it is frozen is the subject
 
 
-def test_all_faults_are_told_together_with_name_value_and_range() -> None:
+def test_all_faults_are_reported_together_with_name_range_and_value() -> None:
     assert faults(port=70_000, timeout=0, log_level="loud") == [
-        "port is 70000, must be a whole number from 0 to 65535; 0 = any free port",
-        "timeout is 0, must be seconds from 0.001 to 2592000",
-        "log_level is 'loud', must be one of debug, info, warning, error",
+        "port must be a whole number from 0 to 65535 (0 = any free port), not 70000",
+        "timeout must be a number of seconds from 0.001 to 2592000, not 0",
+        "log_level must be one of debug, info, warning, error, not 'loud'",
     ]
 
 
@@ -90,7 +90,7 @@ def test_all_faults_are_told_together_with_name_value_and_range() -> None:
         ("debug", []),
     ],
 )
-def test_what_is_out_of_range_is_refused(name: str, value: object) -> None:
+def test_a_value_out_of_range_is_a_fault(name: str, value: object) -> None:
     assert [fault.split()[0] for fault in faults(**{name: value})] == [name]
 
 
@@ -111,17 +111,17 @@ def test_what_is_out_of_range_is_refused(name: str, value: object) -> None:
         ("access_log", "off", False),
     ],
 )
-def test_a_text_is_read_as_what_it_means(name: str, value: object, expected: object) -> None:
-    settings = Settings(**{name: value})  # type: ignore[arg-type]  # texts are read, whatever the annotation says
+def test_a_text_is_read_as_its_value(name: str, value: object, expected: object) -> None:
+    settings = Settings(**{name: value})  # type: ignore[arg-type]  # texts are accepted for every type
     assert getattr(settings, name) == expected
     assert type(getattr(settings, name)) is type(expected)
 
 
-def test_a_long_value_is_cut_where_it_is_told() -> None:
+def test_a_long_value_is_cut_in_the_message() -> None:
     assert len(faults(host="x " * 10_000)[0]) < 200
 
 
-def test_control_characters_of_a_value_are_told_escaped() -> None:
+def test_control_characters_are_escaped_in_the_message() -> None:
     assert "\n" not in faults(host="a\nb")[0]
 
 
@@ -143,6 +143,6 @@ def test_sizes_have_decimal_and_binary_units(text: str, size_bytes: int) -> None
 
 
 @pytest.mark.parametrize("text", ["", "MB", "-1", "1.", "1e3", "32M", "1 1", "0x10", "1  MB"])
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_a_malformed_size_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="not a size"):
         parse_size(text)

@@ -1,4 +1,4 @@
-"""Command line, variables, file, defaults: who wins, and what is told of mistakes."""
+"""Command line, variables, file and defaults: which takes precedence, and how mistakes are reported."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def faults(
     return list(raised.value.faults)
 
 
-def test_without_any_source_all_is_default() -> None:
+def test_without_any_source_every_setting_has_its_default() -> None:
     assert load_settings({}, {"HOME": "/", "PATH": ""}) == Settings()
 
 
-def test_the_command_line_wins_then_variables_then_the_file(config: Path) -> None:
+def test_the_command_line_precedes_variables_which_precede_the_file(config: Path) -> None:
     config.write_text('port = 1\nspares = 1\nqueue_limit = 1\nstart-method = "spawn"\n')
     settings = load_settings({"port": "3"}, {"OFFLOAD_PORT": "2", "OFFLOAD_SPARES": "2"}, str(config))
     assert (settings.port, settings.spares, settings.queue_limit) == (3, 2, 1)
@@ -44,47 +44,53 @@ def test_an_empty_variable_is_not_set() -> None:
     assert load_settings({}, {"OFFLOAD_HOST": "", "OFFLOAD_UDS": ""}) == Settings()
 
 
-def test_faults_of_all_sources_are_told_together_by_the_name_that_was_written(config: Path) -> None:
+def test_faults_of_all_sources_are_reported_together_with_the_name_as_written(config: Path) -> None:
     config.write_text("queue-limit = 0\nworker = 2\n")
     assert faults({"max_body": "1 mile"}, {"OFFLOAD_PORT": "http", "OFFLOAD_TIMEOUTS": "1"}, config) == [
-        f"queue-limit in {config} is 0, must be a whole number from 1 to 1000000",
-        f"worker in {config} is no setting of ours; did you mean workers?",
-        "OFFLOAD_PORT is 'http', must be a whole number from 0 to 65535; 0 = any free port",
-        "OFFLOAD_TIMEOUTS is no variable of ours; did you mean OFFLOAD_TIMEOUT?",
-        '--max-body is \'1 mile\', must be a size from 1 to 1 GiB, such as 4096, "32MB" or "1GiB"',
+        f"queue-limit in {config} must be a whole number from 1 to 1000000, not 0",
+        f"unknown setting 'worker' in {config}; did you mean 'workers'?",
+        "OFFLOAD_PORT must be a whole number from 0 to 65535 (0 = any free port), not 'http'",
+        "unknown variable 'OFFLOAD_TIMEOUTS'; did you mean 'OFFLOAD_TIMEOUT'?",
+        '--max-body must be a size from 1 to 1 GiB, such as 4096, "32MB" or "1GiB", not \'1 mile\'',
     ]
 
 
-def test_a_wrong_value_is_told_even_where_another_source_overrides_it() -> None:
+def test_a_faulty_value_is_reported_even_if_another_source_overrides_it() -> None:
     assert len(faults({"port": "1"}, {"OFFLOAD_PORT": "x"})) == 1
 
 
-def test_a_key_written_in_two_ways_is_told(config: Path) -> None:
+def test_a_key_written_in_two_ways_is_a_fault(config: Path) -> None:
     config.write_text("queue_limit = 1\nqueue-limit = 2\n")
-    assert faults(config=config) == [f"queue-limit in {config} is there already as queue_limit"]
+    assert faults(config=config) == [f"'queue-limit' in {config} is already set as 'queue_limit'; remove one of them"]
 
 
-def test_a_table_is_no_value(config: Path) -> None:
+def test_a_table_is_not_a_value(config: Path) -> None:
     config.write_text("[port]\nhttp = 80\n")
-    assert faults(config=config)[0].startswith(f"port in {config} is {{'http': 80}}, must be")
+    assert faults(config=config) == [
+        f"port in {config} must be a whole number from 0 to 65535 (0 = any free port), not {{'http': 80}}"
+    ]
 
 
 @pytest.mark.parametrize(
     "content",
     [b"port 80", b"\xff\xfe", b"a = 1\na = 2", b"a = " + b"[" * 100_000, b"a = " + b"9" * 5_000],
-    ids=["no-toml", "no-utf-8", "twice", "nested", "long-number"],
+    ids=["not TOML", "not UTF-8", "duplicate key", "deeply nested", "long number"],
 )
-def test_a_file_that_is_no_toml_is_told(config: Path, content: bytes) -> None:
+def test_a_file_that_is_not_toml_is_a_fault(config: Path, content: bytes) -> None:
     config.write_bytes(content)
-    assert [fault.startswith(f"--config {config}: not a TOML file: ") for fault in faults(config=config)] == [True]
+    assert [fault.startswith(f"the settings file {config} is not valid TOML: ") for fault in faults(config=config)] == [
+        True
+    ]
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    assert faults(config=tmp_path / "none") == [f"--config {tmp_path}/none: No such file or directory"]
-    assert faults(config=tmp_path) == [f"--config {tmp_path}: Is a directory"]
+def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
+    assert faults(config=tmp_path / "none") == [
+        f"cannot read the settings file {tmp_path}/none: No such file or directory"
+    ]
+    assert faults(config=tmp_path) == [f"cannot read the settings file {tmp_path}: Is a directory"]
 
 
-def test_what_we_set_for_our_own_processes_is_no_fault() -> None:
+def test_variables_of_the_services_own_processes_are_ignored() -> None:
     """A task may start a service of its own."""
     assert load_settings({}, dict.fromkeys(PRIVATE_VARIABLES, "x")) == Settings()
 
@@ -102,5 +108,5 @@ def test_what_we_set_for_our_own_processes_is_no_fault() -> None:
         ("OFFLOAD_WEB_SERVICE_HOST", "10.0.0.1"),
     ],
 )
-def test_what_kubernetes_sets_beside_a_service_of_this_name_is_ignored(name: str, value: str) -> None:
+def test_variables_that_kubernetes_sets_are_ignored(name: str, value: str) -> None:
     assert load_settings({}, {name: value}) == Settings()

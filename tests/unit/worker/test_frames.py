@@ -74,5 +74,5 @@ def test_each_way_in_which_a_worker_ends_a_job_has_its_number() -> None:
     ids=["retire", "job", "job with the mark", "zeros", "ones", "text", "long meta", "long body", "unknown status"],
 )
 def test_what_no_worker_would_send_is_garbage(header: bytes) -> None:
-    with pytest.raises(FrameError, match="garbage on the worker's channel"):
+    with pytest.raises(FrameError, match="malformed frame on a worker's channel"):
         check_from_worker(unpack(header))
