@@ -35,9 +35,9 @@ class Death:
 
     def __str__(self) -> str:
         if self.signal is not None:
-            what = f"ended by {self.signal}"
+            what = f"was terminated by {self.signal}"
         elif self.exit_code is not None:
             what = f"exited with code {self.exit_code}"
         else:
-            what = "ended, nobody can tell how"
+            what = "ended for an unknown reason"
         return f"{what} ({self.note})" if self.note else what

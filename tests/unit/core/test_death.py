@@ -10,9 +10,9 @@ from offload.core.death import Death
 @pytest.mark.parametrize(
     ("death", "facts", "text"),
     [
-        (Death(signal="SIGSEGV"), {"signal": "SIGSEGV"}, "ended by SIGSEGV"),
+        (Death(signal="SIGSEGV"), {"signal": "SIGSEGV"}, "was terminated by SIGSEGV"),
         (Death(exit_code=3), {"exit_code": 3}, "exited with code 3"),
-        (Death(), {"exit_code": None}, "ended, nobody can tell how"),
+        (Death(), {"exit_code": None}, "ended for an unknown reason"),
         (Death(exit_code=0, note="too soon"), {"exit_code": 0}, "exited with code 0 (too soon)"),
     ],
 )

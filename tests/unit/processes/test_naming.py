@@ -16,11 +16,15 @@ from offload.processes.naming import name_death
         (0, Death(exit_code=0), "exited with code 0"),
         (7, Death(exit_code=7), "exited with code 7"),
         (255, Death(exit_code=255), "exited with code 255"),
-        (-9, Death(signal="SIGKILL"), "ended by SIGKILL"),
-        (-11, Death(signal="SIGSEGV"), "ended by SIGSEGV"),
-        (-6, Death(signal="SIGABRT"), "ended by SIGABRT"),
-        (-int(signal.SIGRTMIN) - 3, Death(signal=f"SIG{signal.SIGRTMIN + 3}"), f"ended by SIG{signal.SIGRTMIN + 3}"),
-        (None, Death(), "ended, nobody can tell how"),
+        (-9, Death(signal="SIGKILL"), "was terminated by SIGKILL"),
+        (-11, Death(signal="SIGSEGV"), "was terminated by SIGSEGV"),
+        (-6, Death(signal="SIGABRT"), "was terminated by SIGABRT"),
+        (
+            -int(signal.SIGRTMIN) - 3,
+            Death(signal=f"SIG{signal.SIGRTMIN + 3}"),
+            f"was terminated by SIG{signal.SIGRTMIN + 3}",
+        ),
+        (None, Death(), "ended for an unknown reason"),
     ],
 )
 def test_exit_codes_and_signals_have_names(exit_code: int | None, death: Death, told: str) -> None:
@@ -29,4 +33,4 @@ def test_exit_codes_and_signals_have_names(exit_code: int | None, death: Death, 
 
 
 def test_what_more_is_known_is_told() -> None:
-    assert str(name_death(-9, note="it wrote garbage")) == "ended by SIGKILL (it wrote garbage)"
+    assert str(name_death(-9, note="it wrote garbage")) == "was terminated by SIGKILL (it wrote garbage)"

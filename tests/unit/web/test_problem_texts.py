@@ -213,7 +213,7 @@ JOB_ROWS: Final = [
         {"death": Death(signal="SIGSEGV")},
         "worker-crashed",
         500,
-        "The worker process ended by SIGSEGV while running this job. "
+        "The worker process was terminated by SIGSEGV while running this job. "
         "Other jobs are not affected. If it happens again with the same arguments, the task is at fault.",
     ),
     JobRow(
@@ -224,6 +224,14 @@ JOB_ROWS: Final = [
         "The worker process exited with code 3 while running this job. 2 attempts were made. "
         "Other jobs are not affected. If it happens again with the same arguments, the task is at fault.",
         attempt=2,
+    ),
+    JobRow(
+        Reason.WORKER_CRASHED,
+        {"death": Death(note="its process died")},
+        "worker-crashed",
+        500,
+        "The worker process ended for an unknown reason (its process died) while running this job. "
+        "Other jobs are not affected. If it happens again with the same arguments, the task is at fault.",
     ),
     JobRow(
         Reason.MEMORY_LIMIT,
