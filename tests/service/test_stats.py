@@ -1,4 +1,4 @@
-"""What is measured arrives in `/stats`, and what `--debug` shows in answers: all the way through a real service."""
+"""`/stats` and `--debug` in a real service."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ WORK_MS = 50
 
 
 async def measured(service: RunningService) -> dict[str, Any] | None:
-    """The `/stats` of a moment at which all that is looked at now and then has been looked at."""
+    """Returns `/stats` once everything that is sampled has been sampled, else None."""
     stats = await service.ready()
     are_counted = stats["rate"]["jobs_per_s_60s"] * stats["service"]["uptime_s"] > 0.99 * JOBS
     are_seen = all(worker["rss_bytes"] for worker in stats["workers"])
-    # A worker counts a job when its answer has been sent, so the answer may be here first.
+    # A worker counts a job after it has sent the answer, so the answer may arrive first.
     are_over = sum(worker["jobs"] for worker in stats["workers"]) >= JOBS
     return stats if are_counted and are_seen and are_over and stats["loop"]["lag_ms"]["max"] > 0 else None
 
 
-async def test_what_jobs_do_is_in_the_statistics() -> None:
+async def test_the_statistics_show_what_jobs_do() -> None:
     async with serving(TASKS, "--workers", "2") as service:
         before = await service.ready()
         assert set(before["rate"].values()) == {0}
         assert before["pool"]["restarts"] == dict.fromkeys(("crash", "timeout", "cancel", "memory", "retire"), 0)
         answers = await asyncio.gather(*(service.job("steady", {"ms": WORK_MS}) for _ in range(JOBS)))
         assert {answer.status for answer in answers} == {200}
-        stats = await eventually("all is measured", lambda: measured(service))
+        stats = await eventually("everything is measured", lambda: measured(service))
         lag_ms, workers, uptime_s = stats["loop"]["lag_ms"], stats["workers"], stats["service"]["uptime_s"]
         assert 0 <= lag_ms["p50"] <= lag_ms["p99"] <= lag_ms["max"]
         assert sum(worker["jobs"] for worker in workers) == JOBS
@@ -43,8 +43,8 @@ async def test_what_jobs_do_is_in_the_statistics() -> None:
             assert 1 << 20 < worker["rss_bytes"] < 1 << 30
 
 
-@pytest.mark.parametrize(("flags", "is_shown"), [((), False), (("--debug",), True)], ids=["as it is", "--debug"])
-async def test_a_tasks_traceback_is_shown_for_debugging_only(flags: tuple[str, ...], is_shown: bool) -> None:
+@pytest.mark.parametrize(("flags", "is_shown"), [((), False), (("--debug",), True)], ids=["default", "--debug"])
+async def test_a_tasks_traceback_is_shown_only_with_debug(flags: tuple[str, ...], is_shown: bool) -> None:
     async with serving(TASKS, "--workers", "1", *flags) as service:
         await service.ready()
         problem = (await service.job("raises", {"message": "no such thing"})).json()

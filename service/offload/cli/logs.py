@@ -1,8 +1,7 @@
-"""The log of the served process, on stderr.
+"""Write the log to stderr, with lines such as `2026-01-01T00:00:00.000Z INFO  worker crashed lane=1 signal=SIGSEGV`.
 
-Lives here: the shape of a line, `2026-01-01T00:00:00.000Z INFO  worker crashed lane=1 signal=SIGSEGV`, and the one
-thread that formats and writes, so that a reader that stalls holds up this thread and never the event loop.  What is
-logged, and when, is the business of others: they pass a constant message and `extra={"fields": {...}}`.
+Callers pass a constant message and `extra={"fields": {...}}`. One thread formats and writes the lines, so that a reader
+that stalls blocks this thread and never the event loop.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from datetime import UTC, datetime
 from operator import length_hint
 from typing import Final
 
-# At the 4 KiB that a printed line has at most, a stalled reader costs 80 MB of memory; at 200 bytes, as is usual, 4 MB.
+# With a stalled reader this many lines take 4 MB at the usual 200 bytes, and 80 MB at the 4 KiB of the longest.
 _QUEUED_LINES: Final = 20_000
-# For a batch that does not say how many lines it has.
+# The size of a batch that does not report its length.
 _BATCH_LINES: Final = 2_000
-_TELL_DROPPED_EVERY_S: Final = 1.0
+_REPORT_DROPPED_EVERY_S: Final = 1.0
 _FLUSH_S: Final = 2.0
 _STDERR: Final = 2
 
@@ -35,42 +34,42 @@ _NEEDS_QUOTES: Final = frozenset(' "=\\')
 
 @contextmanager
 def log_output(level: str, descriptor: int = _STDERR) -> Iterator[None]:
-    """While the block runs, log records become lines on `descriptor`: ours from `level` up, others' from WARNING up.
+    """Write log records as lines to `descriptor`: those of this package from `level` up, others from WARNING up.
 
-    On exit what is queued is written, within two seconds; a reader that does not read by then gets no more.
+    At the end of the block queued lines are written within two seconds; later ones are lost if the reader stalls.
     """
-    ours, root = logging.getLogger("offload"), logging.getLogger()
+    package, root = logging.getLogger("offload"), logging.getLogger()
     threshold = logging.getLevelNamesMapping()[level.upper()]
-    levels_before = ours.level, root.level
+    levels_before = package.level, root.level
     handler = _QueueingHandler()
     writer = threading.Thread(target=_write_all, args=(handler, descriptor), name="offload-log", daemon=True)
     root.addHandler(handler)
-    ours.setLevel(threshold)
+    package.setLevel(threshold)
     root.setLevel(max(threshold, logging.WARNING))
     writer.start()
     try:
         yield
     finally:
         root.removeHandler(handler)
-        ours.setLevel(levels_before[0])
+        package.setLevel(levels_before[0])
         root.setLevel(levels_before[1])
         handler.close()
         writer.join(_FLUSH_S)
 
 
 class _QueueingHandler(logging.Handler):
-    """Hands records to the writing thread; never waits.  Without room a record is dropped and counted."""
+    """Passes records to the writing thread without waiting. If the queue is full, a record is dropped and counted."""
 
     def __init__(self) -> None:
         super().__init__()
         # None ends the writing thread.
         self.records: queue.SimpleQueue[logging.LogRecord | None] = queue.SimpleQueue()
-        # Lines, counted.  The first two are written under this handler's lock, which `emit` is called with, and
-        # `taken_total` by the writing thread alone: no count is ever lost, and none has a lock that a writer holds.
+        # Numbers of lines. The first two are written by `emit`, under this handler's lock, and `taken_total` by the
+        # writing thread only, so no count is lost and the writing thread needs no lock.
         self.queued_total = 0
         self.dropped_total = 0
         self.taken_total = 0
-        _leave_behind_on_fork(self)
+        _remove_after_fork(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         size = _size(record)
@@ -81,18 +80,18 @@ class _QueueingHandler(logging.Handler):
             self.records.put(record)
 
     def close(self) -> None:
-        """What is queued is still written, then the writing thread ends."""
+        """Let the writing thread end after it has written what is queued."""
         self.records.put(None)
         super().close()
 
 
 def _size(record: logging.LogRecord) -> int:
-    """In lines.  A message with a method `lines()` is a batch, and may have a length."""
+    """Returns the number of lines. A message with a method `lines()` is a batch and may have a length."""
     return length_hint(record.msg, _BATCH_LINES) if hasattr(record.msg, "lines") else 1
 
 
-def _leave_behind_on_fork(handler: logging.Handler) -> None:
-    """A forked child has no writing thread: what it logs must not go into a queue that nobody reads."""
+def _remove_after_fork(handler: logging.Handler) -> None:
+    """Remove the handler in forked children: they have no writing thread, so nothing would read the queue."""
     reference = weakref.ref(handler)
 
     def remove() -> None:
@@ -104,41 +103,41 @@ def _leave_behind_on_fork(handler: logging.Handler) -> None:
 
 
 def _write_all(handler: _QueueingHandler, descriptor: int) -> None:
-    """The writing thread."""
-    told_total, tell_at = 0, 0.0
+    """Write all records; runs in the writing thread."""
+    reported_total, report_at = 0, 0.0
     for record in iter(handler.records.get, None):
         handler.taken_total += _size(record)
         _write(descriptor, _text(record))
-        if handler.dropped_total > told_total and time.monotonic() >= tell_at:
-            told_total = _tell_dropped(handler, descriptor, told_total)
-            tell_at = time.monotonic() + _TELL_DROPPED_EVERY_S
-    if handler.dropped_total > told_total:
-        _tell_dropped(handler, descriptor, told_total)
+        if handler.dropped_total > reported_total and time.monotonic() >= report_at:
+            reported_total = _report_dropped(handler, descriptor, reported_total)
+            report_at = time.monotonic() + _REPORT_DROPPED_EVERY_S
+    if handler.dropped_total > reported_total:
+        _report_dropped(handler, descriptor, reported_total)
 
 
-def _tell_dropped(handler: _QueueingHandler, descriptor: int, told_total: int) -> int:
+def _report_dropped(handler: _QueueingHandler, descriptor: int, reported_total: int) -> int:
     dropped_total = handler.dropped_total
-    count = dropped_total - told_total
+    count = dropped_total - reported_total
     _write(descriptor, f"{_head(time.time(), logging.WARNING)} log lines were dropped count={count}\n")
     return dropped_total
 
 
 def _write(descriptor: int, text: str) -> None:
-    """Writes past `sys.stderr`: a thread stuck inside a stream holds a lock that the interpreter's end needs."""
+    """Write past `sys.stderr`: a thread blocked in a stream holds a lock that the interpreter needs at exit."""
     rest = memoryview(text.encode("utf-8", "backslashreplace"))
     while rest:
         try:
             rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:  # somebody who shares our stderr has made it so
+        except BlockingIOError:  # a process that shares stderr has made it non-blocking
             poll = select.poll()
             poll.register(descriptor, select.POLLOUT)
             poll.poll()
         except OSError:
-            return  # nobody is there to read, and nowhere else to say so
+            return  # the reader has gone, and there is nowhere else to report that
 
 
 def _text(record: logging.LogRecord) -> str:
-    """The lines of a record; one that cannot be told is a bug that must not end the thread."""
+    """Returns the lines of a record. One that cannot be formatted is a bug, which must not end the thread."""
     try:
         return format_record(record)
     except Exception as error:
@@ -147,7 +146,7 @@ def _text(record: logging.LogRecord) -> str:
 
 
 def format_record(record: logging.LogRecord) -> str:
-    """A line, and below it, indented, the traceback if there is one; of a batch each of its lines."""
+    """Returns the line of a record with its traceback indented below, or the lines of a batch."""
     head = _head(record.created, record.levelno)
     if hasattr(record.msg, "lines"):
         return _batch(head, list(record.msg.lines()))
@@ -162,8 +161,11 @@ def format_record(record: logging.LogRecord) -> str:
 
 
 def _batch(head: str, lines: list[str]) -> str:
-    """All at once, and in one write: each time that this thread wants the interpreter's lock back it is in the event
-    loop's way, which then wakes it, most often in vain, whenever it lets go of the lock for a moment."""
+    """Returns all lines as one text, for a single write.
+
+    While this thread waits for the interpreter's lock after a write, the event loop wakes it, mostly in vain, each time
+    that it releases the lock for a moment.
+    """
     if not "".join(lines).isprintable():
         lines = [_escape(line) for line in lines]
     return "".join([f"{head} ", f"\n{head} ".join(lines), "\n"]) if lines else ""
@@ -193,7 +195,7 @@ def _value(value: object) -> str:
 
 
 def _escape(text: str) -> str:
-    """Without what could begin a new line or speak to a terminal: a task must not be able to forge the log."""
+    """Escape line breaks and control characters: a task must not be able to forge a line or control a terminal."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)

@@ -114,7 +114,7 @@ class Dispatcher:
         It is called amid the dispatcher's work, and must not call back.
         """
         self._waiting[job] = on_end
-        self._recorder.submitted(job.limits.index)
+        self._recorder.count_submission(job.limits.index)
         self._carry_out(self._scheduler.submit(job, self._clock()))
 
     async def run(self, job: Job) -> None:
@@ -143,7 +143,7 @@ class Dispatcher:
     def reject(self, terms: JobTerms, rejection: Rejection) -> Job:
         """The job of a caller who is refused before its body was read: settled, and counted as any other."""
         job = self.new_job(JobRequest(terms))
-        self._recorder.submitted(job.limits.index)
+        self._recorder.count_submission(job.limits.index)
         self._carry_out(self._scheduler.reject(job, rejection, self._clock()))
         return job
 
@@ -222,7 +222,7 @@ class Dispatcher:
             self._arm_timer(self._alarm.at)
 
     def _tell(self, job: Job) -> None:
-        self._recorder.settled(job)
+        self._recorder.count_outcome(job)
         if job.outcome is not None and job.outcome.reason in _WARNINGS:
             _log_end(job, job.outcome)
         on_end = self._waiting.pop(job, None)

@@ -1,10 +1,7 @@
-"""Log-linear histograms of latencies, kept in 8-byte words of memory that somebody else owns.
+"""Log-linear histograms of latencies, in 8-byte words of memory that the caller provides. Each has one writer.
 
-Lives here: which bucket a value falls into, and reading counts back as percentiles.  Nothing here allocates shared
-memory or knows what is measured.  The recorder and the loop's lag write, the snapshot reads; one writer each.
-
-Values are whole microseconds.  Below 64 µs each has a bucket of its own; above, every octave is cut into 32 buckets,
-and a bucket is read back as its middle, so a percentile is off by at most 1/64, 1.6 %:
+Values are whole microseconds. Below 64 µs each value has its own bucket; above, every octave is divided into 32
+buckets. A bucket is read back as its middle, so a percentile is off by at most 1/64, which is 1.6 %:
 
     value, µs     0 … 63   64 … 127   128 … 255   256 … 511        2^34 … 2^35 - 1 (9.5 hours)
     bucket width  1        2          4           8           …    2^29
@@ -32,14 +29,14 @@ _MAX: Final = 2
 _MIN: Final = 3
 _HEADER_WORDS: Final = 4
 
-_SUB_BITS: Final = 5  # 32 buckets an octave: half a bucket's width is 1/64 of its value, inside the 2 % asked for
+_SUB_BITS: Final = 5  # 32 buckets in an octave: half a bucket is 1/64 of its value, within the 2 % that are promised
 _INDEX_BITS: Final = _SUB_BITS + 1
 _EXACT: Final = 1 << _INDEX_BITS
-_OCTAVES: Final = 29  # as many as 8 KB a histogram hold
+_OCTAVES: Final = 29  # as many as fit into 8 KB
 _BUCKETS: Final = _EXACT + (_OCTAVES << _SUB_BITS)
 
 HISTOGRAM_WORDS: Final = _HEADER_WORDS + _BUCKETS
-# A longer value is counted as this long: the sum cannot overflow, whatever a worker claims to have measured.
+# Longer values count as this long: no run time that a worker claims to have measured may overflow the sum.
 MAX_US: Final = (1 << (_INDEX_BITS + _OCTAVES)) - 1
 
 _PER_MILLE: Final[Mapping[str, int]] = {"p50": 500, "p90": 900, "p99": 990, "p999": 999}
@@ -47,7 +44,7 @@ _PER_MILLE: Final[Mapping[str, int]] = {"p50": 500, "p90": 900, "p99": 990, "p99
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What is read of a histogram, milliseconds; all zero where nothing was counted."""
+    """The summary of a histogram, in milliseconds; all zero if no value was counted."""
 
     count: int = 0
     mean: float = 0.0
@@ -59,7 +56,7 @@ class Summary:
 
 
 class _Reading(NamedTuple):
-    """The words beside the buckets: enough to know whether anything changed, and where to look."""
+    """The words besides the buckets. They tell whether anything has changed, and which buckets are used."""
 
     values: int
     sum_us: int
@@ -68,30 +65,30 @@ class _Reading(NamedTuple):
 
 
 class Histogram:
-    """One histogram over `HISTOGRAM_WORDS` words, all zero or written by one like it."""
+    """A histogram in `HISTOGRAM_WORDS` words, which are zero or were written by another histogram."""
 
     __slots__ = ("_max_us", "_min_us", "_summary", "_words")
 
     def __init__(self, words: memoryview) -> None:
         self._words = words
-        # The writer's own copies: compared with every value, and cheaper to look at than shared words.
+        # Copies for the writer, which compares every value with them: cheaper to read than shared words.
         self._max_us = words[_MAX]
         self._min_us = words[_MIN] if words[_COUNT] else MAX_US + 1
         self._summary = _KeptSummary(words)
 
     @classmethod
     def private(cls) -> Histogram:
-        """An empty one in memory of this process."""
+        """Returns an empty histogram in the memory of this process."""
         return cls(memoryview(array("q", bytes(8 * HISTOGRAM_WORDS))))
 
     def record(self, us: int) -> None:
-        """Counts a value; below 0 it is 0, above `MAX_US` it is that."""
+        """Count a value, limited to the range from 0 to `MAX_US`."""
         self.record_all((us,))
 
     def record_all(self, values_us: Sequence[int]) -> Mapping[int, int]:
-        """Counts many values, at least one, at a third of what they cost singly.
+        """Count many values, at least one, at a third of the cost of counting each by itself.
 
-        Returns how many fell into which bucket's word, for a `MergedHistogram` to count them without looking again.
+        Returns the number of values by the word of their bucket, for `MergedHistogram.count`.
         """
         least_us, most_us = min(values_us), max(values_us)
         if least_us < 0 or most_us > MAX_US:
@@ -110,7 +107,7 @@ class Histogram:
                 else (us >> (shift := us.bit_length() - _INDEX_BITS)) + (shift << _SUB_BITS) + _HEADER_WORDS
                 for us in values_us
             ]
-        )  # as `_word_of` has it, whose calls would cost as much as all the rest
+        )  # `_word_of` inlined: calling it would cost as much as everything else here
         for word, count in buckets.items():
             words[word] += count
         return buckets
@@ -124,9 +121,10 @@ class Histogram:
 
 
 class MergedHistogram:
-    """The sum of several histograms: its buckets are counted as values come, the rest is added up when it is read.
+    """The sum of several histograms.
 
-    So a value costs one store more, and no reader adds up the buckets of all parts.
+    Its buckets are counted as values arrive; the other words are added up when it is read. So a value costs one more
+    store, and reading does not add up the buckets of all parts.
     """
 
     __slots__ = ("_parts", "_summary", "_words")
@@ -137,13 +135,13 @@ class MergedHistogram:
         self._summary = _KeptSummary(words)
 
     def count(self, buckets: Mapping[int, int]) -> None:
-        """Counts what a part has recorded; `buckets` is what its `record_all` returned."""
+        """Count what a part has recorded; `buckets` is what its `record_all` returned."""
         words = self._words
         for word, count in buckets.items():
             words[word] += count
 
     def summary(self) -> Summary:
-        """As `Histogram.summary`, over all parts."""
+        """Returns the summary over all parts."""
         readings = [reading for part in self._parts if (reading := part.reading()).values]
         if not readings:
             return self._summary.of(_Reading(0, 0, 0, 0))
@@ -152,7 +150,7 @@ class MergedHistogram:
 
 
 class _KeptSummary:
-    """Turns buckets into a summary, and keeps it: a histogram that did not change costs nothing to read again."""
+    """Makes a summary of the buckets, and keeps it until the histogram changes."""
 
     __slots__ = ("_kept", "_of_values", "_words")
 
@@ -170,7 +168,7 @@ class _KeptSummary:
     def _make(self, reading: _Reading) -> Summary:
         count, sum_us, max_us, min_us = reading
         first = _word_of(min_us)
-        # Only what was ever used: latencies of one task seldom fill more than a tenth of the buckets.
+        # Only the buckets in use: the latencies of one task rarely fill more than a tenth of all.
         counted = list(accumulate(self._words[first : _word_of(max_us) + 1].tolist()))
         percentiles = {}
         for name, per_mille in _PER_MILLE.items():
@@ -181,7 +179,7 @@ class _KeptSummary:
 
 
 def _word_of(us: int) -> int:
-    """Where a value that is in range is counted."""
+    """Returns the word in which a value in range is counted."""
     if us < _EXACT:
         return us + _HEADER_WORDS
     shift = us.bit_length() - _INDEX_BITS
@@ -189,7 +187,7 @@ def _word_of(us: int) -> int:
 
 
 def _middle_us(word: int) -> int:
-    """The value in the middle of a bucket: the inverse of `_word_of`."""
+    """Returns the value in the middle of a word's bucket: the inverse of `_word_of`."""
     bucket = word - _HEADER_WORDS
     if bucket < _EXACT:
         return bucket

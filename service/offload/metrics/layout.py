@@ -177,15 +177,14 @@ def _check_index(thing: str, index: int, count: int) -> None:
 
 
 class WorkerRow:
-    """What the workers of one lane tell about themselves.  One writes at a time, and successors go on counting.
+    """What the workers of one lane report about themselves. A lane's next worker continues the counts.
 
-    The living worker is the writer: `begin` and `end`.  When it is certainly dead, and before its successor is
-    started, the parent is: `died`.  All times are nanoseconds of `time.monotonic_ns`, which is one clock for all
-    processes of a machine.
+    The living worker writes with `begin` and `end`. After its death, and before its successor starts, the parent
+    writes with `died`. All times are nanoseconds of `time.monotonic_ns`, one clock for all processes of a machine.
 
-    Busy time is one word, so that a kill between two stores can neither lose time nor count it twice: while idle it
-    is the time spent so far; while busy it is that minus the instant at which the job began, which is below zero, as
-    nobody is busy for longer than the clock has run.
+    Busy time is a single word, so that a kill between two stores can neither lose time nor count it twice. While idle
+    it is the time spent so far. While busy it is that minus the instant at which the job began, which is negative:
+    no worker has been busy for longer than the clock has run.
     """
 
     __slots__ = ("_words",)
@@ -194,28 +193,34 @@ class WorkerRow:
         self._words = words
 
     def begin(self, number: int, now_ns: int) -> None:
-        """Job `number` begins.  To be called before anything of the user's runs: after the worker's death
-        `current_job` must tell for certain whether the job had begun."""
+        """Record that job `number` begins.
+
+        Call it before any code of the user runs: after the worker's death `current_job` must tell for certain whether
+        the job had begun.
+        """
         words = self._words
         words[_CURRENT_BEGAN_NS] = now_ns
         words[_CURRENT_JOB] = number
         words[_BUSY] -= now_ns
 
     def end(self, now_ns: int) -> None:
-        """The current job is over.  To be called after its answer has been sent: a worker that dies in between is
-        said to have died in this job, and the parent knows whether the answer had arrived."""
+        """Record that the current job has ended.
+
+        Call it after the answer was sent: a worker that dies in between counts as having died in this job, and the
+        parent knows whether the answer had arrived.
+        """
         words = self._words
         words[_BUSY] += now_ns
         words[_JOBS] += 1
 
     def ran(self, run_ns: int) -> None:
-        """A job is over, which took so long.  For the parent of a worker that has no shared memory, and then only."""
+        """Record a whole job. Only for the parent of a worker without shared memory."""
         words = self._words
         words[_BUSY] += run_ns
         words[_JOBS] += 1
 
     def died(self, now_ns: int) -> int:
-        """The worker is dead: ends its busy time, and returns the number of the job that had begun last, 0 for none."""
+        """End the busy time of a dead worker. Returns the number of the job that began last, 0 if none did."""
         words = self._words
         number = words[_CURRENT_JOB]
         if words[_BUSY] < 0:
@@ -225,30 +230,30 @@ class WorkerRow:
 
     @property
     def current_job(self) -> int:
-        """Number of the job that this worker has begun last, 0 for none yet.
+        """The number of the job that this worker began last, 0 if none.
 
-        It stays after the job's end: an answer that was sent may be lost, and a job without its answer must not pass
-        for one that never began.
+        It stays after the job's end: an answer that was sent may be lost, and a job without its answer must not look
+        like one that never began.
         """
         return self._words[_CURRENT_JOB]
 
     def busy_since_s(self) -> float | None:
-        """When the job began that this worker is at, an instant of `time.monotonic`; None while it is at none."""
+        """Returns when the running job began, an instant of `time.monotonic`; None while idle."""
         words = self._words
         return words[_CURRENT_BEGAN_NS] / _NS_PER_S if words[_BUSY] < 0 else None
 
     @property
     def is_busy(self) -> bool:
-        """Whether a job runs.  Still so after a death in a job, until `died`."""
+        """Whether a job runs. Stays true after a death in a job, until `died`."""
         return self._words[_BUSY] < 0
 
     @property
     def jobs(self) -> int:
-        """How many jobs were ended by workers of this lane."""
+        """The number of jobs that workers of this lane have ended."""
         return self._words[_JOBS]
 
     def busy_ns(self) -> int:
-        """Time spent in jobs, the current one included, up to this moment.  Never goes back."""
+        """Returns the time spent in jobs up to now, including the current one. Never decreases."""
         busy = self._words[_BUSY]
-        # The clock is read after the word: a job that begins in between must not make the difference negative.
+        # The clock is read after the word, so that a job that begins in between cannot make the result negative.
         return busy if busy >= 0 else busy + time.monotonic_ns()

@@ -1,7 +1,6 @@
-"""How late the event loop was of late.
+"""How late the event loop was in the last half minute to minute.
 
-Lives here: the window over the lags that somebody else measures; no clock and no timer.  Whoever owns the loop calls
-`record` a few times a second, the snapshot asks for the summary.
+No clock and no timer: the caller measures the lags and passes the time.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _US_PER_S: Final = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class LagSummary:
-    """Milliseconds."""
+    """Lags in milliseconds."""
 
     p50: float
     p99: float
@@ -27,19 +26,19 @@ class LagSummary:
 class LoopLag:
     """The lags of the last 30 to 60 seconds.
 
-    Two histograms take every lag, and each is emptied every 60 s, 30 s after the other: the older one is what is read.
-    `now` is the instant, monotonic seconds, at which measuring began.
+    Two histograms count every lag. Each is emptied every 60 s, 30 s after the other, and the older one is read. `now`
+    is the instant at which measuring begins, in monotonic seconds.
     """
 
     def __init__(self, now: float) -> None:
         self._older = Histogram.private()
         self._younger = Histogram.private()
-        self._turn_at = now + _HALF_S
+        self._swap_at = now + _HALF_S
 
     def record(self, lag_s: float, now: float) -> None:
-        """At `now` the loop was `lag_s` seconds late."""
-        if now >= self._turn_at:
-            self._turn(now)
+        """Count a lag of `lag_s` seconds at `now`."""
+        if now >= self._swap_at:
+            self._swap(now)
         lag_us = int(lag_s * _US_PER_S)
         self._older.record(lag_us)
         self._younger.record(lag_us)
@@ -48,8 +47,8 @@ class LoopLag:
         lags = self._older.summary()
         return LagSummary(p50=lags.p50, p99=lags.p99, max=lags.max)
 
-    def _turn(self, now: float) -> None:
-        is_younger_stale = now >= self._turn_at + _HALF_S
+    def _swap(self, now: float) -> None:
+        is_younger_stale = now >= self._swap_at + _HALF_S
         self._older = Histogram.private() if is_younger_stale else self._younger
         self._younger = Histogram.private()
-        self._turn_at = now + _HALF_S
+        self._swap_at = now + _HALF_S

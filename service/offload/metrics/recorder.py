@@ -1,7 +1,6 @@
-"""Counts jobs and their latencies: the one writer of everything in the metrics memory but the workers' rows.
+"""Count jobs and their latencies in the shared memory.
 
-Lives here: which counter and which histogram a job goes into.  A job is counted twice, when it is submitted and when
-its outcome is settled; nothing here decides either.  `dispatch` calls it for every job, the snapshot reads it.
+A job is counted when it is submitted and when its outcome is settled.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from offload.metrics.histogram import Histogram, MergedHistogram, Summary
 from offload.metrics.layout import JOB_COUNTERS, JobCounts, MetricsMemory
 
 _US_PER_S: Final = 1e6
-# Together latencies cost a third; to put so many into their histograms takes a tenth of a millisecond.
+# Counting latencies together costs a third; counting this many takes a tenth of a millisecond.
 _MAX_RECENT: Final = 64
 
 _SUBMITTED: Final = JOB_COUNTERS.index("submitted")
@@ -33,8 +32,11 @@ class Latencies:
 
 
 class _TaskMeters(NamedTuple):
-    """`recent` are the latencies, seconds, that are in no histogram yet: queue wait, run time (None without one), and
-    response time of each job."""
+    """The counters and histograms of a task.
+
+    `recent` holds the latencies that are not yet in a histogram, in seconds: queue time, run time (None if the job
+    never ran) and response time of each job.
+    """
 
     counters: memoryview
     queue: Histogram
@@ -49,7 +51,7 @@ class _TaskMeters(NamedTuple):
 
 
 class Recorder:
-    """Writes the counters and histograms of `memory`; `task_names` in the order of the tasks' indices."""
+    """Writes the counters and histograms of `memory`. `task_names` are in the order of the tasks' indices."""
 
     def __init__(self, memory: MetricsMemory, task_names: Sequence[str]) -> None:
         self.task_names = tuple(task_names)
@@ -63,14 +65,14 @@ class Recorder:
         self._run = MergedHistogram(run, [task.run for task in self._tasks])
         self._response = MergedHistogram(response, [task.response for task in self._tasks])
 
-    # On the path of every job
+    # For every job
 
-    def submitted(self, task_index: int) -> None:
-        """A request became a job, whether it is taken or refused."""
+    def count_submission(self, task_index: int) -> None:
+        """Count a job that was submitted, whether it is admitted or rejected."""
         self._tasks[task_index].counters[_SUBMITTED] += 1
 
-    def settled(self, job: Job) -> None:
-        """A job has its outcome.  A refused one has no latency, one that never ran has no run time."""
+    def count_outcome(self, job: Job) -> None:
+        """Count a settled job. A rejected job has no latency, and one that never ran has no run time."""
         outcome, finished_at, wait_s = job.outcome, job.finished_at, job.wait_s
         if outcome is None or finished_at is None or wait_s is None:
             raise IllegalStep(thing=f"job {job.id}", state=job.state, event="count its outcome")
@@ -84,16 +86,16 @@ class Recorder:
             return
         task.recent.append((wait_s, job.run_s, finished_at - job.submitted_at))
         if len(task.recent) >= _MAX_RECENT:
-            self._sort_in(task)
+            self._flush(task)
 
     # For readers
 
     def counters(self, task_index: int) -> list[int]:
-        """Those of one task, by `JOB_COUNTERS`."""
+        """Returns the counters of a task, in the order of `JOB_COUNTERS`."""
         return self._tasks[task_index].counters[: len(JOB_COUNTERS)].tolist()
 
     def total_counters(self) -> list[int]:
-        """The sums over all tasks, by `JOB_COUNTERS`."""
+        """Returns the sums over all tasks, in the order of `JOB_COUNTERS`."""
         return list(map(sum, zip(*map(self.counters, range(len(self._tasks))), strict=True)))
 
     @property
@@ -102,27 +104,27 @@ class Recorder:
         return JobCounts(*self.total_counters())
 
     def rejections(self) -> dict[str, int]:
-        """How many jobs of all tasks were rejected, by reason."""
+        """Returns the number of rejected jobs by reason."""
         return {reason: counter.value for reason, counter in self._rejections.items()}
 
     def overloaded_by(self) -> dict[str, int]:
-        """How many jobs of all tasks were rejected as overloaded, by cause. They add up to that reason's count."""
+        """Returns the number of jobs rejected as overloaded by cause. They add up to that reason's number."""
         return {str(cause): counter.value for cause, counter in self._overloaded_by.items()}
 
     def latencies(self, task_index: int) -> Latencies:
-        """Those of one task."""
+        """Returns the latencies of one task."""
         task = self._tasks[task_index]
-        self._sort_in(task)
+        self._flush(task)
         return Latencies(queue=task.queue.summary(), run=task.run.summary(), response=task.response.summary())
 
     def overall_latencies(self) -> Latencies:
-        """Those of all tasks."""
+        """Returns the latencies of all tasks together."""
         for task in self._tasks:
-            self._sort_in(task)
+            self._flush(task)
         return Latencies(queue=self._queue.summary(), run=self._run.summary(), response=self._response.summary())
 
-    def _sort_in(self, task: _TaskMeters) -> None:
-        """Puts what is recent into the histograms."""
+    def _flush(self, task: _TaskMeters) -> None:
+        """Count the recent latencies in the histograms."""
         if not task.recent:
             return
         waits_s, runs_s, responses_s = zip(*task.recent, strict=True)

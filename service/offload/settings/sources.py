@@ -27,7 +27,7 @@ _KUBERNETES_PORT: Final = re.compile(r"(tcp|udp|sctp)://.*")
 
 
 def load_settings(flags: Mapping[str, str | bool], environ: Mapping[str, str], config: str | None = None) -> Settings:
-    """Return the settings of one run.
+    """Returns the settings of one run.
 
     `flags` are the values on the command line, by name of the setting. `config` is the path of the TOML file. An empty
     variable counts as not set, because service managers and compose files leave one out this way. Raises SettingsError

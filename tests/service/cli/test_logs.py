@@ -1,4 +1,4 @@
-"""The log: what a line looks like, that nobody can forge one, and that a stalled reader stalls nobody."""
+"""The log: the format of lines, which cannot be forged, and readers that stall."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 @pytest.fixture
 def logged(pipe: tuple[int, int]) -> Callable[..., list[str]]:
-    """The lines that come of what a function logs, less the time, which is checked for its shape."""
+    """Returns the lines that a function logs, without their times, whose format is checked."""
 
     def run(log: Callable[[], object], level: str = "info") -> list[str]:
         read, write = pipe
@@ -72,17 +72,17 @@ def test_a_line_is_level_message_and_fields(logged: Logged) -> None:
         (["a", 1], "\"['a', 1]\""),
     ],
 )
-def test_a_value_is_quoted_where_needed_and_can_forge_nothing(logged: Logged, value: object, written: str) -> None:
+def test_a_value_is_quoted_if_needed_and_cannot_forge_a_line(logged: Logged, value: object, written: str) -> None:
     assert logged(lambda: logger.info("printed", extra={"fields": {"line": value}})) == [
         f"INFO  printed line={written}"
     ]
 
 
-def test_a_message_can_forge_no_line(logged: Logged) -> None:
+def test_a_message_cannot_forge_a_line(logged: Logged) -> None:
     assert logged(lambda: logger.warning("a\nb\r%s", "\x1b[0m")) == ["WARN  a\\nb\\r\\x1b[0m"]
 
 
-def test_a_traceback_stands_indented_below_its_line(logged: Logged) -> None:
+def test_a_traceback_is_indented_below_its_line(logged: Logged) -> None:
     def fail() -> None:
         try:
             raise ValueError("first\nsecond")
@@ -95,17 +95,17 @@ def test_a_traceback_stands_indented_below_its_line(logged: Logged) -> None:
     assert all(line.startswith("    ") for line in lines[1:])
 
 
-def test_ours_are_logged_from_the_level_up_others_from_warnings_up(logged: Logged) -> None:
+def test_the_package_logs_from_the_level_up_and_others_from_warning_up(logged: Logged) -> None:
     def log() -> None:
-        logger.debug("ours")
+        logger.debug("own")
         logging.getLogger("library").info("quiet")
         logging.getLogger("library").warning("loud")
 
-    assert logged(log, "debug") == ["DEBUG ours", "WARN  loud logger=library"]
+    assert logged(log, "debug") == ["DEBUG own", "WARN  loud logger=library"]
     assert logged(log, "error") == []
 
 
-def test_a_batch_is_a_line_for_each_of_its_own(logged: Logged) -> None:
+def test_a_batch_is_written_line_by_line(logged: Logged) -> None:
     class Batch:
         def lines(self) -> Iterator[str]:
             yield from (f"request number={number}" for number in range(100))
@@ -113,22 +113,22 @@ def test_a_batch_is_a_line_for_each_of_its_own(logged: Logged) -> None:
     assert logged(lambda: logger.info(Batch())) == [f"INFO  request number={number}" for number in range(100)]
 
 
-def test_a_record_that_cannot_be_told_does_not_end_the_log(logged: Logged) -> None:
+def test_a_record_that_cannot_be_formatted_does_not_end_the_log(logged: Logged) -> None:
     class Mute:
         def __str__(self) -> str:
             raise RuntimeError
 
     def log() -> None:
         logger.info("mute", extra={"fields": {"value": Mute()}})
-        logger.info("and on")
+        logger.info("next")
 
     assert logged(log) == [
         "ERROR log record could not be formatted logger=offload.test exception=RuntimeError",
-        "INFO  and on",
+        "INFO  next",
     ]
 
 
-def test_a_stalled_reader_holds_up_nobody_and_what_it_missed_is_counted(pipe: tuple[int, int]) -> None:
+def test_a_stalled_reader_blocks_no_caller_and_missed_lines_are_counted(pipe: tuple[int, int]) -> None:
     read, write = pipe
     count = 30_000
     text = b""
@@ -140,7 +140,7 @@ def test_a_stalled_reader_holds_up_nobody_and_what_it_missed_is_counted(pipe: tu
 
     reader = threading.Thread(target=read_all)
     with log_output("info", write):
-        for number in range(count):  # far more than pipe and queue take; would hang here if it waited
+        for number in range(count):  # far more than pipe and queue hold; hangs here if it waits
             logger.info("line", extra={"fields": {"number": number}})
         reader.start()
     os.write(write, b"end")
@@ -151,15 +151,15 @@ def test_a_stalled_reader_holds_up_nobody_and_what_it_missed_is_counted(pipe: tu
     assert sum("INFO  line number=" in line for line in lines) + dropped == count
 
 
-def test_a_reader_that_has_gone_harms_nobody() -> None:
+def test_a_reader_that_has_gone_does_no_harm() -> None:
     read, write = os.pipe()
     os.close(read)
     with log_output("info", write):
-        logger.info("to nobody")
+        logger.info("unread")
     os.close(write)
 
 
-def test_a_descriptor_that_does_not_block_loses_nothing(pipe: tuple[int, int]) -> None:
+def test_a_non_blocking_descriptor_loses_nothing(pipe: tuple[int, int]) -> None:
     read, write = pipe
     os.set_blocking(write, False)
     lines = 0
@@ -177,16 +177,16 @@ def test_a_descriptor_that_does_not_block_loses_nothing(pipe: tuple[int, int]) -
     reader.join()
 
 
-def test_logging_is_afterwards_as_it_was(logged: Logged) -> None:
+def test_logging_is_restored_afterwards(logged: Logged) -> None:
     root = logging.getLogger()
     before = root.level, list(root.handlers), logging.getLogger("offload").level
     logged(lambda: None, "debug")
     assert (root.level, root.handlers, logging.getLogger("offload").level) == before
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # forking beside a thread is what it is about
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # forking beside a thread is the subject
 def test_a_forked_child_leaves_the_log_to_its_parent(pipe: tuple[int, int]) -> None:
-    """It has no thread that writes: its records would be lost, and a lock that the thread held would stay locked."""
+    """It has no writing thread: its records would be lost, and a lock held by the thread would stay locked."""
     _, write = pipe
     with log_output("info", write):
         handlers = len(logging.getLogger().handlers)

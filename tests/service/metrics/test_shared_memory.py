@@ -58,7 +58,7 @@ def test_the_parent_reads_what_a_child_writes(context: BaseContext) -> None:
 def test_a_child_killed_while_it_writes_leaves_everything_readable_and_countable(context: BaseContext) -> None:
     memory = MetricsMemory(tasks=1, lanes=2)
     recorder = Recorder(memory, ["primes"])
-    recorder.submitted(0)
+    recorder.count_submission(0)
     before_ns = time.monotonic_ns()
     kill_in_the_middle(context, memory.workers, lane=0)
     row = memory.workers.worker_row(0)
@@ -70,7 +70,7 @@ def test_a_child_killed_while_it_writes_leaves_everything_readable_and_countable
     busy_ns = row.busy_ns()
     assert 0 < busy_ns <= time.monotonic_ns() - before_ns
     # The service's own numbers are as they were, and it goes on counting.
-    recorder.submitted(0)
+    recorder.count_submission(0)
     assert recorder.totals.submitted == 2
     assert (memory.workers.worker_row(1).jobs, memory.workers.worker_row(1).current_job) == (0, 0)
     # So does the lane's next worker.

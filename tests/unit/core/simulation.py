@@ -173,7 +173,7 @@ class Simulation:
         # One that waits can be told at any time: that it cannot be done in its time, or that it goes for another.
         is_possible = reason in possible or reason is Reason.OVERLOADED
         assert is_possible, f"{job!r} ended with {reason}, possible are {sorted(possible)}"
-        self.recorder.settled(job)
+        self.recorder.count_outcome(job)
         if reason is Reason.OVERLOADED:
             self.causes[str(outcome.facts["cause"])] += 1
         if job.crashes:

@@ -1,4 +1,4 @@
-"""Jobs that have ended in any way there is, for the tests of what counts them."""
+"""Jobs that have ended in every possible way, for the tests of what counts them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from offload.core.outcome import Outcome, OverloadCause, Reason
 from offload.core.request import TaskLimits
 from tests.support.jobs import make_job
 
-# These can only be the end of a job that has begun.
+# Only a job that has begun can end in these states.
 _NEEDS_A_RUN = (JobState.SUCCEEDED, JobState.FAILED, JobState.CRASHED)
 
 
 @pytest.fixture(scope="session")
 def ended_job() -> Callable[..., Job]:
-    """Makes a job that began `began_s` after it was submitted (None: never, if it can end so), and ended at `end_s`."""
+    """Makes ended jobs.
+
+    The job began `began_s` after its submission (None: never, if its end allows that) and ended `end_s` after it.
+    """
 
     def make(
         reason: Reason = Reason.SUCCEEDED,

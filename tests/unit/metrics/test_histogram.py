@@ -1,4 +1,4 @@
-"""What a histogram promises: percentiles within 2 %, whatever is put in."""
+"""Histograms: percentiles within 2 % for all values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from offload.metrics.histogram import HISTOGRAM_WORDS, MAX_US, Histogram, Merged
 TWO_HOURS_US = 2 * 3600 * 1_000_000
 PER_MILLE = {"p50": 500, "p90": 900, "p99": 990, "p999": 999}
 
-# Every octave as likely as any other: uniform numbers would nearly all be hours.
+# Every octave is equally likely; nearly all uniform numbers would be hours.
 values_us = st.integers(0, 32).flatmap(lambda bits: st.integers((1 << bits) - 1, min((2 << bits) - 2, TWO_HOURS_US)))
 
 
@@ -23,7 +23,7 @@ def words() -> memoryview:
 
 
 def exact_percentile(values: list[int], per_mille: int) -> int:
-    """By nearest rank: the smallest value that is not below `per_mille` of all."""
+    """Returns the percentile by nearest rank: the smallest value that is not below `per_mille` of all."""
     return sorted(values)[-(-len(values) * per_mille // 1000) - 1]
 
 
@@ -50,7 +50,7 @@ def test_count_mean_and_max_are_exact(values: list[int]) -> None:
 
 
 @given(st.lists(values_us, min_size=1, max_size=100))
-def test_percentiles_rise_and_never_pass_the_maximum(values: list[int]) -> None:
+def test_percentiles_rise_and_never_exceed_the_maximum(values: list[int]) -> None:
     histogram = Histogram.private()
     for us in values:
         histogram.record(us)
@@ -70,8 +70,8 @@ def test_an_empty_histogram_is_all_zero() -> None:
     assert set(asdict(Histogram.private().summary()).values()) == {0}
 
 
-def test_values_out_of_range_count_at_the_ends_of_it() -> None:
-    """A worker's own measure of its run time is not to be trusted: it must not overflow a word."""
+def test_values_out_of_range_count_as_its_ends() -> None:
+    """The run time that a worker measures is not trusted: it must not overflow a word."""
     histogram = Histogram.private()
     for us in (-5, 1 << 64, 1 << 64, 1 << 64):
         histogram.record(us)
@@ -81,7 +81,7 @@ def test_values_out_of_range_count_at_the_ends_of_it() -> None:
 
 
 @given(st.lists(st.lists(values_us | st.sampled_from([-5, 1 << 64]), min_size=1, max_size=30), max_size=5))
-def test_many_values_together_count_as_each_by_itself(batches: list[list[int]]) -> None:
+def test_many_values_counted_together_count_as_each_by_itself(batches: list[list[int]]) -> None:
     together, singly = words(), words()
     for values in batches:
         Histogram(together).record_all(values)
@@ -99,7 +99,7 @@ def test_an_unchanged_histogram_is_not_read_again() -> None:
     assert histogram.summary().count == 2
 
 
-def test_a_histogram_goes_on_where_the_words_end() -> None:
+def test_a_histogram_continues_from_the_words_of_another() -> None:
     shared = words()
     Histogram(shared).record(4000)
     successor = Histogram(shared)

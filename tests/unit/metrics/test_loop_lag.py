@@ -1,4 +1,4 @@
-"""What the loop's lag promises: the last half minute always, what is older than a minute never."""
+"""Loop lag: the last half minute always counts, anything older than a minute never does."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from offload.metrics.loop_lag import LagSummary, LoopLag
 START = 5000.0
 
 
-def test_without_a_lag_everything_is_zero() -> None:
+def test_without_a_lag_the_summary_is_zero() -> None:
     assert LoopLag(START).summary() == LagSummary(p50=0, p99=0, max=0)
 
 
-def test_lags_are_told_in_milliseconds() -> None:
+def test_lags_are_shown_in_milliseconds() -> None:
     lag = LoopLag(START)
     for _ in range(99):
         lag.record(0.001, START + 1)
@@ -19,7 +19,7 @@ def test_lags_are_told_in_milliseconds() -> None:
     assert lag.summary() == LagSummary(p50=1.0, p99=1.0, max=250.0)
 
 
-def test_a_lag_is_remembered_for_half_a_minute_and_forgotten_after_a_minute() -> None:
+def test_a_lag_counts_for_at_least_half_a_minute_and_at_most_a_minute() -> None:
     lag = LoopLag(START)
     largest = {}
     lag.record(0.5, START + 40)
@@ -30,7 +30,7 @@ def test_a_lag_is_remembered_for_half_a_minute_and_forgotten_after_a_minute() ->
     assert all(largest[second] == 1.0 for second in range(100, 140))
 
 
-def test_a_loop_that_stood_still_for_minutes_shows_only_that() -> None:
+def test_a_loop_that_stalled_for_minutes_shows_only_that() -> None:
     lag = LoopLag(START)
     lag.record(0.01, START + 1)
     lag.record(300.0, START + 301)

@@ -1,4 +1,4 @@
-"""What the rates promise: jobs ended in each window, over the time that really passed."""
+"""Rates: the jobs that ended in each window, divided by the time that has really passed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def rates_of(rates: Rates, now: float) -> list[float]:
     return [summary.jobs_per_s_1s, summary.jobs_per_s_10s, summary.jobs_per_s_60s]
 
 
-def test_a_service_that_has_just_begun_has_no_rate() -> None:
+def test_a_service_that_has_just_started_has_no_rate() -> None:
     assert rates_of(Rates(START), START) == [0.0, 0.0, 0.0]
 
 
@@ -31,7 +31,7 @@ def test_a_steady_rate_is_the_same_in_every_window() -> None:
     assert rates_of(rates, START + 250) == [40.0, 40.0, 40.0]
 
 
-def test_a_burst_leaves_each_window_in_its_time() -> None:
+def test_a_burst_leaves_each_window_in_time() -> None:
     """600 jobs within the first second, then nothing."""
     rates = Rates(START)
     rates.tick(START + 1, 600)
@@ -46,21 +46,21 @@ def test_a_burst_leaves_each_window_in_its_time() -> None:
     assert seen[61] == [0.0, 0.0, 0.0]
 
 
-def test_ticks_that_come_faster_than_the_resolution_lose_no_job() -> None:
+def test_ticks_faster_than_the_resolution_lose_no_jobs() -> None:
     rates = Rates(START)
     for tick in range(1, 1001):
         rates.tick(START + tick / 1000, tick)
     assert rates_of(rates, START + 1) == [1000.0, 1000.0, 1000.0]
 
 
-def test_a_loop_that_stood_still_is_averaged_over_the_gap() -> None:
+def test_the_rate_is_averaged_over_a_stall_of_the_loop() -> None:
     rates = Rates(START)
     rates.tick(START + 100, 0)
     rates.tick(START + 105, 50)
     assert rates_of(rates, START + 105)[0] == 10.0
 
 
-def test_the_rate_falls_when_no_ticks_come_any_more() -> None:
+def test_the_rate_falls_when_ticks_stop() -> None:
     rates = Rates(START)
     rates.tick(START + 1, 100)
     assert rates_of(rates, START + 100) == [0.0, 0.0, 0.0]

@@ -1,4 +1,4 @@
-"""What the snapshot promises: every key of `/stats`, always, in the documented order, and numbers that agree."""
+"""The snapshot: every key of `/stats`, always, in the documented order, with numbers that agree."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def new_instruments() -> Instruments:
 
 
 def take(instruments: Instruments, facts: Facts = FACTS) -> dict[str, Any]:
-    """The document as callers get it."""
+    """Returns the document as callers receive it."""
     document: dict[str, Any] = orjson.loads(orjson.dumps(snapshot(instruments, facts, START + 10)))
     return document
 
@@ -155,20 +155,20 @@ def test_an_idle_service_has_every_key_in_the_documented_order() -> None:
     assert shape(document) == shape(IDLE_SERVICE)
 
 
-def test_the_keys_stay_the_same_when_there_is_something_to_tell(ended_job: Callable[..., Job]) -> None:
+def test_the_keys_are_the_same_after_every_outcome(ended_job: Callable[..., Job]) -> None:
     instruments = new_instruments()
     for reason in Reason:
-        instruments.recorder.submitted(1)
-        instruments.recorder.settled(ended_job(reason, task_index=1))
+        instruments.recorder.count_submission(1)
+        instruments.recorder.count_outcome(ended_job(reason, task_index=1))
     assert shape(take(instruments)) == shape(IDLE_SERVICE)
 
 
-def test_the_books_balance_in_the_document(ended_job: Callable[..., Job]) -> None:
+def test_the_counters_add_up_in_the_document(ended_job: Callable[..., Job]) -> None:
     instruments = new_instruments()
     for task_index in (0, 0, 1, 1, 1):
-        instruments.recorder.submitted(task_index)
-    instruments.recorder.settled(ended_job(Reason.SUCCEEDED, task_index=0))
-    instruments.recorder.settled(ended_job(Reason.OVERLOADED, task_index=1))
+        instruments.recorder.count_submission(task_index)
+    instruments.recorder.count_outcome(ended_job(Reason.SUCCEEDED, task_index=0))
+    instruments.recorder.count_outcome(ended_job(Reason.OVERLOADED, task_index=1))
     document = take(instruments, dataclasses.replace(FACTS, queued_by_task=[1, 0], running_by_task=[0, 2]))
     assert document["jobs"] == {**JOBS, "submitted": 5, "succeeded": 1, "rejected": 1, "queued": 1, "running": 2}
     assert document["tasks"]["primes"]["jobs"] == {**JOBS, "submitted": 2, "succeeded": 1, "queued": 1}
@@ -179,7 +179,7 @@ def test_the_books_balance_in_the_document(ended_job: Callable[..., Job]) -> Non
 
 def test_latencies_rates_and_lag_come_from_the_instruments(ended_job: Callable[..., Job]) -> None:
     instruments = new_instruments()
-    instruments.recorder.settled(ended_job(began_s=0.25, end_s=1.0, run_s=0.5))
+    instruments.recorder.count_outcome(ended_job(began_s=0.25, end_s=1.0, run_s=0.5))
     instruments.rates.tick(START + 10, 50)
     instruments.loop_lag.record(0.002, START + 10)
     document = take(instruments)
@@ -188,7 +188,7 @@ def test_latencies_rates_and_lag_come_from_the_instruments(ended_job: Callable[.
     assert document["loop"]["lag_ms"] == {"p50": 2.0, "p99": 2.0, "max": 2.0}
 
 
-def test_a_worker_shows_what_its_row_tells() -> None:
+def test_a_worker_shows_the_numbers_of_its_row() -> None:
     instruments = new_instruments()
     row = instruments.memory.workers.worker_row(0)
     row.begin(1, 100 * SECOND_NS)
@@ -197,7 +197,7 @@ def test_a_worker_shows_what_its_row_tells() -> None:
     assert (worker["jobs"], worker["busy_s"], worker["utilisation"]) == (1, 4.0, 0.4)
 
 
-def test_a_busy_worker_is_counted_busy_up_to_now() -> None:
+def test_the_busy_time_of_a_busy_worker_includes_the_running_job() -> None:
     instruments = new_instruments()
     instruments.memory.workers.worker_row(0).begin(1, time.monotonic_ns() - 5 * SECOND_NS)
     busy = dataclasses.replace(WORKER, state="busy", task="primes", job="one", running_s=5.00049)
@@ -208,7 +208,7 @@ def test_a_busy_worker_is_counted_busy_up_to_now() -> None:
 
 
 def shape(value: Any) -> Any:
-    """The keys of a document in their order, without its values."""
+    """Returns the keys of a document in their order, without the values."""
     if isinstance(value, dict):
         return [(key, shape(member)) for key, member in value.items()]
     if isinstance(value, list):

@@ -1,7 +1,4 @@
-"""`GET /stats`: everything measured, as JSON.
-
-The one place where the records of the statistics become JSON: orjson writes a dataclass with its fields as keys.
-"""
+"""`GET /stats`: all measurements as JSON. orjson writes a dataclass with its field names as keys."""
 
 from __future__ import annotations
 
