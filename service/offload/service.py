@@ -157,7 +157,7 @@ class Service:
     def _facts(self) -> Facts:
         scheduler, now = self._scheduler, time.monotonic()
         queue = scheduler.queue
-        queued, running = scheduler.queued_by_task(), scheduler.running_by_task()
+        queued, running = scheduler.queued_by_task(), scheduler.slots.running_by_task()
         waiting = queue.lengths_by_client().values()
         return Facts(
             service=ServiceFacts(

@@ -18,8 +18,8 @@ from offload.core.outcome import Outcome, OverloadCause, Reason
 from offload.core.prefetch import MAX_AHEAD_S, MAX_IN_SLOT, PATIENCE_S
 from offload.core.queue.job_queue import AGED_S
 from offload.core.run_times import RunTimes
+from offload.core.scheduler import MAX_UNBEGUN_DEATHS
 from offload.core.slot import SlotState
-from offload.core.steps import MAX_UNBEGUN_DEATHS
 
 QUEUE_LIMIT = 4
 QUEUE_LIMIT_BYTES = 10

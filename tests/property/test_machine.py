@@ -308,7 +308,7 @@ class Core(RuleBasedStateMachine):
     def every_caller_was_told_what_it_must_be_told_and_no_other(self) -> None:
         told = self.model.told
         assert {job: reason_of(job) for job in self.jobs} == {job: told.get(job) for job in self.jobs}
-        assert dict(self.scheduler.ended) == Counter(job.state for job in told)
+        assert dict(self.scheduler.tally.ended) == Counter(job.state for job in told)
 
     @invariant()
     def every_overloaded_caller_was_given_the_cause(self) -> None:
@@ -321,11 +321,11 @@ class Core(RuleBasedStateMachine):
         assert list(scheduler.queue) == [entry.job for entry in model.waiting]
         running = model.running()
         queued = len(model.waiting) + len(model.behind())
-        assert (scheduler.queued, scheduler.running) == (queued, len(running))
+        assert (scheduler.queued, scheduler.tally.running) == (queued, len(running))
         assert {job for job in self.jobs if job.state is JobState.RUNNING} == running.keys()
         assert {job for job in self.jobs if scheduler.find(job.id) is job} == model.open_jobs()
         for slot in self.slots():
-            seen = scheduler.slots[slot.id]
+            seen = scheduler.slots.all[slot.id]
             assert (seen.state, seen.jobs()) == (slot.state, slot.jobs)
             assert all(job.slot == slot.id for job in slot.jobs)
 

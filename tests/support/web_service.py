@@ -137,7 +137,7 @@ async def web_service(
         dispatcher.close()
         await runner.cleanup()
         await engine.close(0)
-    scheduler.check_books()
+    scheduler.check_balance()
 
 
 async def eventually(what: str, condition: Callable[[], object]) -> None:

@@ -180,14 +180,10 @@ class Job:
         self.slot = slot
         self.started_at = now
 
-    def crash(self, died_at: float) -> None:
+    def record_crash(self, died_at: float) -> None:
         """The present attempt killed its worker."""
         if self.started_at is not None:
             self.crashes += ((self.started_at, died_at),)
-
-    def take_back(self) -> None:
-        """The slot that held the job will not begin it; the job waits on."""
-        self.slot = None
 
     def requeue(self, *, begun: bool) -> None:
         """The worker died and the job waits for another. Only an attempt that had begun is counted."""

@@ -61,27 +61,27 @@ class Prefetch:
             del with_room[slot]
         return None
 
-    def look_at(self, slot: Slot) -> None:
+    def note_room(self, slot: Slot) -> None:
         """The slot may have room now."""
         self._with_room[slot] = None
 
-    def gave(self, slot: Slot) -> None:
+    def watch(self, slot: Slot) -> None:
         """The slot, in which `find_room` found room, was given one more job."""
-        if not slot.is_watched:
-            self._watch(slot)
+        if not slot.is_watched and slot.job is not None and slot.job.started_at is not None:
+            self._look_again(slot, slot.job.started_at + PATIENCE_S)
 
     def forget(self, slot: Slot) -> None:
         """The slot is no more."""
         self._with_room.pop(slot, None)
         self._held_up.discard(slot)
 
-    def held_up(self, now: float) -> list[Slot]:
+    def pop_held_up(self, now: float) -> list[Slot]:
         """The slots in which jobs wait behind one that takes long, each told once."""
         long_ones = []
         for slot in self._held_up.pop_due(now):
             slot.is_watched = False
             head = slot.job
-            if not slot.behind or head is None or head.started_at is None:
+            if not slot.waiting or head is None or head.started_at is None:
                 continue
             look_again_at = self._is_long_at(slot, head.started_at, now)
             if look_again_at <= now:
@@ -111,10 +111,6 @@ class Prefetch:
         unheard_at = started_at + UNHEARD_S
         return unheard_at if unheard_at <= now else min(now + PATIENCE_S, unheard_at)
 
-    def _watch(self, slot: Slot) -> None:
-        if slot.job is not None and slot.job.started_at is not None:
-            self._look_again(slot, slot.job.started_at + PATIENCE_S)
-
     def _look_again(self, slot: Slot, instant: float) -> None:
         self._held_up.set(slot, instant)
         slot.is_watched = True
@@ -124,13 +120,13 @@ class Prefetch:
         head = slot.job
         if head is None or head.started_at is None or head.outcome is not None or slot.is_leaving:
             return False
-        if len(slot.behind) + 1 >= MAX_IN_SLOT:
+        if len(slot.waiting) + 1 >= MAX_IN_SLOT:
             return False
         if head.limits is not job.limits and not self.is_short(head):
             return False
         if head.started_at + PATIENCE_S <= now and self._is_long_at(slot, head.started_at, now) <= now:
             return False
-        if slot.settled_behind:
+        if slot.settled_waiting:
             return False  # it could not be taken back, and is stopped when it comes first
-        ahead_s = self._run_times.expected_s(head.limits.index) + slot.work_behind.expected_s(self._run_times)
+        ahead_s = self._run_times.expected_s(head.limits.index) + slot.waiting_work.expected_s(self._run_times)
         return ahead_s <= MAX_AHEAD_S

@@ -1,12 +1,12 @@
-"""The scheduler's view of one place to run a job.
+"""The scheduler's view of one place where a job can run, as a table of states.
 
-Lives here: a slot's states and the table of its steps.  A slot stays occupied until its work is really over: between
-the order to stop and the end of the work it is STOPPING, and nothing else may use it.  Short jobs may wait in it behind
-the one that runs.  Only the scheduler moves it.
+      ABSENT ──ready──► IDLE ──start──► BUSY ──finish──► IDLE
+         ▲               │               │ └──stop──► STOPPING ──finish──► IDLE
+         └──────die──────┴───────────────┴───────────────┘
 
-      ABSENT ──ready──► IDLE ──start──► BUSY ──finished──► IDLE
-         ▲               │               │ └──stop──► STOPPING ──finished──► IDLE
-         └─────died──────┴───────────────┴───────────────┘
+A slot stays occupied until its work has really ended: between the order to stop and the end of the work it is
+STOPPING, and no other job may use it. Short jobs may wait in a slot behind the one that runs. An illegal step raises
+IllegalStep and changes nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SlotEvent(StrEnum):
     DIE = "die"
 
 
-# Looked up once: until Python 3.12 it costs more than a call to reach into an enum, and these are needed for every job.
+# Looked up once: until Python 3.12 reading an enum member costs more than a call, and these are read for every job.
 _START: Final = SlotEvent.START
 _FINISH: Final = SlotEvent.FINISH
 _BUSY: Final = SlotState.BUSY
@@ -55,34 +55,34 @@ _STEPS: Final[Mapping[tuple[SlotState, SlotEvent], SlotState]] = {
 
 
 class Slot:
-    """One place to run a job; `job` is the one that occupies it, settled or not, `generation` its present worker's.
+    """`job` occupies the slot, whether it is settled or not. `generation` is that of the present worker.
 
-    `behind`: jobs that the worker has as well, in their order; it begins them without being told.  `work_behind` counts
-    them by task, `settled_behind` those that have ended and could not be taken back.  `is_leaving`: the worker retires
-    when it is done with what it has.  `busy_until`: when its job is expected to be over, an instant.  `is_watched`: it
-    is known when to look whether those behind are held up.
+    `waiting` are jobs that the worker holds as well, in order; it begins them by itself. `waiting_work` counts them by
+    task, `settled_waiting` those that have ended and could not be withdrawn. `is_leaving`: the worker retires after
+    the jobs that it holds. `busy_until` is the instant at which `job` is expected to end. `is_watched`: prefetch knows
+    when to check whether `job` holds up those that wait.
     """
 
     __slots__ = (
         "_state",
-        "behind",
         "busy_until",
         "generation",
         "id",
         "is_leaving",
         "is_watched",
         "job",
-        "settled_behind",
-        "work_behind",
+        "settled_waiting",
+        "waiting",
+        "waiting_work",
     )
 
     def __init__(self, id: SlotId) -> None:
         self.id = id
         self.generation = 0
         self.job: Job | None = None
-        self.behind: deque[Job] = deque()
-        self.work_behind = Work()
-        self.settled_behind = 0
+        self.waiting: deque[Job] = deque()
+        self.waiting_work = Work()
+        self.settled_waiting = 0
         self.is_watched = False
         self.is_leaving = False
         self.busy_until = 0.0
@@ -99,56 +99,56 @@ class Slot:
     def is_idle(self) -> bool:
         return self._state is SlotState.IDLE
 
-    def take_worker(self, generation: int) -> None:
+    def jobs(self) -> list[Job]:
+        """Returns all jobs that the worker holds, in order."""
+        return [] if self.job is None else [self.job, *self.waiting]
+
+    def attach_worker(self, generation: int) -> None:
         """A worker of this generation is ready."""
         self._step(SlotEvent.READY)
         self.generation = generation
         self.is_leaving = False
 
-    def jobs(self) -> list[Job]:
-        """All that its worker has, in their order."""
-        return [] if self.job is None else [self.job, *self.behind]
-
-    def put_behind(self, job: Job) -> None:
-        self.behind.append(job)
-        self.work_behind.add(job)
-
-    def leave_behind(self, job: Job) -> None:
-        """The first or the last of those behind is none of them any more."""
-        behind = self.behind
-        if job is behind[0]:
-            behind.popleft()
-        else:
-            behind.pop()
-        self.work_behind.subtract(job)
-        if job.outcome is not None:
-            self.settled_behind -= 1
-
-    def start(self, job: Job) -> None:
-        self._step(_START)
-        self.job = job
-
-    def go_on(self) -> Job:
-        """The work is over, and the worker at the next that it has, which is returned."""
-        if self._state is not _BUSY:
-            raise IllegalStep(thing=f"slot {self.id}", state=self._state, event="go on")
-        self.job = job = self.behind[0]
-        self.leave_behind(job)
-        return job
-
-    def stop(self) -> None:
-        """Its job is settled, its work is not over yet."""
-        self._step(SlotEvent.STOP)
-
-    def finish(self) -> None:
-        """The work is over."""
-        self._step(_FINISH)
-        self.job = None
-
-    def die(self) -> None:
+    def detach_worker(self) -> None:
         """The worker is gone, and its work with it."""
         self._step(SlotEvent.DIE)
         self.job = None
+
+    def occupy(self, job: Job) -> None:
+        self._step(_START)
+        self.job = job
+
+    def advance(self) -> Job:
+        """The work has ended and the worker is at the next job that it holds, which is returned."""
+        if self._state is not _BUSY:
+            raise IllegalStep(thing=f"slot {self.id}", state=self._state, event="advance")
+        self.job = job = self.waiting[0]
+        self.drop_waiting(job)
+        return job
+
+    def stop_work(self) -> None:
+        """The job is settled and its work is being stopped."""
+        self._step(SlotEvent.STOP)
+
+    def vacate(self) -> None:
+        """The work has ended."""
+        self._step(_FINISH)
+        self.job = None
+
+    def add_waiting(self, job: Job) -> None:
+        self.waiting.append(job)
+        self.waiting_work.add(job)
+
+    def drop_waiting(self, job: Job) -> None:
+        """Removes the first or the last waiting job."""
+        waiting = self.waiting
+        if job is waiting[0]:
+            waiting.popleft()
+        else:
+            waiting.pop()
+        self.waiting_work.subtract(job)
+        if job.outcome is not None:
+            self.settled_waiting -= 1
 
     def _step(self, event: SlotEvent) -> None:
         to = _STEPS.get((self._state, event))

@@ -99,7 +99,7 @@ async def dispatched(directory: Path, tasks: str, **settings: Any) -> AsyncItera
             while dispatcher.rejection() is not None:
                 await asyncio.sleep(0.001)
         yield Dispatched(engine, dispatcher, limits)
-        scheduler.check_books()
+        scheduler.check_balance()
     finally:
         dispatcher.close()
         await engine.close(2.0)

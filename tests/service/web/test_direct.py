@@ -143,7 +143,7 @@ async def test_the_next_request_waits_for_the_previous_job() -> None:
     async with web_service(engine=FakeEngine(slots=2)) as service, service.raw() as caller:
         caller.send(request(body=b"1") + request(body=b"2"))
         first = await service.engine.next_started()
-        assert service.scheduler.submitted == 1
+        assert service.scheduler.tally.submitted == 1
         service.engine.finish(first, result(b"1"))
         service.engine.finish(await service.engine.next_started(), result(b"2"))
         assert [(await caller.answer()).body for _ in range(2)] == [b"1", b"2"]

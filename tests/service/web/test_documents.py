@@ -79,7 +79,7 @@ async def test_a_service_without_workers_is_live_and_not_ready() -> None:
         ready = await service.get("/health/ready")
         assert (ready.status, ready.json()) == (503, {"status": "not-ready", "reason": "starting"})
         assert ready.headers["Retry-After"] == "1"
-        service.engine.become_ready(next(iter(service.scheduler.slots)))
+        service.engine.become_ready(next(iter(service.scheduler.slots.all)))
         assert (await service.get("/health/ready")).json() == {"status": "ready"}
 
 

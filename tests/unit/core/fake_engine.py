@@ -289,7 +289,7 @@ class FakeEngine:
 
     def check_same_slots(self) -> None:
         """The scheduler sees every slot as it is, with the jobs that it has."""
-        slots = self._scheduler.slots
+        slots = self._scheduler.slots.all
         assert slots.keys() == self._workers.keys()
         for slot_id, worker in self._workers.items():
             slot = slots[slot_id]

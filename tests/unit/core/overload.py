@@ -102,7 +102,7 @@ class Overload:
         while self._heap:
             self._now, _, event, arguments = heapq.heappop(self._heap)
             event(*arguments)
-            self._scheduler.check_books()
+            self._scheduler.check_balance()
         self._scheduler.check_invariants()
         return self
 

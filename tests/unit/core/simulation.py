@@ -147,7 +147,7 @@ class Simulation:
             else:
                 self.engine.stop(command.slot, command.job, command.why)
         self._arm_timer()
-        self.scheduler.check_books()
+        self.scheduler.check_balance()
         self.events += 1
         if self.events % self._checks_every == 0:
             self.scheduler.check_invariants()
@@ -212,7 +212,7 @@ class Simulation:
         )
         if self.scheduler.quarantine.watches(job.limits.index, self.now):
             job.fingerprint = fingerprint(job)
-        is_draining = self.scheduler.is_draining
+        is_draining = self.scheduler.load.drain_ends_at is not None
         self.carry_out(self.scheduler.submit(job, self.now), DRAINING if is_draining else TAKEN_OR_NOT)
         assert job.is_settled or not is_draining, f"{job!r} was taken during the drain"
         if chance() < mixture.cancels:
@@ -260,10 +260,10 @@ class Simulation:
     def _check_end(self) -> None:
         scheduler = self.scheduler
         scheduler.check_invariants()
-        assert self._jobs == scheduler.submitted == self.mixture.jobs
+        assert self._jobs == scheduler.tally.submitted == self.mixture.jobs
         assert self._told.count(1) == self.mixture.jobs, "somebody was never told"
-        assert {state: n for state, n in scheduler.ended.items() if n} == dict(self._states)
-        assert (scheduler.queued, scheduler.running, scheduler.is_empty) == (0, 0, True)
+        assert {state: n for state, n in scheduler.tally.ended.items() if n} == dict(self._states)
+        assert (scheduler.queued, scheduler.tally.running, scheduler.is_empty) == (0, 0, True)
         overloaded_by = self.recorder.overloaded_by()
         assert (
             sum(overloaded_by.values()) == self.recorder.rejections()["overloaded"] == self.reasons[Reason.OVERLOADED]

@@ -141,7 +141,7 @@ class Stage:
         return self._checked(self.scheduler.failing_to_start(self.now))
 
     def _withdraw(self, slot: SlotId, job: Job) -> bool:
-        assert self.scheduler.slots[slot].behind[-1] is job, "only the newest can be taken back"
+        assert self.scheduler.slots.all[slot].waiting[-1] is job, "only the newest can be taken back"
         assert job in self._given, "it was never given to a worker"
         if job in self.begun:
             return False
@@ -183,9 +183,9 @@ def facts_of(job: Job) -> dict[str, object]:
 
 
 def slot_state(stage: Stage, slot: int = 0) -> SlotState:
-    return stage.scheduler.slots[SlotId(slot)].state
+    return stage.scheduler.slots.all[SlotId(slot)].state
 
 
 def held(stage: Stage, slot: int = 0) -> list[Job]:
     """All that the slot's worker has."""
-    return stage.scheduler.slots[SlotId(slot)].jobs()
+    return stage.scheduler.slots.all[SlotId(slot)].jobs()

@@ -432,7 +432,7 @@ def test_asking_is_answered_as_submitting_would_be_and_changes_nothing() -> None
     rejection = stage.scheduler.rejection(Inquiry(), stage.now)
     assert rejection is not None
     assert rejection.reason is Reason.OVERLOADED
-    assert stage.scheduler.submitted == 2
+    assert stage.scheduler.tally.submitted == 2
 
 
 def test_a_job_refused_beforehand_is_counted_and_told_like_any_other() -> None:
@@ -443,4 +443,4 @@ def test_a_job_refused_beforehand_is_counted_and_told_like_any_other() -> None:
     job = stage.new_job()
     assert settled(stage.reject(job, rejection)) == [job]
     assert reason_of(job) is Reason.DRAINING
-    assert stage.scheduler.ended == {JobState.REJECTED: 1}
+    assert stage.scheduler.tally.ended == {JobState.REJECTED: 1}

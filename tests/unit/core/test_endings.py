@@ -144,7 +144,7 @@ def test_a_stopped_jobs_slot_takes_nothing_new_until_its_worker_is_gone() -> Non
     stage.cancel(job)
     waiting = stage.submit()
     assert (slot_state(stage), waiting.state) == (SlotState.STOPPING, JobState.QUEUED)
-    assert (stage.scheduler.running, stage.scheduler.queued) == (0, 1)
+    assert (stage.scheduler.tally.running, stage.scheduler.queued) == (0, 1)
     assert stage.die(0) == []
     assert started(stage.ready(0, generation=2)) == [waiting]
 

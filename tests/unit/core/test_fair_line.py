@@ -39,7 +39,7 @@ class Line:
             if job is None:
                 break
             assert self.line.first() is job
-            self.line.take(job)
+            self.line.take_turn(job)
             yield job
         self.line.check_invariants()
 

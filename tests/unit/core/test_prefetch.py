@@ -48,7 +48,7 @@ def test_an_idle_slot_comes_before_room_behind_another_job() -> None:
     stage = known_stage(slots=2)
     first, second = submit_many(stage, 2)
     assert first.slot != second.slot
-    assert stage.scheduler.running == 2
+    assert stage.scheduler.tally.running == 2
 
 
 @pytest.mark.parametrize("limits", [LONG, MEASURED, TALKATIVE, UNKNOWN], ids=lambda limits: limits.name)
@@ -288,9 +288,10 @@ def test_a_slot_that_is_removed_is_forgotten() -> None:
 def test_those_who_wait_in_a_slot_are_queued_and_not_running() -> None:
     stage = known_stage(queue_limit=MAX_IN_SLOT)
     jobs = submit_many(stage, MAX_IN_SLOT + 3)
-    assert (stage.scheduler.running, stage.scheduler.queued, len(stage.scheduler.queue)) == (1, MAX_IN_SLOT + 2, 3)
+    scheduler = stage.scheduler
+    assert (scheduler.tally.running, scheduler.queued, len(scheduler.queue)) == (1, MAX_IN_SLOT + 2, 3)
     stage.cancel(jobs[1])
-    assert (stage.scheduler.running, stage.scheduler.queued) == (1, MAX_IN_SLOT + 1)
+    assert (stage.scheduler.tally.running, stage.scheduler.queued) == (1, MAX_IN_SLOT + 1)
 
 
 def test_a_doomed_job_is_neither_queued_nor_running() -> None:
@@ -298,6 +299,6 @@ def test_a_doomed_job_is_neither_queued_nor_running() -> None:
     first, doomed = submit_many(stage, 2)
     stage.begun.add(doomed)
     stage.cancel(doomed)
-    assert (stage.scheduler.running, stage.scheduler.queued) == (1, 0)
+    assert (stage.scheduler.tally.running, stage.scheduler.queued) == (1, 0)
     stage.finish(first)
-    assert (stage.scheduler.running, stage.scheduler.queued, stage.scheduler.is_empty) == (0, 0, True)
+    assert (stage.scheduler.tally.running, stage.scheduler.queued, stage.scheduler.is_empty) == (0, 0, True)

@@ -29,7 +29,7 @@ def pushed(waiting: JobQueue, **fields: Any) -> Job:
 def popped(waiting: JobQueue, now: float = 0.0) -> Job | None:
     job = waiting.first(now)
     if job is not None:
-        waiting.take(job)
+        waiting.take_turn(job)
         waiting.check_invariants()
     return job
 
@@ -208,5 +208,5 @@ def test_finding_the_next_of_many_takes_no_longer_than_of_few() -> None:
     for _ in range(100_000):
         job = waiting.first(0.0)
         assert job is not None
-        waiting.take(job)
+        waiting.take_turn(job)
     assert len(waiting) == 0

@@ -32,7 +32,7 @@ def test_a_job_is_started_at_once_on_an_idle_slot() -> None:
 def test_it_waits_while_all_slots_are_busy_and_is_started_when_one_finishes() -> None:
     stage = Stage(slots=1)
     first, second = stage.submit(), stage.submit()
-    assert (second.state, stage.scheduler.queued, stage.scheduler.running) == (JobState.QUEUED, 1, 1)
+    assert (second.state, stage.scheduler.queued, stage.scheduler.tally.running) == (JobState.QUEUED, 1, 1)
     assert stage.finish(first) == [Settled(first), Start(SlotId(0), second)]
 
 
@@ -48,7 +48,7 @@ def test_waiting_jobs_are_started_by_urgency_then_in_the_order_of_arrival() -> N
     stage = Stage(slots=1)
     served = [stage.submit()]
     late, usual, usual_too, urgent = (stage.submit(urgency=urgency) for urgency in (7, 3, 3, 0))
-    while stage.scheduler.running:
+    while stage.scheduler.tally.running:
         served += started(stage.finish(served[-1]))
     assert served[1:] == [urgent, usual, usual_too, late]
 
@@ -169,7 +169,7 @@ def test_a_slot_with_a_worker_cannot_be_removed() -> None:
         stage.scheduler.slot_removed(SlotId(0))
     stage.die(0)
     stage.scheduler.slot_removed(SlotId(0))
-    assert not stage.scheduler.slots
+    assert not stage.scheduler.slots.all
 
 
 def test_a_second_worker_for_an_occupied_slot_raises_and_changes_nothing() -> None:
@@ -188,10 +188,9 @@ def test_a_job_is_found_until_it_has_ended() -> None:
     stage = Stage(slots=1)
     running, waiting = stage.submit(), stage.submit()
     assert [stage.scheduler.find(job.id) for job in (running, waiting)] == [running, waiting]
-    assert list(stage.scheduler.unsettled()) == [running, waiting]
     stage.cancel(running)
     assert stage.scheduler.find(running.id) is None
-    assert list(stage.scheduler.unsettled()) == [waiting]
+    assert stage.scheduler.find(waiting.id) is waiting
 
 
 def test_every_job_is_in_the_books_once() -> None:
@@ -203,8 +202,8 @@ def test_every_job_is_in_the_books_once() -> None:
     for _ in range(5):
         stage.submit()
     scheduler = stage.scheduler
-    assert (scheduler.submitted, scheduler.running, scheduler.queued) == (8, 1, 2)
-    assert scheduler.ended == {
+    assert (scheduler.tally.submitted, scheduler.tally.running, scheduler.queued) == (8, 1, 2)
+    assert scheduler.tally.ended == {
         JobState.SUCCEEDED: 1,
         JobState.FAILED: 1,
         JobState.CANCELLED: 1,

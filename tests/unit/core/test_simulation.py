@@ -39,7 +39,7 @@ def play(mixture: Mixture) -> Simulation:
     began_at = time.perf_counter()
     simulation.run()
     took_s = time.perf_counter() - began_at
-    jobs = simulation.scheduler.submitted
+    jobs = simulation.scheduler.tally.submitted
     print(f"{jobs} jobs, {simulation.events} events in {took_s:.1f} s: {jobs / took_s:.0f} jobs/s")
     print(dict(simulation.reasons), dict(simulation.engine.counts))
     return simulation

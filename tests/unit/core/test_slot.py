@@ -12,25 +12,25 @@ from offload.errors import IllegalStep
 from tests.unit.core.stage import new_job
 
 
-def go_on(slot: Slot) -> None:
-    slot.put_behind(new_job())
-    slot.go_on()
+def advance(slot: Slot) -> None:
+    slot.add_waiting(new_job())
+    slot.advance()
 
 
 STEPS: dict[str, Callable[[Slot], object]] = {
-    "ready": lambda slot: slot.take_worker(2),
-    "start": lambda slot: slot.start(new_job()),
-    "stop": lambda slot: slot.stop(),
-    "finish": lambda slot: slot.finish(),
-    "go on": go_on,
-    "die": lambda slot: slot.die(),
+    "ready": lambda slot: slot.attach_worker(2),
+    "start": lambda slot: slot.occupy(new_job()),
+    "stop": lambda slot: slot.stop_work(),
+    "finish": lambda slot: slot.vacate(),
+    "advance": advance,
+    "die": lambda slot: slot.detach_worker(),
 }
 TABLE = {
     (SlotState.ABSENT, "ready"): SlotState.IDLE,
     (SlotState.IDLE, "start"): SlotState.BUSY,
     (SlotState.BUSY, "stop"): SlotState.STOPPING,
     (SlotState.BUSY, "finish"): SlotState.IDLE,
-    (SlotState.BUSY, "go on"): SlotState.BUSY,
+    (SlotState.BUSY, "advance"): SlotState.BUSY,
     (SlotState.STOPPING, "finish"): SlotState.IDLE,
     **{(state, "die"): SlotState.ABSENT for state in SlotState},
 }
@@ -39,11 +39,11 @@ TABLE = {
 def slot_in(state: SlotState) -> Slot:
     slot = Slot(SlotId(3))
     if state is not SlotState.ABSENT:
-        slot.take_worker(1)
+        slot.attach_worker(1)
     if state in (SlotState.BUSY, SlotState.STOPPING):
-        slot.start(new_job())
+        slot.occupy(new_job())
     if state is SlotState.STOPPING:
-        slot.stop()
+        slot.stop_work()
     return slot
 
 
@@ -72,24 +72,24 @@ def test_the_end_of_the_work_forgets_the_job(state: SlotState, end: str) -> None
 
 def test_a_slot_goes_on_with_the_first_of_those_behind() -> None:
     slot, first, second = slot_in(SlotState.BUSY), new_job(), new_job()
-    slot.put_behind(first)
-    slot.put_behind(second)
-    assert slot.go_on() is first
-    assert (slot.job, list(slot.behind)) == (first, [second])
+    slot.add_waiting(first)
+    slot.add_waiting(second)
+    assert slot.advance() is first
+    assert (slot.job, list(slot.waiting)) == (first, [second])
 
 
 def test_a_stopped_job_keeps_its_slot() -> None:
     slot = slot_in(SlotState.BUSY)
     job = slot.job
-    slot.stop()
+    slot.stop_work()
     assert slot.job is job
     assert not slot.is_idle
 
 
 def test_a_slot_knows_its_present_worker_by_generation() -> None:
     slot = slot_in(SlotState.IDLE)
-    slot.die()
-    slot.take_worker(5)
+    slot.detach_worker()
+    slot.attach_worker(5)
     assert (slot.generation, slot.is_idle) == (5, True)
 
 

@@ -8,8 +8,8 @@ from offload.core.death import Death
 from offload.core.job import JobState
 from offload.core.outcome import Reason
 from offload.core.request import TaskLimits
+from offload.core.scheduler import MAX_UNBEGUN_DEATHS
 from offload.core.slot import SlotState
-from offload.core.steps import MAX_UNBEGUN_DEATHS
 from tests.unit.core.stage import SEGFAULT, Stage, facts_of, reason_of, settled, slot_state, started
 
 SHORT = TaskLimits(name="short", index=0, timeout_s=1.0)

@@ -17,6 +17,7 @@ from offload.core.admission.traffic import Traffic
 from offload.core.job import Job
 from offload.core.outcome import Outcome, OverloadCause, Reason
 from offload.core.queue.job_queue import JobQueue
+from offload.core.state import Load
 
 # The share of a caller's budget that is reserved for sending the answer.
 MARGIN: Final = 0.05
@@ -57,20 +58,6 @@ class Rejection:
         """Returns the outcome of a job that is rejected so; `retry_after_s` is None where a retry cannot help."""
         when = {} if retry_after_s is None else {"retry_after_s": retry_after_s}
         return Outcome(reason=self.reason, facts={**self.facts, **when})
-
-
-@dataclass(slots=True, kw_only=True)
-class Load:
-    """What admission considers besides the queue.
-
-    `present_slots` counts the slots with a worker. `drain_ends_at` is a monotonic instant, None unless the service
-    drains.
-    """
-
-    present_slots: int = 0
-    was_ever_ready: bool = False
-    is_failing_to_start: bool = False
-    drain_ends_at: float | None = None
 
 
 class Admission:

@@ -46,7 +46,7 @@ class Quarantine:
         del self.crashed_at[task_index]
         return False
 
-    def crashed(self, job: Job, died_at: float) -> None:
+    def note_crash(self, job: Job, died_at: float) -> None:
         """An attempt at the job has killed its worker."""
         if self._after:
             self.crashed_at[job.limits.index] = died_at

@@ -143,7 +143,7 @@ class FairLine:
             caller.lanes.join(job.limits.index, lane)
         lane.jobs[job] = None
 
-    def take(self, job: Job) -> None:
+    def take_turn(self, job: Job) -> None:
         """Takes the job out, because it is its turn: its caller and its task pay for it."""
         self._callers.pay(job.client, job)
         self._callers.members[job.client].lanes.pay(job.limits.index, job)

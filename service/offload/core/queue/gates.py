@@ -32,7 +32,7 @@ class Gates:
         """How many jobs run of a task that has a limit on them."""
         return self._of_task[limits.index]
 
-    def lets_pass(self, limits: TaskLimits, client: str) -> bool:
+    def may_run(self, limits: TaskLimits, client: str) -> bool:
         """Both; asked for every job, of which few have such a limit."""
         if limits.max_running and not self.is_open(limits):
             return False

@@ -131,7 +131,7 @@ class JobQueue:
         if not self.length:
             return None
         for job in self._returned:
-            if self._gates.lets_pass(job.limits, job.client):
+            if self._gates.may_run(job.limits, job.client):
                 return job
         lines = [self._lines[urgency] for urgency in self._busy]
         shut = {index for index, limits in self._gated.items() if not self._gates.is_open(limits)}
@@ -145,12 +145,12 @@ class JobQueue:
                 return first
         return None
 
-    def take(self, job: Job) -> None:
+    def take_turn(self, job: Job) -> None:
         """Takes out what `first` has found, because it is its turn."""
         if job in self._returned:
             self.remove(job)
             return
-        self._lines[job.urgency].take(job)
+        self._lines[job.urgency].take_turn(job)
         self._left_line(job)
         self._turn += 1
 
