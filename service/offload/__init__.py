@@ -1,8 +1,7 @@
 """Turn CPU-heavy Python functions into an HTTP compute service.
 
-The public names, imported when they are first used, so that a worker process pays for nothing that it does not use:
-`task`, `on_worker_start`, `current_job`, `current_lane`, `Response` for those who write tasks; `create_app`,
-`Settings`, `OffloadError` for those who run them.
+For writing tasks: `task`, `on_worker_start`, `current_job`, `current_lane`, `Response`. For running them: `create_app`,
+`Settings`, `OffloadError`. Each name is imported on first use, so that a worker does not pay for what it does not use.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 __version__: Final = "0.1.0"
 
-_HOMES: Final = {
+_MODULES: Final = {
     "OffloadError": "offload.errors",
     "Response": "offload.tasks.response",
     "Settings": "offload.settings.table",
@@ -46,7 +45,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
+    module = _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(home), name)
+    return getattr(import_module(module), name)

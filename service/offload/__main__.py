@@ -1,4 +1,7 @@
-"""`python -m offload` is `offload`.  Nothing happens on import: spawned children import this module again."""
+"""`python -m offload` is the command `offload`.
+
+Importing this module does nothing, because spawned child processes import it again.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tasks to try the service with: `offload serve offload.examples.tasks`.  Nothing of the service imports them."""
+"""Tasks to try the service with: `offload serve offload.examples.tasks`."""

@@ -1,7 +1,6 @@
-"""Example tasks: real work for a CPU, with nothing but what is installed anyway.
+"""Example tasks: CPU-heavy work that needs no other packages. `make serve` serves them.
 
-Each is an ordinary function with type hints; the bounds in them keep a single call from taking minutes.  Served by
-`make serve`, shown in the README, and a place to copy from.
+Each is an ordinary function with type hints. Their bounds keep a single call from taking minutes.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pydantic import Field
 from offload import Response, task
 from offload.examples.png import greyscale_png
 
-# scrypt with N = 2^14, r = 8, p = 1 takes 16 MiB and some 50 ms (RFC 7914, section 2).
+# scrypt with N = 2^14, r = 8 and p = 1 takes 16 MiB and about 50 ms (RFC 7914, section 2).
 _SCRYPT_BLOCK_SIZE: Final = 8
 _SCRYPT_PARALLELISM: Final = 1
 _SCRYPT_MAX_BYTES: Final = 256 * 1024 * 1024
@@ -53,8 +52,8 @@ def mandelbrot(
     zoom: Annotated[float, Field(gt=0, le=1e12)] = 1.0,
     iterations: Annotated[int, Field(ge=1, le=5_000)] = 100,
 ) -> Response:
-    """A picture of the Mandelbrot set as a PNG: black inside, outside lighter where points take longer to escape."""
-    # Most points escape after a few rounds: on a linear scale all of those would look black.
+    """A PNG of the Mandelbrot set: black inside; outside, points that take longer to escape are lighter."""
+    # Most points escape after a few iterations and would all look black on a linear scale.
     shades = [round(255 * math.log1p(count) / math.log1p(iterations)) for count in range(1, iterations + 1)]
     step = 2.5 / (zoom * height)
     left, top = center_x - step * (width - 1) / 2, center_y + step * (height - 1) / 2
@@ -77,7 +76,7 @@ def hash_password(
     password: Annotated[str, Field(min_length=1, max_length=1_000)],
     strength: Annotated[int, Field(ge=10, le=17, description="log2 of scrypt's cost")] = 14,
 ) -> str:
-    """A salted hash of a password, by scrypt: slow, and hungry for memory, on purpose."""
+    """A salted scrypt hash of a password, slow and memory-hungry on purpose."""
     salt = secrets.token_bytes(_SALT_BYTES)
     derived = _scrypt(password, salt, strength)
     return f"scrypt${strength}${b64encode(salt).decode()}${b64encode(derived).decode()}"
@@ -88,10 +87,10 @@ def check_password(
     password: Annotated[str, Field(max_length=1_000)],
     password_hash: Annotated[str, Field(max_length=200, description="what hash_password returned")],
 ) -> bool:
-    """Whether the hash is that of this password."""
+    """Whether the hash belongs to this password."""
     match = _PASSWORD_HASH.fullmatch(password_hash)
     if match is None:
-        raise ValueError("this is no hash made by hash_password")
+        raise ValueError("password_hash was not made by hash_password")
     derived = _scrypt(password, b64decode(match[2]), int(match[1]))
     return hmac.compare_digest(derived, b64decode(match[3]))
 
@@ -100,7 +99,7 @@ def check_password(
 def estimate_pi(
     samples: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000, seed: int | None = None
 ) -> dict[str, float]:
-    """Pi by Monte Carlo: the share of random points that fall into a quarter circle, and the standard error of it."""
+    """Pi by the Monte Carlo method, with its standard error: the share of random points in a quarter circle."""
     draw = random.Random(seed).random
     inside = sum(draw() ** 2 + draw() ** 2 < 1 for _ in range(samples))
     share = inside / samples
@@ -113,18 +112,18 @@ def most_similar(
     candidates: Annotated[list[Annotated[str, Field(max_length=100_000)]], Field(max_length=10_000)],
     top: Annotated[int, Field(ge=1, le=100)] = 5,
 ) -> list[dict[str, float | int]]:
-    """The candidates most like `text`, best first: cosine similarity, from 0 to 1, of their words' counts."""
+    """The candidates most similar to `text`, best first: cosine similarity of word counts, from 0 to 1."""
     words = Counter(_WORD.findall(text.lower()))
     scored = [
         {"index": index, "similarity": round(_cosine(words, Counter(_WORD.findall(candidate.lower()))), 6)}
         for index, candidate in enumerate(candidates)
     ]
-    return sorted(scored, key=lambda one: -one["similarity"])[:top]
+    return sorted(scored, key=lambda candidate: -candidate["similarity"])[:top]
 
 
 @task(timeout=120)
 def count_queens(size: Annotated[int, Field(ge=1, le=14)]) -> int:
-    """In how many ways `size` queens stand on a board of that size without one threatening another."""
+    """The number of ways to place `size` queens on a board of that size so that none attacks another."""
     full = (1 << size) - 1
 
     def place(columns: int, falling: int, rising: int) -> int:
