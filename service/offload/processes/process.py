@@ -104,9 +104,13 @@ class ProcessHandle:
 
     def close(self) -> None:
         """Releases every descriptor; a later end is not reported. May be called twice."""
+        if self._is_closed:
+            return
         self._is_closed = True
+        self._on_ended = _ignore  # breaks a reference cycle: the sentinel is closed at once, not at the next collection
         self._stop_waiting()
         self._close_descriptor()
+        self._process.join(0)  # or `multiprocessing` would keep an ended one, and its pipes, until the next start
 
     def close_process(self) -> None:
         """After the end: releases the `multiprocessing` object, which nothing may use any more."""
@@ -131,7 +135,6 @@ class ProcessHandle:
     def _report(self) -> None:
         self._stop_waiting()
         exit_code = self._process.exitcode
-        self._process.join(0)  # or `multiprocessing` would keep it until the next process starts
         self._on_ended(None if exit_code == UNKNOWN_EXIT_CODE else exit_code)
 
     def _stop_waiting(self) -> None:
@@ -172,6 +175,10 @@ class WorkerHandle(ProcessHandle):
     def close(self) -> None:
         super().close()
         self.output.close()
+
+
+def _ignore(exit_code: int | None) -> None:
+    pass
 
 
 def _start_ticks(pid: int) -> int:

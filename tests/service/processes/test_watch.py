@@ -82,10 +82,16 @@ class RecordedEvents:
                 await self._happened.wait()
 
 
+class NoForkserver:
+    forkserver_pid = None
+
+    def kill_forkserver(self) -> None: ...
+
+
 @asynccontextmanager
 async def watching(*records: Watched) -> AsyncIterator[tuple[Watch, RecordedEvents]]:
     events = RecordedEvents()
-    watch = Watch(lambda: records, events)
+    watch = Watch(lambda: records, events, NoForkserver())
     try:
         yield watch, events
     finally:

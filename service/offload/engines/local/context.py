@@ -25,8 +25,8 @@ _CONTEXTS: Final[dict[StartMethod, type[BaseContext]]] = {
 class StartPermit:
     """What one pool or executor hires: for which lanes, and whether it still may."""
 
-    def __init__(self, lanes: frozenset[int]) -> None:
-        self.lanes = lanes
+    def __init__(self, slots: frozenset[int]) -> None:
+        self.slots = slots
         self.is_revoked = False
 
 

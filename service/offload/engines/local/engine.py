@@ -1,7 +1,6 @@
 """An engine on pools or executors of the standard library.
 
-Lives here: the slots, the hosts and the crew of one engine, and what `/stats` shows of them.  What a host is, and what
-can be promised of it, is said by a `PoolKind`: that of `pool`, or that of `executor`.
+A `PoolKind` says what such a pool is and what can be promised of it: that of `pool`, or that of `executor`.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ LOCAL_CAPABILITIES: Final = replace(
 
 
 class LocalEngine:
-    """Implements `ServedEngine`.  Slot ids are lane numbers."""
+    """Implements `ServedEngine`."""
 
     ahead = None
 
@@ -68,58 +67,67 @@ class LocalEngine:
     # Engine
 
     async def open(self, events: EngineEvents) -> None:
-        """Opens all hosts; their workers are ready when they say so."""
+        """Opens all pools; their workers report when they are ready."""
         self._events = events
         self._table = SlotTable(self._workers, events)
         self._worker_set = WorkerSet(
             launcher=self._launcher,
             load=self._load,
             metrics=self._metrics,
-            lanes=self._workers,
+            slots=self._workers,
             start_timeout_s=self._settings.start_timeout,
             events=self,
         )
         self._is_open = True
         for first in range(0, self._workers, self._slots_per_pool):
-            lanes = range(first, first + self._slots_per_pool)
+            slots = range(first, first + self._slots_per_pool)
             pool = ReplaceablePool(
-                kind=self._kind, lanes=lanes, worker_set=self._worker_set, table=self._table, load=self._load
+                kind=self._kind, slots=slots, worker_set=self._worker_set, table=self._table, load=self._load
             )
             self._pools.append(pool)
             pool.open()
 
     def start(self, slot: SlotId, job: Job) -> None:
-        self._pools[slot // self._slots_per_pool].give(slot, job)
+        self._pool_of(slot).submit_job(slot, job)
         if job.limits.memory_bytes is not None:
             self._worker_set.limit_memory(job.number, job.limits.memory_bytes)
 
     def stop(self, slot: SlotId, job: Job, why: Reason) -> None:
-        self._pools[slot // self._slots_per_pool].stop(job, STOP_CAUSES[why])
+        self._pool_of(slot).stop_job(job, STOP_CAUSES[why])
 
     def withdraw(self, slot: SlotId, job: Job) -> bool:
         return False
 
     async def close(self, grace_s: float) -> None:
-        """Idle workers leave, all others are killed; whatever is left after `grace_s` is killed too."""
+        """Idle workers end by themselves, all others are killed; what is left after `grace_s` is killed too."""
         if not self._is_open:
             return
         self._is_open = False
         self._worker_set.begin_close()
         for pool in self._pools:
             pool.begin_close()
-        for _ in range(2):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(grace_s):
-                    for pool in self._pools:
-                        await pool.closed.wait()
+        if not await self._are_closed(grace_s):
             for worker in list(self._worker_set.workers.values()):
                 worker.kill(EndCause.RETIRE)
+            await self._are_closed(grace_s)
+        # What has not ended by now (a process in the kernel's hands) is left to the guard.
         await self._worker_set.close(grace_s)
+        for pool in self._pools:
+            pool.on_workers_abandoned()
+        await self._are_closed(grace_s)
+
+    async def _are_closed(self, timeout_s: float) -> bool:
+        """Waits until all pools are closed; returns whether they are."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                for pool in self._pools:
+                    await pool.closed.wait()
+        return all(pool.closed.is_set() for pool in self._pools)
 
     # What `/stats` shows
 
     def worker_facts(self) -> list[WorkerFacts]:
-        return [self._facts(lane) for lane in range(self._workers)]
+        return [self._facts(slot) for slot in range(self._workers)]
 
     def pool_facts(self) -> PoolFacts:
         return PoolFacts(
@@ -135,15 +143,14 @@ class LocalEngine:
     # WorkerSetEvents
 
     def on_worker_ready(self, worker: LocalWorker) -> None:
-        self._pools[worker.lane // self._slots_per_pool].ready()
+        self._pool_of(worker.slot).on_worker_ready()
 
     def on_worker_ended(self, worker: LocalWorker, end: LocalWorkerEnd) -> None:
-        self._pools[worker.lane // self._slots_per_pool].ended(end)
+        self._pool_of(worker.slot).on_worker_ended(end)
 
     def on_worker_not_started(self, permit: StartPermit) -> None:
         for pool in self._pools:
-            if pool.is_of(permit):
-                pool.end()
+            pool.on_worker_not_started(permit)
 
     def on_starts_failing(self) -> None:
         self._events.failing_to_start()
@@ -155,12 +162,15 @@ class LocalEngine:
 
     # Inside
 
-    def _facts(self, lane: int) -> WorkerFacts:
-        worker = self._worker_set.workers.get(lane)
+    def _pool_of(self, slot: int) -> ReplaceablePool:
+        return self._pools[slot // self._slots_per_pool]
+
+    def _facts(self, slot: int) -> WorkerFacts:
+        worker = self._worker_set.workers.get(slot)
         job = self._table.job(worker.row.current_job) if worker is not None and worker.row.is_busy else None
         state = WorkerState.DEAD if worker is None else worker.state
         return WorkerFacts(
-            lane=lane,
+            lane=slot,
             pid=None if worker is None else worker.pid,
             state=WorkerState.BUSY if job is not None and state is WorkerState.IDLE else state,
             task=None if job is None else job.limits.name,
@@ -168,5 +178,5 @@ class LocalEngine:
             running_s=running_s(job),
             rss_bytes=0 if worker is None else worker.watched.rss_bytes,
             started_at=None if worker is None else worker.started_at,
-            restarts=self._worker_set.restarts_of_lane[lane],
+            restarts=self._worker_set.restarts_of_slot[slot],
         )

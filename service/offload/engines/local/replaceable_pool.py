@@ -1,24 +1,23 @@
-"""The life of one pool or executor of the standard library, and of those that replace it.
-
-Lives here: when a host is opened, when it may be broken and is given up whole, and what becomes of the jobs that it had
-then.  A host that may be broken is never asked to end itself: its processes are killed, and its threads end for want of
-them, off the event loop.
+"""One pool or executor of the standard library at a time, replaced by another when it may be broken.
 
       CLOSED ──open──► OPENING ──made──► OPEN
          ▲                │                │
-         └──all is over── ENDING ◄─────────┘ a worker died that may have held a lock, close, …
+         └──all ended──── ENDING ◄─────────┘ a worker died that may have held a lock, close, …
 
-Which jobs had begun is known for certain: each worker writes into its row of shared memory which one it begins, before
-it does; and a job that no row names is said not to have begun only when every answer of the host has been read.
+A pool that may be broken is never asked to end itself: its processes are killed, and then its threads end, off the
+event loop.
+
+Each worker writes into its row of shared memory which job it begins, before it begins it. So it is known for certain
+which jobs had begun; a job that no row names counts as not begun once every answer of the pool has been read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor
-from enum import Enum
+from enum import StrEnum
 from functools import partial
 from multiprocessing.context import BaseContext
 from typing import Any, Final, Protocol
@@ -29,23 +28,22 @@ from offload.core.outcome import Outcome
 from offload.engines.answers import broken, call_of, outcome_of
 from offload.engines.base import Capabilities
 from offload.engines.local.context import StartPermit
-from offload.engines.local.worker import DUMP_S, LocalWorker, LocalWorkerEnd
+from offload.engines.local.worker import LocalWorkerEnd
 from offload.engines.local.worker_set import WorkerSet
 from offload.engines.off_loop import Done, off_loop
 from offload.engines.slot_table import SlotTable
-from offload.errors import FrameError
+from offload.errors import FrameError, IllegalStep
+from offload.processes.process import DUMP_S
 from offload.processes.worker_state import EndCause, WorkerState
 from offload.worker.remote import Call, read_answer
 
 logger: Final = logging.getLogger("offload.engine")
 
-# A job that is to be stopped and has not begun is looked at so often until it has; after so many looks something is
-# wrong with its host.  They make a second.
-_LOOK_S: Final = 0.001
-_MAX_LOOKS: Final = 1000
-# How long an executor may know of a death before we do.
-_HEAR_S: Final = 0.1
-# What the threads of a host whose processes are all dead may take to end.
+# A job that is to be stopped and has neither ended nor been killed by then will not: something is wrong with its pool.
+_STOP_S: Final = 1.0
+# How long an executor may know of a death before the service does.
+_NOTICE_S: Final = 0.1
+# How long the threads of a pool whose processes are all dead may take to end.
 _END_S: Final = 5.0
 _GIVEN_UP: Final = Death(note="its pool was replaced, because another worker of it had died")
 
@@ -53,11 +51,12 @@ Tell = Callable[[object], None]
 
 
 class WorkerPool(Protocol):
-    """A pool or an executor.  `submit` is called on the loop and raises whatever it likes; `tell` gets a
-    `remote.PlainAnswer` or an exception, in any thread.
+    """A pool or an executor.
 
-    `leave` lets idle workers leave by themselves.  `end` is called, in a thread of its own, when no process is left:
-    True if all threads have ended, and so every answer that was given has been told.
+    `submit` is called on the event loop and may raise anything; `tell` gets a `remote.PlainAnswer` or an exception, in
+    any thread. `forget`: the job with this number will not be answered. `leave` lets idle workers end by themselves.
+    `end` is called in a thread of its own when no process is left; it returns True if all threads have ended, so that
+    every answer has been passed to `tell`.
     """
 
     def submit(self, call: Call, tell: Tell) -> None: ...
@@ -67,11 +66,10 @@ class WorkerPool(Protocol):
 
 
 class PoolKind(Protocol):
-    """What an engine is made of.  Of `workers` workers each host gets `slots_per_pool(workers)`.
+    """What an engine is made of. Of `workers` workers each pool gets `slots_per_pool(workers)`.
 
-    `make` is called in a thread of its own; it may call `give_up` later, in any thread, when the host is broken.
-
-    `survives`: whether a host is certainly whole after this end of one of its workers.
+    `make` is called in a thread of its own; the pool may call `give_up` later, in any thread, when it is broken.
+    `survives`: whether a pool is certainly intact after this end of one of its workers.
     """
 
     @property
@@ -83,21 +81,29 @@ class PoolKind(Protocol):
     def survives(self, end: LocalWorkerEnd) -> bool: ...
 
 
-class PoolState(Enum):
+class PoolState(StrEnum):
     CLOSED = "closed"
     OPENING = "opening"
     OPEN = "open"
     ENDING = "ending"
 
 
-class ReplaceablePool:
-    """One host at a time, for `lanes`, which are also its slots."""
+STEPS: Final[Mapping[PoolState, frozenset[PoolState]]] = {
+    PoolState.CLOSED: frozenset({PoolState.OPENING}),
+    PoolState.OPENING: frozenset({PoolState.OPEN, PoolState.ENDING}),
+    PoolState.OPEN: frozenset({PoolState.ENDING}),
+    PoolState.ENDING: frozenset({PoolState.CLOSED}),
+}
 
-    def __init__(self, *, kind: PoolKind, lanes: range, worker_set: WorkerSet, table: SlotTable, load: bytes) -> None:
+
+class ReplaceablePool:
+    """Runs the jobs of `slots` on one pool at a time. After `begin_close` it is not replaced; `closed` is set at the
+    end."""
+
+    def __init__(self, *, kind: PoolKind, slots: range, worker_set: WorkerSet, table: SlotTable, load: bytes) -> None:
         self.closed = asyncio.Event()
         self._kind = kind
-        self._lanes = frozenset(lanes)
-        self._slots = [SlotId(lane) for lane in lanes]
+        self._slots = [SlotId(slot) for slot in slots]
         self._worker_set = worker_set
         self._table = table
         self._load = load
@@ -105,26 +111,15 @@ class ReplaceablePool:
         self._state = PoolState.CLOSED
         self._pool: WorkerPool | None = None
         self._permit: StartPermit
-        self._claimed: dict[int, Death] = {}
-        self._calls: set[asyncio.Future[Any]] = set()
-        self._is_opening = False
-        self._is_tearing = False
+        # The call that makes the pool, or the one that ends its threads.
+        self._pending: asyncio.Future[Any] | None = None
+        # How the workers of jobs died whose answers may still arrive, by job number.
+        self._deaths: dict[int, Death] = {}
         self._is_closing = False
 
-    # Orders
+    # Jobs
 
-    def open(self) -> None:
-        if self._is_closing:
-            return
-        self._state = PoolState.OPENING
-        self._is_opening = True
-        self._permit, context = self._worker_set.issue_permit(self._lanes)
-        make = partial(self._kind.make, len(self._lanes), context, partial(self._give_up, self._permit))
-        opening = off_loop(make, name="offload-host-opening")
-        self._calls.add(opening)
-        opening.add_done_callback(self._opened)
-
-    def give(self, slot: SlotId, job: Job) -> None:
+    def submit_job(self, slot: SlotId, job: Job) -> None:
         self._table.assign(slot, job)
         try:
             if self._pool is None or self._state is not PoolState.OPEN:
@@ -132,81 +127,161 @@ class ReplaceablePool:
             call = call_of(job, load=self._load, lane=slot)
             self._pool.submit(call, partial(self._tell, self._permit, job.number))
         except Exception as error:
-            logger.debug("host took no job", extra={"fields": {"error": repr(error)}})
-            self._loop.call_soon(self._not_given, slot, job)
+            logger.debug("pool took no job", extra={"fields": {"error": repr(error)}})
+            # Deferred: the scheduler is still processing the event that caused this call.
+            self._loop.call_soon(self._on_not_submitted, slot, job)
 
-    def stop(self, job: Job, cause: EndCause) -> None:
-        """Ends the work of a job: the worker that is in it is killed.  If time ran out, its Python stacks go to the log
-        before."""
-        worker = self._worker_in(job)
+    def stop_job(self, job: Job, cause: EndCause) -> None:
+        """Kills the worker that runs the job; after a timeout its Python stacks go to the log first.
+
+        A job that has not begun cannot be taken back from the library; it is stopped when it begins.
+        """
+        worker = self._worker_set.worker_running(job.number)
         if worker is not None and cause is EndCause.TIMEOUT:
-            worker.dump_stacks()
-            self._loop.call_later(DUMP_S, self._stop, job, cause, _MAX_LOOKS)
+            worker.handle.dump_stacks()
+            self._loop.call_later(DUMP_S, self._stop_now, job, cause)
         else:
-            self._stop(job, cause, _MAX_LOOKS)
+            self._stop_now(job, cause)
 
-    def _stop(self, job: Job, cause: EndCause, looks_left: int) -> None:
-        """Until the job is over.  One that has not begun is waited for: it cannot be taken back, and would begin."""
-        if self._table.job(job.number) is not job or self._state is not PoolState.OPEN:
+    def _stop_now(self, job: Job, cause: EndCause) -> None:
+        if self._is_open_with(job):
+            self._worker_set.stop_job(job.number, cause)
+            self._loop.call_later(_STOP_S, self._on_stop_overdue, job)
+
+    def _on_stop_overdue(self, job: Job) -> None:
+        if not self._is_open_with(job):
             return
-        worker = self._worker_in(job)
-        if worker is not None and worker.state is WorkerState.KILLING:
-            return
-        if worker is not None:
-            worker.kill_in(job.number, cause)
-        if looks_left:
-            self._loop.call_later(_LOOK_S, self._stop, job, cause, looks_left - 1)
-        else:
+        worker = self._worker_set.worker_running(job.number)
+        if worker is None or worker.state is not WorkerState.KILLING:
             self.end()
 
-    def _worker_in(self, job: Job) -> LocalWorker | None:
-        return next(
-            (worker for worker in self._worker_set.started_under(self._permit) if worker.is_at(job.number)), None
-        )
+    def _is_open_with(self, job: Job) -> bool:
+        return self._table.job(job.number) is job and self._state is PoolState.OPEN
 
-    def end(self) -> None:
-        """Gives the host up, with all of its workers; the next is opened when that is over."""
-        if self._state in (PoolState.ENDING, PoolState.CLOSED):
-            return
-        self._begin_end()
-        for worker in self._worker_set.started_under(self._permit):
-            worker.kill(EndCause.RETIRE, note=_GIVEN_UP.note)
-        self._go_on_ending()
-
-    def begin_close(self) -> None:
-        """For good.  Idle workers leave by themselves, all others are killed."""
-        self._is_closing = True
-        if self._state is PoolState.CLOSED:
-            self.closed.set()
-            return
-        host = self._pool if self._state is PoolState.OPEN else None
-        if self._state is not PoolState.ENDING:
-            self._begin_end()
-        for worker in self._worker_set.started_under(self._permit):
-            if host is None or worker.state is not WorkerState.IDLE or worker.row.is_busy:
-                worker.kill(EndCause.CANCEL)
-        if host is not None:
-            self._run(host.leave)
-        self._go_on_ending()
-
-    def _not_given(self, slot: SlotId, job: Job) -> None:
-        """Not at once: the scheduler must not hear of it before it has been heard to the end."""
+    def _on_not_submitted(self, slot: SlotId, job: Job) -> None:
         if self._table.job_in(slot) is job:
             self._worker_set.forget_job(job.number)
             self._table.drop_worker(slot, _GIVEN_UP)
         self.end()
 
-    # Events of the worker set
+    # Opening
 
-    def is_of(self, permit: StartPermit) -> bool:
-        return permit is self._permit
+    def open(self) -> None:
+        """Makes a pool, off the event loop. Its workers report when they are ready."""
+        self._step(PoolState.OPENING)
+        self._permit, context = self._worker_set.issue_permit(frozenset(self._slots))
+        make = partial(self._kind.make, len(self._slots), context, partial(self._give_up, self._permit))
+        self._pending = off_loop(make, name="offload-pool-opening")
+        self._pending.add_done_callback(self._on_made)
 
-    def ready(self) -> None:
-        """One more worker takes jobs; as long as the host is being opened, that is told when it is open."""
+    def _on_made(self, making: asyncio.Future[Done[WorkerPool]]) -> None:
+        self._pending = None
+        done = making.result()
+        self._pool = done.value
+        if self._state is PoolState.OPENING and self._pool is not None:
+            self._step(PoolState.OPEN)
+            for worker in self._worker_set.started_under(self._permit):
+                if worker.state is WorkerState.IDLE:
+                    self._table.add_worker(self._slots)
+            return
+        if self._state is PoolState.OPENING:
+            logger.error("no pool could be made", exc_info=done.error)
+            self._worker_set.report_failure(min(self._slots), str(done.error))
+            self.end()
+        self._continue_ending()
+
+    # Ending
+
+    def end(self) -> None:
+        """Gives the pool up and kills all of its workers; the next one is opened when they have ended."""
+        if self._state in (PoolState.ENDING, PoolState.CLOSED):
+            return
+        self._begin_end()
+        for worker in self._worker_set.started_under(self._permit):
+            worker.kill(EndCause.RETIRE, note=_GIVEN_UP.note)
+        self._continue_ending()
+
+    def begin_close(self) -> None:
+        """Ends the pool for good. Idle workers end by themselves, all others are killed."""
+        self._is_closing = True
+        if self._state is PoolState.CLOSED:
+            self.closed.set()
+            return
+        pool = self._pool if self._state is PoolState.OPEN else None
+        if self._state is not PoolState.ENDING:
+            self._begin_end()
+        for worker in self._worker_set.started_under(self._permit):
+            if pool is None or worker.state is not WorkerState.IDLE or worker.row.is_busy:
+                worker.kill(EndCause.CANCEL)
+        if pool is not None:
+            self._in_thread(pool.leave)
+        self._continue_ending()
+
+    def on_workers_abandoned(self) -> None:
+        """The engine closes, and no longer waits for the ends of workers."""
+        self._continue_ending()
+
+    def _begin_end(self) -> None:
+        self._step(PoolState.ENDING)
+        self._worker_set.revoke_permit(self._permit)
+        for slot in self._slots:
+            if self._table.job_in(slot) is None:
+                self._table.drop_worker(slot, _GIVEN_UP)
+
+    def _continue_ending(self) -> None:
+        """Once the workers have ended, ends the threads; once these have ended too, closes."""
+        if self._state is not PoolState.ENDING or self._pending is not None:
+            return
+        if self._worker_set.started_under(self._permit):
+            return
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            self._pending = self._in_thread(partial(pool.end, _END_S))
+            self._pending.add_done_callback(self._on_threads_ended)
+            return
+        self._step(PoolState.CLOSED)
+        if self._is_closing:
+            self.closed.set()
+        else:
+            self.open()
+
+    def _on_threads_ended(self, ending: asyncio.Future[Done[bool]]) -> None:
+        self._pending = None
+        is_certain = ending.result().value is True
+        if not is_certain:
+            logger.warning("threads of a broken pool did not end", exc_info=ending.result().error)
+        self._drop_unanswered(is_certain=is_certain)
+        self._continue_ending()
+
+    def _drop_unanswered(self, *, is_certain: bool) -> None:
+        """Every answer has been read: the jobs that have none will get none."""
+        for slot in self._slots:
+            job = self._table.job_in(slot)
+            if job is not None:
+                self._worker_set.forget_job(job.number)
+                death = self._deaths.get(job.number)
+                self._table.drop_worker(slot, death or _GIVEN_UP, begun=death is not None or not is_certain)
+        self._deaths.clear()
+
+    def _in_thread(self, call: Callable[[], object]) -> asyncio.Future[Done[bool]]:
+        return off_loop(lambda: bool(call()), name="offload-pool-ending")
+
+    def _give_up(self, permit: StartPermit) -> None:
+        """Called in any thread."""
+        self._loop.call_soon_threadsafe(self._end_if_current, permit)
+
+    def _end_if_current(self, permit: StartPermit) -> None:
+        if permit is self._permit:
+            self.end()
+
+    # Events of its workers
+
+    def on_worker_ready(self) -> None:
+        """One more worker takes jobs. While the pool is being made, that is reported when it is open."""
         if self._state is PoolState.OPEN:
             self._table.add_worker(self._slots)
 
-    def ended(self, end: LocalWorkerEnd) -> None:
+    def on_worker_ended(self, end: LocalWorkerEnd) -> None:
         if self._table.job(end.number) is not None:
             if end.was_busy:
                 if self._pool is not None:
@@ -214,98 +289,29 @@ class ReplaceablePool:
                 self._worker_set.forget_job(end.number)
                 self._table.drop_worker_of(end.number, end.death, begun=True)
             else:  # its answer may be on its way
-                self._claimed[end.number] = end.death
+                self._deaths[end.number] = end.death
         if not self._kind.survives(end):
             self.end()
-        self._go_on_ending()
+        self._continue_ending()
 
-    # Steps
-
-    def _opened(self, opening: asyncio.Future[Done[WorkerPool]]) -> None:
-        self._calls.discard(opening)
-        self._is_opening = False
-        done = opening.result()
-        self._pool = done.value
-        if self._state is PoolState.OPENING and self._pool is not None:
-            self._state = PoolState.OPEN
-            for worker in self._worker_set.started_under(self._permit):
-                if worker.state is WorkerState.IDLE:
-                    self._table.add_worker(self._slots)
-            return
-        if self._state is PoolState.OPENING:
-            logger.error("no workers could be had", exc_info=done.error)
-            self._worker_set.not_made(min(self._lanes), str(done.error))
-            self.end()
-        self._go_on_ending()
-
-    def _begin_end(self) -> None:
-        self._state = PoolState.ENDING
-        self._worker_set.revoke_permit(self._permit)
-        for slot in self._slots:
-            if self._table.job_in(slot) is None:
-                self._table.drop_worker(slot, _GIVEN_UP)
-
-    def _go_on_ending(self) -> None:
-        if self._state is not PoolState.ENDING or self._is_opening or self._worker_set.started_under(self._permit):
-            return
-        if self._pool is not None:
-            host, self._pool = self._pool, None
-            self._is_tearing = True
-            self._run(partial(host.end, _END_S)).add_done_callback(self._torn)
-        elif not self._is_tearing:
-            self._state = PoolState.CLOSED
-            if self._is_closing:
-                self.closed.set()
-            else:
-                self.open()
-
-    def _torn(self, ending: asyncio.Future[Done[bool]]) -> None:
-        is_certain = ending.result().value is True
-        if not is_certain:
-            logger.warning("threads of a broken pool did not end", exc_info=ending.result().error)
-        self._is_tearing = False
-        self._judge(is_certain=is_certain)
-        self._go_on_ending()
-
-    def _judge(self, *, is_certain: bool) -> None:
-        """All answers of the host have been told: whoever has none yet will get none."""
-        for slot in self._slots:
-            job = self._table.job_in(slot)
-            if job is not None:
-                self._worker_set.forget_job(job.number)
-                death = self._claimed.get(job.number)
-                self._table.drop_worker(slot, death or _GIVEN_UP, begun=death is not None or not is_certain)
-        self._claimed.clear()
-
-    def _run(self, call: Callable[[], object]) -> asyncio.Future[Done[bool]]:
-        running: asyncio.Future[Done[bool]] = off_loop(lambda: bool(call()), name="offload-host-ending")
-        self._calls.add(running)
-        running.add_done_callback(self._calls.discard)
-        return running
-
-    def _give_up(self, permit: StartPermit) -> None:
-        """In any thread."""
-        self._loop.call_soon_threadsafe(self._give_up_now, permit)
-
-    def _give_up_now(self, permit: StartPermit) -> None:
-        if permit is self._permit:
-            self.end()
+    def on_worker_not_started(self, permit: StartPermit) -> None:
+        self._end_if_current(permit)
 
     # Answers
 
     def _tell(self, permit: StartPermit, number: int, values: object) -> None:
-        """In a thread of the library's."""
-        self._loop.call_soon_threadsafe(self._told, permit, number, values)
+        """Called in a thread of the library."""
+        self._loop.call_soon_threadsafe(self._on_answer, permit, number, values)
 
-    def _told(self, permit: StartPermit, number: int, values: object) -> None:
+    def _on_answer(self, permit: StartPermit, number: int, values: object) -> None:
         job = self._table.job(number)
         if job is None or permit is not self._permit:
             return
         if isinstance(values, BrokenExecutor):
-            # Most often because a worker has died, of which we hear at once, and more.
-            self._loop.call_later(_HEAR_S, self._give_up_now, permit)
+            # Most often because a worker has died; its end is about to be reported, with its cause.
+            self._loop.call_later(_NOTICE_S, self._end_if_current, permit)
         elif isinstance(values, BaseException):
-            # While the host ends that is about its end, and judged with it.
+            # While the pool ends, this is about its end, and the job is judged with it.
             if self._state is PoolState.OPEN:
                 self._finish(number, broken(f"its answer could not be sent: {type(values).__name__}"))
         else:
@@ -316,6 +322,11 @@ class ReplaceablePool:
             self._finish(number, outcome)
 
     def _finish(self, number: int, outcome: Outcome) -> None:
-        self._claimed.pop(number, None)
+        self._deaths.pop(number, None)
         self._worker_set.forget_job(number)
         self._table.finish(number, outcome, is_leaving=self._state is not PoolState.OPEN)
+
+    def _step(self, to: PoolState) -> None:
+        if to not in STEPS[self._state]:
+            raise IllegalStep(thing=f"pool of slot {min(self._slots)}", state=self._state, event=to)
+        self._state = to

@@ -1,7 +1,6 @@
-"""The service's side of one worker that a pool or an executor of the standard library believes to be its own.
+"""One worker process of a standard pool or executor, as the service sees it.
 
-Lives here: the process with its descriptor, its output and the pipe on which it says that it is ready; and the certain
-knowledge of its end.  Jobs and answers go ways of the library's.  The crew makes one for each process, and owns it.
+The worker reports on a pipe of its own that it is ready. Its jobs and answers travel through the library's queues.
 """
 
 from __future__ import annotations
@@ -10,48 +9,55 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.process import BaseProcess
-from typing import Final, Protocol
+from typing import Protocol
 
 from offload.core.death import Death
 from offload.engines.local.context import StartPermit
+from offload.errors import IllegalStep
 from offload.metrics.layout import WorkerRow
-from offload.processes.forkserver import UNKNOWN_EXIT_CODE
 from offload.processes.naming import name_death
-from offload.processes.output import OutputReader
-from offload.processes.proctree import read
+from offload.processes.process import DUMP_S, KillTree, WorkerHandle
 from offload.processes.watch import Watched
-from offload.processes.worker_state import EndCause, WorkerState
-from offload.worker.isolation import DUMP_SIGNAL
+from offload.processes.worker_state import STEPS, EndCause, WorkerState
 from offload.worker.pool_worker import MAX_MESSAGE_BYTES, READY
 
-# As of `supervised.process` and `supervised.lane`, which say why.
-_EXIT_CODE_POLLS: Final = 1000
-_EXIT_CODE_POLL_S: Final = 0.001
-_AWAIT_AGAIN_S: Final = 0.1
-DUMP_S: Final = 0.005
-# How often a process that is being stopped is looked at.
-_LOOK_S: Final = 0.001
 
-KillTree = Callable[[int, int, Callable[[], None]], None]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartedWorker:
+    """A process that has just been started for `slot`, and the service's descriptors for it.
+
+    `descriptor` as of `open_descriptor`; `ready` and `output` are the reading ends of two pipes.
+    """
+
+    process: BaseProcess
+    permit: StartPermit
+    slot: int
+    descriptor: int | None
+    ready: int
+    output: int
+
+    def abandon(self) -> None:
+        """Kills the process and releases the descriptors: there is no service any more that could watch it."""
+        self.process.kill()
+        for descriptor in (self.descriptor, self.ready, self.output):
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalWorkerEnd:
     """How a worker ended.
 
-    `number` is that of the job that it had begun last, 0 for none; `was_busy`: it was in it.  If it was not, it may
-    have held a lock of the library's.
+    `number` is the job that it had begun last, 0 for none; `was_busy`: it died in that job. If it was not busy, it may
+    have held a lock of the library.
     """
 
-    lane: int
+    slot: int
     pid: int
-    start_ticks: int
     death: Death
     cause: EndCause
     was_ready: bool
@@ -61,105 +67,97 @@ class LocalWorkerEnd:
 
 
 class LocalWorkerEvents(Protocol):
-    """What the crew is told.  `on_ended` comes last, once."""
+    """`on_ended` is called once, last."""
 
     def on_ready(self, worker: LocalWorker) -> None: ...
     def on_ended(self, worker: LocalWorker, end: LocalWorkerEnd) -> None: ...
 
 
 class LocalWorker:
-    """Made on the event loop's thread, of a process that was started.  Owns both descriptors."""
+    """Made on the event loop's thread. Owns the descriptors of `started`."""
 
     def __init__(
         self,
+        started: StartedWorker,
         *,
-        process: BaseProcess,
-        permit: StartPermit,
-        lane: int,
         row: WorkerRow,
-        ready: int,
-        output: int,
         start_timeout_s: float,
         kill_tree: KillTree,
         events: LocalWorkerEvents,
     ) -> None:
-        assert process.pid is not None
-        self.pid = process.pid
-        self.permit = permit
-        self.lane = lane
+        self.permit = started.permit
+        self.slot = started.slot
         self.row = row
         self.started_at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        self.state = WorkerState.STARTING
-        self.watched = Watched(pid=process.pid, must_answer=lambda: not row.is_busy)
-        self.start_ticks = 0
-        self.is_held = False  # stopped by us, for a moment
-        self._process = process
-        self._ready = ready
+        self.handle = WorkerHandle(
+            started.process, started.descriptor, output=started.output, lane=started.slot, on_ended=self._on_ended
+        )
+        self.pid = self.handle.pid
+        self.watched = Watched(pid=self.pid, must_answer=lambda: not row.is_busy)
+        self.is_held = False  # stopped by the service until it is clear which job it runs
+        self._state = WorkerState.STARTING
+        self._ready = started.ready
         self._start_timeout_s = start_timeout_s
         self._kill_tree = kill_tree
         self._events = events
         self._loop = asyncio.get_running_loop()
-        self._output = OutputReader(output, lane=lane, pid=process.pid)
-        self._descriptor: int | None = None
         self._cause = EndCause.CRASH
         self._note = ""
         self._error = ""
         self._was_ready = False
-        self._has_ended = False
-        self._polls_left = _EXIT_CODE_POLLS
         self._timer = self._loop.call_later(start_timeout_s, self._on_start_timeout)
         self._attach()
 
-    def is_at(self, number: int) -> bool:
-        """Whether it is in this job now."""
-        return self.row.is_busy and self.row.current_job == number
+    @property
+    def state(self) -> WorkerState:
+        """BUSY does not occur: the library hands out the jobs."""
+        return self._state
 
-    def dump_stacks(self) -> None:
-        """Asks for the Python stacks of all its threads; they come out of its output."""
-        self._signal(DUMP_SIGNAL)
+    def is_running(self, number: int) -> bool:
+        """Whether it runs this job now."""
+        return self.row.is_busy and self.row.current_job == number
 
     def kill(self, cause: EndCause, *, note: str = "") -> None:
         """Ends the process with everything that it started."""
-        if self._has_ended or self.state is WorkerState.KILLING:
+        if self.handle.has_ended or self._state is WorkerState.KILLING:
             return
-        self.state = WorkerState.KILLING
+        self._step(WorkerState.KILLING)
         self._cause, self._note = cause, note
         self._timer.cancel()
-        if self._descriptor is not None:
-            self._signal(signal.SIGSTOP)  # frees the CPU now; the rest takes a scan of all processes
-            self._kill_tree(self.pid, self.start_ticks, partial(self._signal, signal.SIGKILL))
+        self.handle.kill_tree(self._kill_tree)
 
     def kill_in(self, number: int, cause: EndCause) -> None:
-        """Ends the process if it is in this job still.
+        """Kills the worker if it still runs this job; needs a close look of the watch.
 
-        It may end the job and begin another, which it has from the library, at any moment; so it is stopped, and looked
-        at when it certainly is.
+        The library may hand it the next job at any moment. So the process is stopped first, and judged once it
+        certainly is.
         """
-        if not self.is_held and self.state is not WorkerState.KILLING:
+        if not self.is_held and self._state is not WorkerState.KILLING:
             self.is_held = True
-            self._signal(signal.SIGSTOP)
-            self._judge_stopped(number, cause)
+            self.watched.on_halted = partial(self._on_halted, number, cause)
+            self.handle.signal(signal.SIGSTOP)
 
-    def _judge_stopped(self, number: int, cause: EndCause) -> None:
-        info = read(self.pid)
-        if info is not None and not info.is_stopped and not info.is_dead and not self._has_ended:
-            self._loop.call_later(_LOOK_S, self._judge_stopped, number, cause)
-            return
+    def abandon(self) -> None:
+        """Releases every descriptor; nothing is reported any more. May be called twice."""
+        self._timer.cancel()
+        self.watched.on_halted = None
+        self._close_ready()
+        self.handle.close()
+
+    def _on_halted(self, number: int, cause: EndCause) -> None:
         self.is_held = False
-        if self.is_at(number):
+        if self.is_running(number):
             self.kill(cause)
-        elif self.state is not WorkerState.KILLING:
-            self._signal(signal.SIGCONT)
+        elif self._state is not WorkerState.KILLING:
+            self.handle.signal(signal.SIGCONT)
 
-    # Its beginning
+    # The start
 
     def _attach(self) -> None:
-        info = read(self.pid)
-        self.start_ticks = 0 if info is None else info.start_ticks
         os.set_blocking(self._ready, False)
-        self._await_end()  # first: whatever fails below, its end must be seen
+        self.handle.watch_end()  # first: whatever fails below, its end must be seen
         try:
-            self._output.open()
+            self.handle.output.open()
             self._loop.add_reader(self._ready, self._read_ready)
         except OSError as error:
             self._error = str(error)
@@ -167,73 +165,37 @@ class LocalWorker:
 
     def _read_ready(self) -> None:
         try:
-            told = os.read(self._ready, MAX_MESSAGE_BYTES)
+            message = os.read(self._ready, MAX_MESSAGE_BYTES)
         except BlockingIOError:
             return
-        if told == READY and self.state is WorkerState.STARTING:
-            self.state = WorkerState.IDLE
+        if message == READY and self._state is WorkerState.STARTING:
+            self._step(WorkerState.IDLE)
             self._was_ready = True
             self._timer.cancel()
             self._loop.remove_reader(self._ready)
             self._events.on_ready(self)
-        else:  # FAILED, or the end
-            self._error = told[1:].decode("utf-8", "replace") or self._error
+        else:  # FAILED, or the end of the pipe
+            self._error = message[1:].decode("utf-8", "replace") or self._error
             self._loop.remove_reader(self._ready)
 
     def _on_start_timeout(self) -> None:
         self._error = f"it was not ready within {self._start_timeout_s:g} s"
-        self.dump_stacks()
-        self._set_timer(DUMP_S, partial(self.kill, EndCause.CRASH))
+        self.handle.dump_stacks()
+        self._timer = self._loop.call_later(DUMP_S, partial(self.kill, EndCause.CRASH))
 
-    # Its end
+    # The end
 
-    def _signal(self, number: int) -> None:
-        if self._descriptor is not None:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._descriptor, number)
-
-    def _await_end(self) -> None:
-        try:
-            if self._descriptor is None:
-                self._descriptor = os.pidfd_open(self.pid)
-            self._loop.add_reader(self._descriptor, self._on_end)
-        except ProcessLookupError:  # it has ended, and the library has waited for it
-            self._loop.call_soon(self._on_end)
-        except OSError:
-            self._loop.call_later(_AWAIT_AGAIN_S, self._await_end)
-
-    def _on_end(self) -> None:
-        self._has_ended = True
-        if self._descriptor is not None:
-            self._loop.remove_reader(self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = None
-        self._poll_exit_code()
-
-    def _poll_exit_code(self) -> None:
-        exit_code = self._process.exitcode
-        self._polls_left -= 1
-        if exit_code is None and self._polls_left > 0:
-            self._set_timer(_EXIT_CODE_POLL_S, self._poll_exit_code)
-            return
-        self._timer.cancel()
-        if self.state is WorkerState.STARTING:
+    def _on_ended(self, exit_code: int | None) -> None:
+        if self._state is WorkerState.STARTING:
             self._read_ready()
-        self._loop.remove_reader(self._ready)
-        os.close(self._ready)
-        self._output.close()
-        self._process.join(0)  # or `multiprocessing` would hold on to it until it starts the next
-        self._tell_end(None if exit_code == UNKNOWN_EXIT_CODE else exit_code)
-
-    def _tell_end(self, exit_code: int | None) -> None:
+        self.abandon()
         was_busy = self.row.is_busy
         number = self.row.died(time.monotonic_ns())
-        self.state = WorkerState.DEAD
+        self._step(WorkerState.DEAD)
         death = name_death(exit_code, note=self._note)
         end = LocalWorkerEnd(
-            lane=self.lane,
+            slot=self.slot,
             pid=self.pid,
-            start_ticks=self.start_ticks,
             death=death,
             cause=self._cause,
             was_ready=self._was_ready,
@@ -243,6 +205,13 @@ class LocalWorker:
         )
         self._events.on_ended(self, end)
 
-    def _set_timer(self, delay_s: float, callback: Callable[[], None]) -> None:
-        self._timer.cancel()
-        self._timer = self._loop.call_later(delay_s, callback)
+    def _close_ready(self) -> None:
+        if self._ready >= 0:
+            self._loop.remove_reader(self._ready)
+            os.close(self._ready)
+            self._ready = -1
+
+    def _step(self, to: WorkerState) -> None:
+        if to not in STEPS[self._state]:
+            raise IllegalStep(thing=f"worker {self.pid}", state=self._state, event=to)
+        self._state = to

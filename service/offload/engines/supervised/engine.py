@@ -67,7 +67,7 @@ class SupervisedEngine:
         """Starts all workers; they are ready when they say so."""
         self._events = events
         self._reaper = Reaper(self._launcher.hunt_strays)
-        self._watch = Watch(self._watched, self)
+        self._watch = Watch(self._watched, self, self._launcher)
         self._is_open = True
         parts = LaneParts(
             launcher=self._launcher,
@@ -196,10 +196,7 @@ class SupervisedEngine:
 
     def on_stopped(self, watched: Watched) -> None:
         lane = self._lane_of(watched)
-        if watched.pid == self._launcher.forkserver_pid:
-            logger.warning("forkserver was stopped from outside", extra={"fields": {"pid": watched.pid}})
-            self._launcher.kill_forkserver()
-        elif lane is not None and lane.must_answer():
+        if lane is not None and lane.must_answer():
             logger.warning("worker was stopped from outside", extra={"fields": {"lane": lane.number, "pid": lane.pid}})
             lane.kill(EndCause.CRASH, note="it was stopped by a signal from outside")
 
@@ -211,10 +208,7 @@ class SupervisedEngine:
     # Inside
 
     def _watched(self) -> list[Watched]:
-        records = [watched for lane in self._lanes if (watched := lane.watched) is not None]
-        if self._launcher.forkserver_pid is not None:
-            records.append(Watched(pid=self._launcher.forkserver_pid))
-        return records
+        return [watched for lane in self._lanes if (watched := lane.watched) is not None]
 
     def _lane_of(self, watched: Watched) -> Lane | None:
         return next((lane for lane in self._lanes if lane.watched is watched), None)
