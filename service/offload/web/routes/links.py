@@ -1,6 +1,6 @@
-"""Makes the paths that our documents link to.
+"""Makes the paths of the links in documents.
 
-A path starts with the prefix under which a proxy (`root_path`) or a host application (`add_subapp`) serves us.
+A path starts with the prefix under which a proxy (`root_path`) or a host application (`add_subapp`) serves it.
 """
 
 from __future__ import annotations
