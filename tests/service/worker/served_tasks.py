@@ -1,4 +1,4 @@
-"""What the workers of these tests serve."""
+"""The tasks that the workers of these tests serve."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def echo(text: str) -> str:
 
 @task
 def wait_at(path: str) -> str:
-    """Waits until whoever has opened the other end of this FIFO closes it."""
+    """Waits until the other end of this FIFO is closed."""
     with open(path) as gate:
         gate.read()
     return "passed"
@@ -97,7 +97,7 @@ def keep_view(data: memoryview) -> None:
 
 @task
 def forget_kept() -> bytes:
-    """The end of what `keep_view` has kept."""
+    """Returns the end of the view that `keep_view` kept."""
     return bytes(KEPT.pop()[-3:])
 
 
@@ -118,10 +118,10 @@ def wait_with(data: memoryview, path: str) -> str:
 
 @task
 def shared_memory() -> list[str]:
-    """What this process has of memory that was passed to it: descriptors and mappings."""
+    """Returns the descriptors and mappings of shared memory in this process."""
     held = []
     for name in os.listdir("/proc/self/fd"):
-        with suppress(FileNotFoundError):  # the descriptor of this very listing
+        with suppress(FileNotFoundError):  # the descriptor of this listing
             held.append(os.readlink(f"/proc/self/fd/{name}"))
     with open("/proc/self/maps") as maps:
         held += maps.read().splitlines()
@@ -134,7 +134,7 @@ def lose_output(how: str) -> None:
         sys.stdout.close()
         sys.stderr.close()
     elif how == "none":
-        sys.stdout = sys.stderr = None  # as Python has it where there is no console
+        sys.stdout = sys.stderr = None  # as in Python without a console
     else:
         sys.stdout = sys.stderr = io.StringIO()
 

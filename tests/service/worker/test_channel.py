@@ -1,4 +1,4 @@
-"""The worker's end of the channel, over a real socket pair."""
+"""The worker's side of the channel, on a real socket pair."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Pair = tuple[Channel, socket.socket]
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """A channel, and the socket at its other end."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        theirs.settimeout(BOUND_S)
-        yield Channel(ours), theirs
+    """Yields a channel and the socket on the other side."""
+    own_end, other_end = socket.socketpair()
+    with own_end, other_end:
+        other_end.settimeout(BOUND_S)
+        yield Channel(own_end), other_end
 
 
 def job(number: int, meta: bytes, body: bytes) -> bytes:
@@ -37,7 +37,7 @@ def read(channel: Channel) -> tuple[int, bytes, bytes]:
 
 
 @pytest.mark.parametrize("cut", range(1, HEADER_BYTES + 9))
-def test_a_frame_cut_anywhere_is_one_frame(pair: Pair, cut: int) -> None:
+def test_a_frame_that_arrives_in_two_parts_is_one_frame(pair: Pair, cut: int) -> None:
     channel, other = pair
     data = job(1, b"meta", b"body!") + job(2, b"", b"")
 
@@ -51,7 +51,7 @@ def test_a_frame_cut_anywhere_is_one_frame(pair: Pair, cut: int) -> None:
     sender.join()
 
 
-def test_many_frames_in_one_packet_come_one_by_one(pair: Pair) -> None:
+def test_frames_that_arrive_together_are_read_one_by_one(pair: Pair) -> None:
     channel, other = pair
     frames = [(number, b"m" * number, b"b" * (97 * number)) for number in range(1, 30)]
     other.sendall(b"".join(job(*frame) for frame in frames))
@@ -59,7 +59,7 @@ def test_many_frames_in_one_packet_come_one_by_one(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("size", [65_535 - 32, 65_536 - 32, 65_536, 1 << 20, 5_000_001])
-def test_large_frames_arrive_whole_and_so_does_what_follows(pair: Pair, size: int) -> None:
+def test_large_frames_and_the_frames_after_them_arrive_complete(pair: Pair, size: int) -> None:
     channel, other = pair
     body = bytes(range(256)) * (size // 256) + bytes(size % 256)
     data = job(1, b"meta", body) + job(2, b"m", b"small") + job(3, b"", body)
@@ -71,7 +71,7 @@ def test_large_frames_arrive_whole_and_so_does_what_follows(pair: Pair, size: in
     sender.join()
 
 
-def test_the_end_between_two_frames_is_an_end(pair: Pair) -> None:
+def test_the_end_of_the_stream_between_frames_is_not_an_error(pair: Pair) -> None:
     channel, other = pair
     other.sendall(job(1, b"", b"x"))
     other.shutdown(socket.SHUT_WR)
@@ -81,7 +81,7 @@ def test_the_end_between_two_frames_is_an_end(pair: Pair) -> None:
 
 @pytest.mark.parametrize("cut", [1, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + 3])
 @pytest.mark.parametrize("body", [b"body", bytes(100_000)], ids=["small", "large"])
-def test_the_end_inside_of_a_frame_is_an_error(pair: Pair, cut: int, body: bytes) -> None:
+def test_the_end_of_the_stream_inside_a_frame_is_an_error(pair: Pair, cut: int, body: bytes) -> None:
     channel, other = pair
     other.sendall(job(1, b"", body)[:cut])
     other.shutdown(socket.SHUT_WR)
@@ -89,7 +89,7 @@ def test_the_end_inside_of_a_frame_is_an_error(pair: Pair, cut: int, body: bytes
         channel.read()
 
 
-def test_a_retirement_has_neither_meta_nor_body(pair: Pair) -> None:
+def test_a_retire_frame_has_neither_meta_nor_body(pair: Pair) -> None:
     channel, other = pair
     other.sendall(pack_retire())
     frame = channel.read()
@@ -98,7 +98,7 @@ def test_a_retirement_has_neither_meta_nor_body(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 10, 65_536, 65_537, 3_000_000])
-def test_an_answer_of_any_size_is_sent_whole(pair: Pair, size: int) -> None:
+def test_an_answer_of_any_size_is_sent_completely(pair: Pair, size: int) -> None:
     channel, other = pair
     header = pack_answer(Kind.DONE, meta_bytes=4, body_bytes=size, number=5)
     sender = threading.Thread(target=channel.write, args=(header, b"a/b;", memoryview(bytes(size))))
@@ -111,7 +111,7 @@ def test_an_answer_of_any_size_is_sent_whole(pair: Pair, size: int) -> None:
     assert received[HEADER_BYTES:] == b"a/b;" + bytes(size)
 
 
-def test_writing_to_a_service_that_is_gone_is_an_error_of_the_system(pair: Pair) -> None:
+def test_writing_after_the_service_has_ended_raises_oserror(pair: Pair) -> None:
     channel, other = pair
     other.close()
     with pytest.raises(OSError):

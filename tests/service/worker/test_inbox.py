@@ -1,4 +1,4 @@
-"""Who has a job when the worker begins it and the service takes it back at the same moment."""
+"""A job either begins in the worker or is withdrawn by the service, never both."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def frame(number: int) -> bytes:
 
 
 class Service:
-    """The other end: gives jobs and takes them back."""
+    """The service's side: sends jobs and withdraws them."""
 
     def __init__(self, sock: socket.socket, tokens: int) -> None:
         self.sock = sock
         self.tokens = tokens
         self._unread: list[int] = []
 
-    def give(self, *numbers: int) -> None:
-        """As soon as the worker has read of all that was taken back."""
+    def send(self, *numbers: int) -> None:
+        """Send jobs, after reading the worker's answers for all withdrawn jobs."""
         for number in self._unread:
             header = unpack(self.sock.recv(HEADER_BYTES))
             assert (header.kind, header.number) == (Kind.SKIPPED, number)
@@ -50,7 +50,7 @@ class Service:
         os.eventfd_write(self.tokens, len(numbers))
         self.sock.sendall(b"".join(frame(one) for one in numbers))
 
-    def take_back(self, number: int) -> bool:
+    def withdraw(self, number: int) -> bool:
         try:
             os.eventfd_read(self.tokens)
         except BlockingIOError:
@@ -65,11 +65,11 @@ Both = tuple[Inbox, Service]
 
 @pytest.fixture
 def both() -> Iterator[Both]:
-    ours, theirs = socket.socketpair()
+    own_end, worker_end = socket.socketpair()
     tokens = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
-    with ours, theirs:
-        ours.settimeout(30)
-        yield Inbox(Channel(theirs), tokens), Service(ours, tokens)
+    with own_end, worker_end:
+        own_end.settimeout(30)
+        yield Inbox(Channel(worker_end), tokens), Service(own_end, tokens)
     os.close(tokens)
 
 
@@ -78,66 +78,66 @@ def number(inbox: Inbox) -> int | None:
     return None if call is None else call.number
 
 
-def test_jobs_come_in_their_order_and_unchanged(both: Both) -> None:
+def test_jobs_arrive_unchanged_and_in_order(both: Both) -> None:
     inbox, service = both
-    service.give(1, 2)
-    service.give(3)
+    service.send(1, 2)
+    service.send(3)
     first = inbox.next()
     assert first == JobCall(1, 3, 2, "0" * 32, JobHead(query="a=1"), b"[]")
     assert [number(inbox), number(inbox)] == [2, 3]
-    # What waits behind a job must not be overwritten by what comes later.
+    # A waiting job must not be overwritten by later ones.
     assert first.body == b"[]"
 
 
-def test_the_newest_is_taken_back_as_long_as_it_has_not_begun(both: Both) -> None:
+def test_the_newest_job_can_be_withdrawn_until_it_begins(both: Both) -> None:
     inbox, service = both
-    service.give(1, 2, 3)
+    service.send(1, 2, 3)
     assert number(inbox) == 1
-    assert service.take_back(3)
+    assert service.withdraw(3)
     assert number(inbox) == 2
-    assert not service.take_back(2)
-    more = threading.Thread(target=service.give, args=(4,))
+    assert not service.withdraw(2)
+    more = threading.Thread(target=service.send, args=(4,))
     more.start()
     assert number(inbox) == 4
     more.join()
 
 
-def test_a_job_whose_token_is_gone_is_not_begun_even_before_the_word_of_it_comes(both: Both) -> None:
-    """Interleaving: the service takes the token, the worker looks for its next job, and only then SKIP arrives."""
+def test_a_job_without_its_token_does_not_begin_before_skip_arrives(both: Both) -> None:
+    """The service takes the token, the worker asks for its next job, and only then SKIP arrives."""
     inbox, service = both
-    service.give(1, 2)
+    service.send(1, 2)
     assert number(inbox) == 1
     os.eventfd_read(service.tokens)
 
-    def give_later() -> None:
+    def send_later() -> None:
         service.sock.sendall(pack_skip(2))
         assert unpack(service.sock.recv(HEADER_BYTES)).kind == Kind.SKIPPED
-        service.give(3)
+        service.send(3)
 
-    later = threading.Timer(0.02, give_later)
+    later = threading.Timer(0.02, send_later)
     later.start()
     assert number(inbox) == 3
     later.join()
 
 
-def test_all_that_was_taken_back_leaves_nothing_to_do(both: Both) -> None:
+def test_a_worker_can_retire_after_all_its_jobs_are_withdrawn(both: Both) -> None:
     inbox, service = both
-    service.give(1, 2, 3)
-    assert [service.take_back(one) for one in (3, 2, 1)] == [True, True, True]
+    service.send(1, 2, 3)
+    assert [service.withdraw(one) for one in (3, 2, 1)] == [True, True, True]
     service.sock.sendall(pack_retire())
     assert number(inbox) is None
 
 
-def test_the_end_of_the_channel_is_the_end(both: Both) -> None:
+def test_the_inbox_ends_with_the_channel(both: Both) -> None:
     inbox, service = both
-    service.give(1)
+    service.send(1)
     service.sock.shutdown(socket.SHUT_WR)
     assert number(inbox) == 1
     assert number(inbox) is None
 
 
-def test_each_of_many_jobs_is_begun_or_taken_back_and_never_both(both: Both) -> None:
-    """The service takes back what it can while the worker begins what it can, thousands of times."""
+def test_each_of_many_jobs_begins_or_is_withdrawn_but_not_both(both: Both) -> None:
+    """The service withdraws jobs while the worker begins jobs, thousands of times."""
     inbox, service = both
     total = 3_000
     begun: list[int] = []
@@ -148,18 +148,18 @@ def test_each_of_many_jobs_is_begun_or_taken_back_and_never_both(both: Both) -> 
 
     worker = threading.Thread(target=work)
     worker.start()
-    taken_back = []
+    withdrawn = []
     for first in range(1, total, 3):
-        service.give(first, first + 1, first + 2)
-        taken_back += [one for one in (first + 2, first + 1) if service.take_back(one)]
+        service.send(first, first + 1, first + 2)
+        withdrawn += [one for one in (first + 2, first + 1) if service.withdraw(one)]
     service.sock.sendall(pack_retire())
     worker.join()
-    assert sorted(begun + taken_back) == list(range(1, total + 1))
+    assert sorted(begun + withdrawn) == list(range(1, total + 1))
 
 
-def test_without_tokens_each_job_is_the_workers() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        inbox = Inbox(Channel(theirs), None)
-        ours.sendall(frame(1) + pack_retire())
+def test_without_tokens_every_job_begins() -> None:
+    own_end, worker_end = socket.socketpair()
+    with own_end, worker_end:
+        inbox = Inbox(Channel(worker_end), None)
+        own_end.sendall(frame(1) + pack_retire())
         assert [number(inbox), number(inbox)] == [1, None]

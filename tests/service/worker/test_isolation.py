@@ -1,4 +1,4 @@
-"""What a process is like after its isolation, seen from inside of it and from outside."""
+"""The state of a process after its isolation, from inside and outside."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ facts = {
     "oom": int(open("/proc/self/oom_score_adj").read()),
     "nice": os.nice(0),
     "group": open("/proc/self/autogroup").read().split()[-1] if os.path.exists("/proc/self/autogroup") else None,
-    "dice": random.random(),
+    "random": random.random(),
 }
 os.write(report, json.dumps(facts).encode())
 sys.stdout.close()
@@ -54,7 +54,7 @@ sys.stdout.close()
 
 @pytest.fixture(scope="module")
 def isolated() -> dict[str, Any]:
-    """What such a process says of itself, and under "output" what it printed."""
+    """The facts that an isolated process reports, with its printed text as "output"."""
     ends = {name: os.pipe() for name in ("report", "kept", "output")}
     passed = [ends[name][1] for name in ("report", "kept", "output")]
     stray, _ = stray_pipe = os.pipe()
@@ -69,29 +69,29 @@ def isolated() -> dict[str, Any]:
     finally:
         for descriptor in (*passed, *stray_pipe):
             os.close(descriptor)
-    said = {}
+    received = {}
     for name, (reader, _) in ends.items():
         with open(reader, "rb") as file:
-            said[name] = file.read()
-    return {**json.loads(said["report"]), "output": said["output"].decode(), "passed": passed}
+            received[name] = file.read()
+    return {**json.loads(received["report"]), "output": received["output"].decode(), "passed": passed}
 
 
-def test_it_leads_a_session_of_its_own(isolated: dict[str, Any]) -> None:
+def test_a_worker_leads_its_own_session(isolated: dict[str, Any]) -> None:
     assert isolated["session"]
 
 
-def test_it_has_no_descriptor_but_its_own(isolated: dict[str, Any]) -> None:
+def test_a_worker_has_no_inherited_descriptors(isolated: dict[str, Any]) -> None:
     listing = 1
     assert len(isolated["descriptors"]) == 3 + len(isolated["passed"]) + listing
     assert {0, 1, 2, *isolated["passed"]} <= set(isolated["descriptors"])
 
 
-def test_it_reads_nothing_and_prints_into_its_pipe(isolated: dict[str, Any]) -> None:
+def test_stdin_is_empty_and_output_goes_to_the_pipe(isolated: dict[str, Any]) -> None:
     assert isolated["stdin"] == ""
     assert isolated["output"] == "printed\nfrom a program\n"
 
 
-def test_it_takes_signals_as_any_program_does(isolated: dict[str, Any]) -> None:
+def test_signals_have_their_default_actions(isolated: dict[str, Any]) -> None:
     handlers = isolated["signals"]
     kept = {int(signal.SIGPIPE), int(signal.SIGXFSZ)}
     assert {number for number, handler in handlers.items() if handler == signal.SIG_IGN} == set(map(str, kept))
@@ -99,24 +99,24 @@ def test_it_takes_signals_as_any_program_does(isolated: dict[str, Any]) -> None:
     assert (isolated["wakeup"], isolated["blocked"]) == (-1, [])
 
 
-def test_the_kernel_takes_it_first_and_it_leaves_no_core(isolated: dict[str, Any]) -> None:
+def test_the_kernel_kills_workers_first_and_writes_no_core_file(isolated: dict[str, Any]) -> None:
     assert isolated["oom"] > int(Path("/proc/self/oom_score_adj").read_text())
     assert isolated["core"] == [0, 0]
 
 
-def test_it_yields_to_the_event_loop(isolated: dict[str, Any]) -> None:
-    """Where the kernel shares out the cores by session, its session does."""
+def test_a_worker_has_a_lower_priority_than_the_event_loop(isolated: dict[str, Any]) -> None:
+    """If the kernel groups processes by session, the session has the lower priority too."""
     assert isolated["nice"] == min(os.nice(0) + 5, 19)
     assert isolated["group"] in {"5", None}
 
 
-def test_it_throws_dice_of_its_own(isolated: dict[str, Any]) -> None:
+def test_a_worker_has_its_own_random_numbers(isolated: dict[str, Any]) -> None:
     import random
 
-    assert isolated["dice"] != random.Random(1).random()
+    assert isolated["random"] != random.Random(1).random()
 
 
-def test_numeric_libraries_are_told_their_threads_unless_the_user_did(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_threads_of_numeric_libraries_are_limited_unless_the_user_set_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     monkeypatch.setenv("MKL_NUM_THREADS", "")

@@ -1,4 +1,4 @@
-"""Descriptors between two processes: each comes with its job's number, and none is left open."""
+"""Descriptors passed between processes: each has its job's number, and none is left open."""
 
 from __future__ import annotations
 
@@ -41,72 +41,72 @@ def raw(sock: socket.socket, data: bytes, *descriptors: int) -> None:
     sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else [])
 
 
-def test_each_comes_with_its_number_in_their_order(pair: Pair) -> None:
-    ours, theirs = pair
+def test_descriptors_arrive_in_order_with_their_numbers(pair: Pair) -> None:
+    sender, receiver = pair
     sent = [os.memfd_create(str(number)) for number in range(5)]
     inodes = [inode(descriptor) for descriptor in sent]
     for number, descriptor in enumerate(sent):
-        assert send_descriptor(ours, number, descriptor)
+        assert send_descriptor(sender, number, descriptor)
         os.close(descriptor)
     for number, expected in enumerate(inodes):
-        descriptor = receive_descriptor(theirs, number)
+        descriptor = receive_descriptor(receiver, number)
         assert inode(descriptor) == expected
         assert not os.get_inheritable(descriptor)
         os.close(descriptor)
 
 
-def test_one_that_was_announced_and_not_sent_is_garbage(pair: Pair) -> None:
+def test_a_missing_descriptor_is_an_error(pair: Pair) -> None:
     with pytest.raises(FrameError):
         receive_descriptor(pair[0], 1)
 
 
-def test_one_of_another_job_is_garbage_and_closed(pair: Pair, null: int) -> None:
-    ours, theirs = pair
-    send_descriptor(ours, 1, null)
+def test_a_descriptor_of_another_job_is_rejected_and_closed(pair: Pair, null: int) -> None:
+    sender, receiver = pair
+    send_descriptor(sender, 1, null)
     with pytest.raises(FrameError):
-        receive_descriptor(theirs, 2)
+        receive_descriptor(receiver, 2)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"Traceback (most recent call last):", struct.pack("<Q", 1)])
 @pytest.mark.parametrize("count", [0, 1, 2, 200])
-def test_whatever_else_is_sent_is_garbage_and_closed(pair: Pair, null: int, data: bytes, count: int) -> None:
-    ours, theirs = pair
-    raw(ours, data or b"\0", *[null] * count)
+def test_another_message_is_rejected_and_its_descriptors_closed(pair: Pair, null: int, data: bytes, count: int) -> None:
+    sender, receiver = pair
+    raw(sender, data or b"\0", *[null] * count)
     if data == struct.pack("<Q", 1) and count:
-        os.close(receive_descriptor(theirs, 1))  # of several the first; the kernel closes the others
+        os.close(receive_descriptor(receiver, 1))  # the first of several; the kernel closes the others
     else:
         with pytest.raises(FrameError):
-            receive_descriptor(theirs, 1)
+            receive_descriptor(receiver, 1)
 
 
-def test_the_end_of_the_other_side_is_garbage_too(pair: Pair) -> None:
+def test_receiving_after_the_other_side_closed_is_an_error(pair: Pair) -> None:
     pair[0].close()
     with pytest.raises(FrameError):
         receive_descriptor(pair[1], 1)
 
 
-def test_to_one_that_is_gone_nothing_is_sent(pair: Pair, null: int) -> None:
+def test_sending_after_the_other_side_closed_returns_false(pair: Pair, null: int) -> None:
     pair[1].close()
     assert not send_descriptor(pair[0], 1, null)
 
 
-def test_what_cannot_be_sent_now_is_not_waited_for(pair: Pair, null: int) -> None:
-    ours, theirs = pair
+def test_sending_does_not_block_when_the_socket_is_full(pair: Pair, null: int) -> None:
+    sender, receiver = pair
     count = 0
-    while send_descriptor(ours, count, null):
+    while send_descriptor(sender, count, null):
         count += 1
-    assert count >= 8  # as many as a lane may have in flight
-    os.close(receive_descriptor(theirs, 0))
-    assert send_descriptor(ours, count, null)
+    assert count >= 8  # the most that a lane may have in flight
+    os.close(receive_descriptor(receiver, 0))
+    assert send_descriptor(sender, count, null)
 
 
-def test_one_for_which_there_is_no_room_in_this_process_is_told_apart(pair: Pair, null: int) -> None:
-    ours, theirs = pair
-    send_descriptor(ours, 1, null)
+def test_a_process_without_free_descriptors_raises_oserror(pair: Pair, null: int) -> None:
+    sender, receiver = pair
+    send_descriptor(sender, 1, null)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
     try:
         with pytest.raises(OSError, match="Too many open files"):
-            receive_descriptor(theirs, 1)
+            receive_descriptor(receiver, 1)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

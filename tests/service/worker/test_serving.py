@@ -1,4 +1,4 @@
-"""A whole worker process, with the test in the place of the service: the other ends of its channel and its output."""
+"""A complete worker process; the test takes the place of the service on its channel and output."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ TASKS = [task.name for task in load([TARGET]).tasks]
 
 
 class Worker:
-    """The service's side of one, without a service."""
+    """The service's side of a worker process."""
 
     def __init__(
         self,
@@ -89,8 +89,8 @@ class Worker:
         os.eventfd_write(self._tokens.fileno(), 1)
         self.channel.sendall(header + meta + pack_place(len(body), is_last=is_last))
 
-    def takes_back(self, number: int) -> bool:
-        """Takes the newest job back, as the service does; False if it has begun."""
+    def withdraw(self, number: int) -> bool:
+        """Withdraw the newest job, as the service does; return False if it has begun."""
         try:
             os.eventfd_read(self._tokens.fileno())
         except BlockingIOError:
@@ -99,28 +99,28 @@ class Worker:
         return True
 
     def frame(self) -> tuple[Header, bytes]:
-        """The next frame: its header and its body."""
+        """Returns the header and the body of the next frame."""
         header = unpack(self._exactly(HEADER_BYTES))
         check_from_worker(header)
         self._exactly(header.meta_bytes)
         return header, self._exactly(header.body_bytes)
 
     def answer(self, number: int = 1) -> Any:
-        """The result of the job."""
+        """Returns the result of the job."""
         header, body = self.frame()
         assert (header.kind, header.number) == (Kind.DONE, number)
         assert STATUSES[header.flag & ~PENDING_OUTPUT] is Reason.SUCCEEDED, body
         return orjson.loads(body)
 
     def large_answer(self, number: int) -> bytes:
-        """A result that came in memory of its own."""
+        """Returns a result that arrived as shared memory."""
         header, place = self.frame()
         assert (header.kind, header.number, header.flag) == (Kind.LARGE_DONE, number, 0)
         size_bytes = unpack_place(place).size_bytes
         with closing(SharedBytes.received(receive_descriptor(self.descriptors, number), size_bytes)) as result:
             return result.read(0, size_bytes)
 
-    def becomes_ready(self) -> None:
+    def expect_ready(self) -> None:
         assert self.frame()[0].kind == Kind.READY
 
     def exit_code(self) -> int | None:
@@ -131,37 +131,37 @@ class Worker:
         data = bytearray()
         while len(data) < count:
             chunk = self.channel.recv(count - len(data))
-            assert chunk, "the channel has ended"
+            assert chunk, "the channel was closed"
             data += chunk
         return bytes(data)
 
 
 @contextmanager
 def worker() -> Iterator[Worker]:
-    ours, theirs = socket.socketpair()
+    own_end, worker_end = socket.socketpair()
     reader, writer = connection.Pipe(duplex=False)
     tokens = connection.Connection(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE))
     pair = make_pair()
     assert pair is not None
-    descriptors, their_descriptors = pair
+    descriptors, worker_descriptors = pair
     metrics = WorkerRows(LANE + 1)
     spec = WorkerSpec(
         load=LoadSpec(targets=(TARGET,), library_threads=1),
         lane=LANE,
         start_method="spawn",
-        channel=theirs,
+        channel=worker_end,
         output=writer,
         tokens=tokens,
-        descriptors=their_descriptors,
+        descriptors=worker_descriptors,
         metrics=metrics,
         is_debug=False,
     )
     process = multiprocessing.get_context("spawn").Process(target=run_worker, args=(spec,))
-    with ours, reader, tokens, descriptors:
-        with theirs, writer, their_descriptors:
+    with own_end, reader, tokens, descriptors:
+        with worker_end, writer, worker_descriptors:
             process.start()
-        ours.settimeout(BOUND_S)
-        one = Worker(process, ours, reader, tokens=tokens, descriptors=descriptors, row=metrics.worker_row(LANE))
+        own_end.settimeout(BOUND_S)
+        one = Worker(process, own_end, reader, tokens=tokens, descriptors=descriptors, row=metrics.worker_row(LANE))
         try:
             yield one
         finally:
@@ -170,9 +170,9 @@ def worker() -> Iterator[Worker]:
             process.close()
 
 
-def test_it_is_ready_answers_one_job_after_the_other_and_retires() -> None:
+def test_a_worker_becomes_ready_answers_jobs_in_turn_and_retires() -> None:
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         for number in range(1, 20):
             one.send("echo", number, text=str(number))
             assert one.answer(number) == str(number)
@@ -184,35 +184,35 @@ def test_it_is_ready_answers_one_job_after_the_other_and_retires() -> None:
         assert one.row.current_job == 20
 
 
-def test_jobs_that_were_sent_together_are_answered_in_their_order() -> None:
+def test_jobs_sent_together_are_answered_in_order() -> None:
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         for number in range(1, 50):
             one.send("echo", number, text="x" * number)
         assert [one.answer(number) for number in range(1, 50)] == ["x" * number for number in range(1, 50)]
 
 
-def test_jobs_that_have_not_begun_can_be_taken_back_and_no_other(tmp_path: Path) -> None:
+def test_only_jobs_that_have_not_begun_can_be_withdrawn(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         one.send("wait_at", 1, path=str(gate))
         with open(gate, "w"):  # opens when the task does, so the first job has begun
             for number in (2, 3, 4):
                 one.send("echo", number, text=str(number))
-            assert [one.takes_back(number) for number in (4, 3)] == [True, True]
+            assert [one.withdraw(number) for number in (4, 3)] == [True, True]
         assert one.answer(1) == "passed"
         assert one.answer(2) == "2"
-        assert not one.takes_back(2)
+        assert not one.withdraw(2)
         assert [one.frame()[0].number for _ in range(2)] == [4, 3]
         one.send("echo", 5, text="after")
         assert one.answer(5) == "after"
 
 
-def test_a_worker_retires_after_the_jobs_that_it_has() -> None:
+def test_a_worker_finishes_its_jobs_before_it_retires() -> None:
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         for number in (1, 2, 3):
             one.send("echo", number, text="x")
         one.channel.sendall(pack_retire())
@@ -220,40 +220,40 @@ def test_a_worker_retires_after_the_jobs_that_it_has() -> None:
         assert one.exit_code() == 0
 
 
-def test_it_leaves_when_the_service_closes_the_channel() -> None:
+def test_a_worker_exits_when_the_channel_is_closed() -> None:
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         one.channel.shutdown(socket.SHUT_RDWR)
         assert one.exit_code() == 0
 
 
-def test_it_leaves_when_the_service_goes_away_in_the_middle_of_a_job() -> None:
+def test_a_worker_exits_when_the_channel_ends_inside_a_job() -> None:
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         one.channel.sendall(pack_job(number=1, task_index=0, attempt=1, meta_bytes=10, body_bytes=10) + b"x")
         one.channel.shutdown(socket.SHUT_WR)
         assert one.exit_code() == EXIT_CHANNEL_LOST
 
 
-def test_it_leaves_when_a_task_closed_its_descriptors() -> None:
+def test_a_worker_exits_when_a_task_closed_its_descriptors() -> None:
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         one.send("close_everything")
         assert one.exit_code() == EXIT_CHANNEL_LOST
-        assert one.row.current_job == 1  # so that the service knows that the job had begun
+        assert one.row.current_job == 1  # tells the service that the job had begun
 
 
-def test_the_copy_of_a_worker_that_returns_from_a_task_says_nothing() -> None:
+def test_a_forked_copy_of_a_worker_sends_no_answer() -> None:
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         one.send("fork_and_return", 1)
         one.send("echo", 2, text="after")
         assert [one.answer(1), one.answer(2)] == ["parent", "after"]
 
 
-def test_what_was_printed_is_announced_with_the_answer() -> None:
+def test_an_answer_says_that_printed_output_is_pending() -> None:
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         one.send("say", text="without an end")
         header, _ = one.frame()
         assert header.flag & PENDING_OUTPUT
@@ -263,9 +263,9 @@ def test_what_was_printed_is_announced_with_the_answer() -> None:
 
 
 @pytest.mark.parametrize("how", ["closed", "none", "replaced"])
-def test_a_task_may_lose_the_output_of_its_worker(how: str) -> None:
+def test_a_task_may_close_or_replace_the_output(how: str) -> None:
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         one.send("lose_output", 1, how=how)
         one.answer(1)
         one.send("echo", 2, text="after")
@@ -275,25 +275,25 @@ def test_a_task_may_lose_the_output_of_its_worker(how: str) -> None:
 
 
 @pytest.mark.parametrize("threshold", [0, 100_000])
-def test_when_garbage_is_looked_for_is_the_users_to_say(monkeypatch: pytest.MonkeyPatch, threshold: int) -> None:
+def test_the_user_may_set_the_garbage_collection_threshold(monkeypatch: pytest.MonkeyPatch, threshold: int) -> None:
     monkeypatch.setenv("GC_THRESHOLD", str(threshold))
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         one.send("garbage_threshold")
         assert one.answer() == threshold
 
 
-def test_whole_numbers_of_any_length_arrive_whole() -> None:
+def test_integers_of_any_length_arrive_unchanged() -> None:
     number = b"7" * 5000
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         one.send_body("digits", 1, b'{"number": %s}' % number)
         assert one.frame()[1] == number
 
 
-def test_threads_that_a_task_left_do_not_keep_a_worker() -> None:
+def test_threads_that_a_task_left_do_not_delay_the_exit() -> None:
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         one.send("leave_a_thread")
         one.answer()
         one.channel.sendall(pack_retire())
@@ -308,10 +308,10 @@ def large(size_bytes: int = LARGE_BYTES + 1) -> Iterator[tuple[SharedBytes, byte
 
 
 @pytest.mark.parametrize("is_last", [True, False])
-def test_a_large_body_comes_as_a_descriptor_and_a_large_result_leaves_as_one(is_last: bool) -> None:
-    """In the last attempt nobody else needs the body: a worker that has copied it gives the memory back."""
+def test_large_bodies_and_results_travel_as_descriptors(is_last: bool) -> None:
+    """In the last attempt, a worker frees the memory of the body after copying it."""
     with worker() as one, large() as (body, data):
-        one.becomes_ready()
+        one.expect_ready()
         one.send_large("echo_bytes", 1, body, is_last=is_last)
         assert one.large_answer(1) == data
         assert body.is_whole is not is_last
@@ -320,20 +320,20 @@ def test_a_large_body_comes_as_a_descriptor_and_a_large_result_leaves_as_one(is_
 
 
 @pytest.mark.parametrize("is_last", [True, False])
-def test_a_view_of_a_large_body_is_gone_when_its_job_is_over(is_last: bool) -> None:
+def test_a_view_of_a_large_body_is_released_after_its_job(is_last: bool) -> None:
     with worker() as one, large() as (body, data):
-        one.becomes_ready()
+        one.expect_ready()
         one.send_large("echo_view", 1, body, is_last=is_last)
         one.send("shared_memory", 2)
-        header, result = one.frame()  # the byte that is missing makes it a small one
+        header, result = one.frame()  # one byte less, so small enough for the stream
         assert (header.kind, result) == (Kind.DONE, data[1:])
         assert one.answer(2) == []
         assert body.is_whole is not is_last
 
 
-def test_a_view_that_a_task_keeps_stays_as_it_is() -> None:
+def test_a_view_that_a_task_keeps_stays_valid() -> None:
     with worker() as one, large() as (body, data):
-        one.becomes_ready()
+        one.expect_ready()
         one.send_large("keep_view", 1, body)
         assert one.answer(1) is None
         one.send("shared_memory", 2)
@@ -344,9 +344,9 @@ def test_a_view_that_a_task_keeps_stays_as_it_is() -> None:
         assert one.answer(4) == []
 
 
-def test_a_task_that_raises_keeps_nothing_of_a_large_body() -> None:
+def test_a_large_body_is_released_when_its_task_raises() -> None:
     with worker() as one, large() as (body, _):
-        one.becomes_ready()
+        one.expect_ready()
         one.send_large("raise_with_view", 1, body)
         header, problem = one.frame()
         assert (header.kind, STATUSES[header.flag]) == (Kind.DONE, Reason.TASK_ERROR), problem
@@ -354,24 +354,24 @@ def test_a_task_that_raises_keeps_nothing_of_a_large_body() -> None:
         assert one.answer(2) == []
 
 
-def test_a_large_json_body_is_read_where_it_lies() -> None:
+def test_a_large_json_body_is_read_from_shared_memory() -> None:
     text = "x" * LARGE_BYTES
     with worker() as one, closing(made(orjson.dumps({"text": text}))) as body:
-        one.becomes_ready()
+        one.expect_ready()
         one.send_large("echo", 1, body)
         assert orjson.loads(one.large_answer(1)) == text
 
 
-def test_large_jobs_that_are_taken_back_leave_the_others_their_bodies(tmp_path: Path) -> None:
+def test_withdrawing_a_large_job_leaves_the_other_bodies_intact(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     with worker() as one, large() as (first, data), large() as (second, _), large() as (third, other):
-        one.becomes_ready()
+        one.expect_ready()
         one.send("wait_at", 1, path=str(gate))
         with open(gate, "w"):
             one.send_large("echo_bytes", 2, first)
             one.send_large("echo_bytes", 3, second)
-            assert one.takes_back(3)
+            assert one.withdraw(3)
         assert one.answer(1) == "passed"
         assert one.large_answer(2) == data
         assert one.frame()[0].kind == Kind.SKIPPED
@@ -384,16 +384,16 @@ def test_large_jobs_that_are_taken_back_leave_the_others_their_bodies(tmp_path: 
 
 def test_results_up_to_the_limit_go_through_the_stream() -> None:
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         one.send("many", 1, count=LARGE_BYTES)
         assert one.frame()[1] == bytes(LARGE_BYTES)
         one.send("many", 2, count=LARGE_BYTES + 1)
         assert one.large_answer(2) == bytes(LARGE_BYTES + 1)
 
 
-def test_a_large_result_that_cannot_be_passed_goes_through_the_stream() -> None:
+def test_a_large_result_uses_the_stream_if_it_cannot_be_passed() -> None:
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         one.descriptors.close()
         one.send("many", 1, count=LARGE_BYTES + 1)
         header, body = one.frame()
@@ -402,15 +402,15 @@ def test_a_large_result_that_cannot_be_passed_goes_through_the_stream() -> None:
 
 def test_a_large_job_without_its_body_ends_the_worker() -> None:
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         one.channel.sendall(pack_large_job(number=1, task_index=0, attempt=1, meta_bytes=2) + b"[]" + pack_place(9))
         assert one.exit_code() == EXIT_CHANNEL_LOST
 
 
-def test_freed_memory_goes_back_to_the_system_after_a_large_job() -> None:
-    size = 24 << 20  # less than what the C library gives back by itself, each time
+def test_memory_is_returned_to_the_system_after_a_large_job() -> None:
+    size = 24 << 20  # small enough that the C library would keep it
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         assert one.process.pid is not None
         one.send("many", 1, count=1)
         one.frame()
@@ -423,22 +423,22 @@ def test_freed_memory_goes_back_to_the_system_after_a_large_job() -> None:
         assert rss_bytes(one.process.pid) - before < size / 4
 
 
-@pytest.mark.parametrize(("fault", "told"), [("raise", "ValueError: no model"), ("exit", "SystemExit: gone")])
-def test_a_start_hook_that_fails_is_told_and_ends_the_worker(
-    monkeypatch: pytest.MonkeyPatch, fault: str, told: str
+@pytest.mark.parametrize(("fault", "message"), [("raise", "ValueError: no model"), ("exit", "SystemExit: gone")])
+def test_a_failing_start_hook_is_reported_and_ends_the_worker(
+    monkeypatch: pytest.MonkeyPatch, fault: str, message: str
 ) -> None:
     monkeypatch.setenv("HOOK_FAULT", fault)
     with worker() as one:
         header, body = one.frame()
         assert header.kind == Kind.START_FAILED
-        assert body.decode() == f"@on_worker_start begin raised {told}"
+        assert body.decode() == f"@on_worker_start begin raised {message}"
         assert one.exit_code() == EXIT_START_FAILED
 
 
-def test_a_start_hook_whose_forked_child_returns_makes_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_hook_that_forks_makes_only_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOOK_FAULT", "fork")
     with worker() as one:
-        one.becomes_ready()
+        one.expect_ready()
         one.send("echo", text="one")
         assert one.answer() == "one"
         one.channel.sendall(pack_retire())
@@ -446,7 +446,7 @@ def test_a_start_hook_whose_forked_child_returns_makes_one_worker(monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("source", "kind", "told"),
+    ("source", "kind", "expected"),
     [
         ("from offload import task\n@task\ndef add(a: int) -> int: return a\n", Kind.CATALOGUE, b'"add"'),
         ("import nothing_of_this_name\n", Kind.START_FAILED, b"ModuleNotFoundError"),
@@ -454,25 +454,25 @@ def test_a_start_hook_whose_forked_child_returns_makes_one_worker(monkeypatch: p
     ],
     ids=["tasks", "import error", "no task"],
 )
-def test_what_there_is_to_serve_is_described_or_told_why_not(
-    tmp_path: Path, source: str, kind: Kind, told: bytes
+def test_the_describing_process_sends_the_catalogue_or_an_error(
+    tmp_path: Path, source: str, kind: Kind, expected: bytes
 ) -> None:
     file = tmp_path / "described.py"
     file.write_text(source)
     load_spec = LoadSpec(targets=(parse_target(str(file)),), library_threads=1)
-    ours, theirs = socket.socketpair()
-    with ours:
-        with theirs:
-            spec = DescribeSpec(load=load_spec, start_method="spawn", channel=theirs)
+    own_end, worker_end = socket.socketpair()
+    with own_end:
+        with worker_end:
+            spec = DescribeSpec(load=load_spec, start_method="spawn", channel=worker_end)
             process = multiprocessing.get_context("spawn").Process(target=run_describe, args=(spec,))
             process.start()
-        ours.settimeout(BOUND_S)
-        data = b"".join(iter(lambda: ours.recv(1 << 16), b""))
+        own_end.settimeout(BOUND_S)
+        data = b"".join(iter(lambda: own_end.recv(1 << 16), b""))
     process.join()
     assert process.exitcode == 0
     process.close()
     header = unpack(data)
     check_from_worker(header)
     assert header.kind == kind
-    assert told in data[HEADER_BYTES:]
+    assert expected in data[HEADER_BYTES:]
     orjson.loads(data[HEADER_BYTES:])

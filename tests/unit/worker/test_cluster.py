@@ -1,4 +1,4 @@
-"""What a process of a cluster's is asked to call: for whom it works, and what it can still give back."""
+"""The functions that a cluster calls in its processes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ending() -> str:
 
 @pytest.fixture(autouse=True)
 def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As if this were a process of a cluster's, which has loaded nothing yet."""
+    """Makes this process look like a new process of a cluster."""
     monkeypatch.setattr(cluster, "_process", cluster._Process())
     monkeypatch.setattr(hosted, "_process", hosted._Process())
     monkeypatch.setattr("offload.worker.start.limit_library_threads", lambda threads: None)
@@ -67,13 +67,13 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def load(tmp_path: Path) -> bytes:
-    """Of a file that is not here."""
+    """The load of a file that does not exist here."""
     target = Target(named="tasks.py", file=str(tmp_path / "away" / "tasks.py"), source=TASKS + f"# {tmp_path}")
     return pack_load(LoadSpec(targets=(target,), library_threads=1), is_debug=False)
 
 
 def call(number: int, *, task: int = 0, body: bytes = b"", id: str = "0" * 32) -> tuple[Any, ...]:
-    """A job without its load."""
+    """Returns a job without its load."""
     return number, task, 1, 0, id, tuple(NO_HEAD), body
 
 
@@ -83,19 +83,19 @@ def result(answer: PlainAnswer | None, number: int) -> Any:
     return orjson.loads(judged.body)
 
 
-def test_a_process_that_was_greeted_runs_jobs_of_these_tasks(load: bytes) -> None:
+def test_a_process_runs_jobs_after_loading_the_tasks(load: bytes) -> None:
     token, pid, error = cluster.load_tasks("mine", load, 0)
     assert (pid > 1, error) == (True, "")
     assert result(cluster.run_pinned(token, "mine", "job-1", *call(7, body=b'{"a": 4}')), 7) == 5
 
 
-def test_the_hooks_are_called_once_however_often_a_process_is_greeted(load: bytes) -> None:
+def test_the_hooks_are_called_once_for_several_loads(load: bytes) -> None:
     for name in ("mine", "mine", "another service's"):
         token, _, _ = cluster.load_tasks(name, load, 0)
     assert result(cluster.run_pinned(token, "mine", "job-1", *call(7)), 7) == 1
 
 
-def test_a_process_that_cannot_load_the_tasks_says_why() -> None:
+def test_a_failed_load_is_reported_with_the_reason() -> None:
     target = Target(named="tasks.py", file="/away/tasks.py", source="import nowhere_to_be_found")
     load = pack_load(LoadSpec(targets=(target,), library_threads=1), is_debug=False)
     token, _, error = cluster.load_tasks("mine", load, 0)
@@ -109,14 +109,14 @@ def test_a_job_for_another_process_or_other_tasks_is_not_begun(load: bytes) -> N
     assert cluster.run_pinned(token, "not mine", "job-1", *call(7)) is None
 
 
-def test_a_job_that_has_not_begun_can_be_taken_back_and_never_will(load: bytes) -> None:
+def test_a_withdrawn_job_never_begins(load: bytes) -> None:
     token, _, _ = cluster.load_tasks("mine", load, 0)
     assert cluster.withdraw_pinned(token, "job-1") is True
     assert cluster.run_pinned(token, "mine", "job-1", *call(7)) is None
     assert cluster.withdraw_pinned("another", "job-2") is False
 
 
-def test_what_was_taken_back_is_forgotten_in_the_end(load: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_withdrawn_jobs_are_forgotten(load: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_MAX_WITHDRAWN", 2)
     token, _, _ = cluster.load_tasks("mine", load, 0)
     for number in range(4):
@@ -124,12 +124,12 @@ def test_what_was_taken_back_is_forgotten_in_the_end(load: bytes, monkeypatch: p
     assert list(cluster._process.withdrawn) == ["job-2", "job-3"]
 
 
-def test_jobs_in_threads_know_which_they_are_and_cannot_be_taken_back(load: bytes) -> None:
+def test_running_jobs_in_threads_have_their_own_current_job_and_cannot_be_withdrawn(load: bytes) -> None:
     token, _, _ = cluster.load_tasks("mine", load, 0)
-    told: dict[int, Any] = {}
+    results: dict[int, Any] = {}
 
     def run(number: int) -> None:
-        told[number] = result(
+        results[number] = result(
             cluster.run_pinned(token, "mine", f"job-{number}", *call(number, task=1, id=f"{number:032}")), number
         )
 
@@ -142,17 +142,17 @@ def test_jobs_in_threads_know_which_they_are_and_cannot_be_taken_back(load: byte
     for thread in threads:
         thread.join()
     assert had_begun
-    assert told == {1: f"{1:032}", 2: f"{2:032}"}
+    assert results == {1: f"{1:032}", 2: f"{2:032}"}
     assert not cluster._process.begun
 
 
-def test_anywhere_the_tasks_are_loaded_with_the_first_job_or_before(load: bytes) -> None:
+def test_the_tasks_are_loaded_by_the_first_job_or_before(load: bytes) -> None:
     assert result(cluster.run_anywhere(load, *call(7)), 7) == 1
     assert cluster.load_tasks("", load, 0)[2] == ""
     assert result(cluster.run_anywhere(load, *call(8)), 8) == 1
 
 
-def test_a_signal_to_end_ends_the_process_and_not_the_job(load: bytes) -> None:
+def test_sigterm_ends_the_process_instead_of_the_job(load: bytes) -> None:
     before = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, lambda *_: None)  # as Ray does
     try:

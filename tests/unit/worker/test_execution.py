@@ -1,4 +1,4 @@
-"""One job in a worker, without a worker: whatever the function does becomes one answer."""
+"""The executor turns one job into one answer, whatever the task does."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run(function: Callable[..., Any], body: bytes = b"", *, is_debug: bool = Fal
 
 
 def problem(answer: Answer) -> dict[str, Any]:
-    """The fields of the problem that the answer must be."""
+    """Returns the fields of the problem in the answer."""
     assert answer.reason is not Reason.SUCCEEDED
     assert answer.media_type == ""
     fields: dict[str, Any] = orjson.loads(answer.body)
@@ -58,7 +58,7 @@ def problem(answer: Answer) -> dict[str, Any]:
     return fields
 
 
-def test_a_result_is_encoded_with_its_media_type_and_its_run_time() -> None:
+def test_an_answer_has_the_result_its_media_type_and_run_time() -> None:
     def add(a: int, b: int = 2) -> int:
         return a + b
 
@@ -67,7 +67,7 @@ def test_a_result_is_encoded_with_its_media_type_and_its_run_time() -> None:
     assert answer.run_ns > 0
 
 
-def test_the_task_is_chosen_by_its_index() -> None:
+def test_the_task_is_selected_by_its_index() -> None:
     def one() -> int:
         return 1
 
@@ -78,7 +78,7 @@ def test_the_task_is_chosen_by_its_index() -> None:
     assert [bytes(executor.run(call(task_index=index), 0).body) for index in (1, 0, 1)] == [b"2", b"1", b"2"]
 
 
-def test_a_running_task_may_ask_which_job_it_is_and_only_then() -> None:
+def test_the_current_job_is_known_only_while_it_runs() -> None:
     def ask() -> list[object]:
         return list(offload.current_job() or [])
 
@@ -87,7 +87,7 @@ def test_a_running_task_may_ask_which_job_it_is_and_only_then() -> None:
     assert offload.current_job() is None
 
 
-def test_after_a_task_that_raised_there_is_no_current_job_either() -> None:
+def test_the_current_job_is_unset_after_an_exception() -> None:
     def fail() -> None:
         raise ValueError("no")
 
@@ -96,7 +96,7 @@ def test_after_a_task_that_raised_there_is_no_current_job_either() -> None:
 
 
 @pytest.mark.parametrize("body", [b"{", b"[1]", b"\xff", b"[" * 100_000, b'{"a": 1}}'])
-def test_a_body_that_is_no_json_object_is_told(body: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_is_reported(body: bytes) -> None:
     def add(a: int) -> int:
         return a
 
@@ -105,7 +105,7 @@ def test_a_body_that_is_no_json_object_is_told(body: bytes) -> None:
     assert "position" in problem(answer)
 
 
-def test_all_that_is_wrong_with_the_arguments_is_told_at_once() -> None:
+def test_all_argument_errors_are_reported_at_once() -> None:
     def add(a: int, b: int) -> int:
         return a + b
 
@@ -117,7 +117,7 @@ def test_all_that_is_wrong_with_the_arguments_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     "error", [KeyError("no"), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError(), RecursionError()]
 )
-def test_whatever_is_raised_ends_the_job_and_not_the_worker(error: BaseException) -> None:
+def test_any_exception_ends_the_job_but_not_the_worker(error: BaseException) -> None:
     def fail() -> None:
         raise error
 
@@ -128,7 +128,7 @@ def test_whatever_is_raised_ends_the_job_and_not_the_worker(error: BaseException
     assert "traceback" not in fields
 
 
-def test_where_a_task_raised_is_for_the_log() -> None:
+def test_the_traceback_of_a_task_error_goes_to_the_log() -> None:
     def fail(depth: int) -> None:
         if depth:
             return other(depth - 1)
@@ -146,14 +146,14 @@ def test_where_a_task_raised_is_for_the_log() -> None:
     assert run(fail, b"{}").traceback == ""
 
 
-def test_a_check_of_the_users_that_raises_anything_is_an_answer_too() -> None:
+def test_a_users_validator_that_raises_anything_gives_an_answer() -> None:
     def take(a: Annotated[int, AfterValidator(end_the_program)]) -> int:
         return a
 
     assert run(take, b'{"a": 1}').reason in (Reason.INVALID_ARGUMENTS, Reason.TASK_ERROR)
 
 
-def test_a_result_that_cannot_be_sent_is_told_with_its_type() -> None:
+def test_a_result_that_cannot_be_encoded_is_reported_with_its_type() -> None:
     def give() -> object:
         return object()
 
@@ -162,14 +162,14 @@ def test_a_result_that_cannot_be_sent_is_told_with_its_type() -> None:
     assert "object" in problem(answer)["result_type"]
 
 
-def test_with_debug_the_caller_sees_where() -> None:
+def test_in_debug_mode_the_caller_gets_the_traceback() -> None:
     def fail() -> None:
         raise ValueError("no")
 
     assert "in fail" in problem(run(fail, is_debug=True))["traceback"]
 
 
-def test_an_exception_that_cannot_be_printed_is_named() -> None:
+def test_an_exception_that_cannot_be_printed_is_reported_by_name() -> None:
     class Unprintable(Exception):
         def __str__(self) -> str:
             raise SystemExit

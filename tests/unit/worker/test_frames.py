@@ -1,4 +1,4 @@
-"""The layout of a frame, and what is found out to be none."""
+"""The layout of frames, and the rejection of invalid ones."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ from offload.wire.frames import (
 )
 
 
-def test_a_header_is_laid_out_as_documented() -> None:
+def test_a_header_has_the_documented_layout() -> None:
     header = pack_job(number=7, task_index=2, attempt=3, meta_bytes=4, body_bytes=5)
     assert header == bytes([1, 3, 2, 0, 4, 0, 0, 0]) + struct.pack("<QQQ", 5, 7, 0)
     assert len(header) == HEADER_BYTES == 32
 
 
-def test_an_answer_is_read_as_it_was_written() -> None:
+def test_an_answer_survives_packing_and_unpacking() -> None:
     header = pack_answer(Kind.DONE, flag=1 | PENDING_OUTPUT, meta_bytes=3, body_bytes=1 << 30, number=1 << 60, run_ns=9)
     assert unpack(b"rest" + header, 4) == Header(Kind.DONE, 1 | PENDING_OUTPUT, MAGIC, 3, 1 << 30, 1 << 60, 9)
 
 
-def test_the_meta_of_a_job_is_its_id_and_its_head() -> None:
+def test_the_meta_of_a_job_holds_its_id_and_head() -> None:
     job_id, head = "0123456789abcdef" * 2, JobHead(query="a=1", accept="é", request_id="r-1")
     meta = pack_meta(JobId(job_id), head)
     assert meta == (job_id + '["a=1","","é","r-1",""]').encode()
     assert unpack_meta(meta) == (job_id, head)
 
 
-def test_an_attempt_beyond_what_a_byte_holds_is_the_highest_that_it_does() -> None:
+def test_an_attempt_above_255_is_sent_as_255() -> None:
     assert unpack(pack_job(number=1, task_index=0, attempt=1000, meta_bytes=0, body_bytes=0)).flag == 255
 
 
-def test_each_way_in_which_a_worker_ends_a_job_has_its_number() -> None:
+def test_every_status_of_a_finished_job_has_a_number() -> None:
     for flag, status in enumerate(STATUSES):
         check_from_worker(unpack(pack_answer(Kind.DONE, flag=flag | PENDING_OUTPUT)))
         assert isinstance(status, Reason)
@@ -71,8 +71,18 @@ def test_each_way_in_which_a_worker_ends_a_job_has_its_number() -> None:
         pack_answer(Kind.DONE, body_bytes=MAX_BODY_BYTES + 1),
         pack_answer(Kind.DONE, flag=len(STATUSES)),
     ],
-    ids=["retire", "job", "job with the mark", "zeros", "ones", "text", "long meta", "long body", "unknown status"],
+    ids=[
+        "retire",
+        "job",
+        "magic job",
+        "zeros",
+        "ones",
+        "text",
+        "long meta",
+        "long body",
+        "unknown status",
+    ],
 )
-def test_what_no_worker_would_send_is_garbage(header: bytes) -> None:
+def test_a_header_that_no_worker_sends_is_rejected(header: bytes) -> None:
     with pytest.raises(FrameError, match="malformed frame on a worker's channel"):
         check_from_worker(unpack(header))

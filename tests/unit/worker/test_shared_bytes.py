@@ -1,4 +1,4 @@
-"""Memory that travels: whole, sealed, and nothing but what it was announced as."""
+"""Shared memory that is passed on: complete, sealed, and of the announced size."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ DATA = os.urandom(SIZE)
 
 
 def received(memory: SharedBytes, size_bytes: int) -> SharedBytes:
-    """As the other side gets it: a descriptor of its own."""
+    """Returns the memory as the other side receives it, with its own descriptor."""
     return SharedBytes.received(os.dup(memory.fileno()), size_bytes)
 
 
-def test_what_was_written_in_pieces_is_whole() -> None:
+def test_memory_written_in_pieces_is_complete() -> None:
     writer = SharedWriter()
     for start in range(0, SIZE, 999):
         writer.write(DATA[start : start + 999])
@@ -40,7 +40,7 @@ def test_what_was_written_in_pieces_is_whole() -> None:
     assert len(memory) == SIZE
 
 
-def test_what_was_not_finished_is_given_up() -> None:
+def test_an_unfinished_writer_can_be_closed_twice() -> None:
     writer = SharedWriter()
     writer.write(DATA)
     writer.close()
@@ -49,15 +49,15 @@ def test_what_was_not_finished_is_given_up() -> None:
 
 @pytest.mark.parametrize("is_final", [False, True])
 @pytest.mark.parametrize("size", [0, SIZE - 1, SIZE + 1])
-def test_its_size_is_fixed(size: int, is_final: bool) -> None:
-    """Memory that shrinks under a reader who has mapped it kills the reader."""
+def test_the_size_cannot_change(size: int, is_final: bool) -> None:
+    """A reader that has mapped memory is killed if the memory shrinks."""
     memory = made(DATA, is_final=is_final)
     with pytest.raises(PermissionError):
         os.ftruncate(memory.fileno(), size)
     memory.close()
 
 
-def test_what_is_final_can_be_changed_by_nobody() -> None:
+def test_final_memory_cannot_be_changed() -> None:
     memory = made(DATA, is_final=True)
     with pytest.raises(PermissionError):
         os.pwrite(memory.fileno(), b"x", 0)
@@ -67,7 +67,7 @@ def test_what_is_final_can_be_changed_by_nobody() -> None:
     memory.close()
 
 
-def test_what_is_used_up_takes_no_memory_and_keeps_its_length() -> None:
+def test_used_up_memory_is_freed_and_keeps_its_length() -> None:
     memory = made(DATA)
     memory.use_up()
     assert not memory.is_whole
@@ -76,7 +76,7 @@ def test_what_is_used_up_takes_no_memory_and_keeps_its_length() -> None:
     memory.close()
 
 
-def test_a_mapping_can_be_read_only_and_lives_on_by_itself() -> None:
+def test_a_mapping_is_read_only_and_outlives_its_descriptor() -> None:
     memory = made(DATA)
     mapping = memory.map()
     memory.close()
@@ -87,7 +87,7 @@ def test_a_mapping_can_be_read_only_and_lives_on_by_itself() -> None:
     mapping.close()
 
 
-def test_what_another_process_made_final_is_taken() -> None:
+def test_final_memory_of_another_process_is_accepted() -> None:
     memory = made(DATA, is_final=True)
     other = received(memory, SIZE)
     memory.close()
@@ -96,7 +96,7 @@ def test_what_another_process_made_final_is_taken() -> None:
 
 
 @pytest.mark.parametrize("size_bytes", [0, SIZE - 1, SIZE + 1])
-def test_memory_of_another_size_than_announced_is_garbage(size_bytes: int) -> None:
+def test_memory_of_another_size_than_announced_is_rejected(size_bytes: int) -> None:
     memory = made(DATA, is_final=True)
     with pytest.raises(FrameError):
         received(memory, size_bytes)
@@ -136,7 +136,7 @@ def memory_with(seals: int) -> int:
     ],
     ids=["pipe", "file", "file in memory", "device", "no seals", "may shrink", "may grow", "may be written"],
 )
-def test_descriptors_of_anything_else_are_garbage_and_closed(make: Callable[[], int]) -> None:
+def test_any_other_descriptor_is_rejected_and_closed(make: Callable[[], int]) -> None:
     descriptor = make()
     with pytest.raises(FrameError):
         SharedBytes.received(descriptor, SIZE)
@@ -145,7 +145,7 @@ def test_descriptors_of_anything_else_are_garbage_and_closed(make: Callable[[], 
 
 
 @pytest.mark.parametrize("call", ["memfd_create", "write"])
-def test_where_the_system_gives_no_memory_there_is_none(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_free_memory_gives_none(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> int:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
@@ -153,6 +153,6 @@ def test_where_the_system_gives_no_memory_there_is_none(call: str, monkeypatch: 
     assert shared(DATA, is_final=True) is None
 
 
-def test_where_the_system_knows_no_such_memory_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_memfd_gives_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "memfd_create")
     assert shared(DATA, is_final=True) is None
