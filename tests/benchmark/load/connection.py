@@ -8,6 +8,7 @@ from typing import Final, Protocol, cast
 
 _STATUS: Final = slice(9, 12)  # of "HTTP/1.1 200 OK"
 _HEAD_END: Final = b"\r\n\r\n"
+_LENGTH: Final = b"\r\nContent-Length:"
 
 
 class ConnectionEvents(Protocol):
@@ -23,10 +24,13 @@ def read_head(data: bytes) -> tuple[int, int, int] | None:
     end = data.find(_HEAD_END)
     if end < 0:
         return None
-    _, found, rest = data[: end + 2].lower().partition(b"\r\ncontent-length:")
-    if not found:
+    begin = data.find(_LENGTH, 0, end)
+    if begin < 0:  # another spelling, which costs twice as long to find
+        begin = data.lower().find(_LENGTH.lower(), 0, end)
+    if begin < 0:
         raise ValueError("an answer without Content-Length")
-    return int(data[_STATUS]), end + len(_HEAD_END), int(rest[: rest.index(b"\r\n")])
+    begin += len(_LENGTH)
+    return int(data[_STATUS]), end + len(_HEAD_END), int(data[begin : data.index(b"\r\n", begin)])
 
 
 class Connection(asyncio.Protocol):

@@ -36,20 +36,21 @@ class Events:
         pass
 
 
-def answer(status: int, body: bytes) -> bytes:
-    return f"HTTP/1.1 {status} X\r\ncontent-LENGTH: {len(body)}\r\nX: y\r\n\r\n".encode() + body
+def answer(status: int, body: bytes, name: str = "Content-Length") -> bytes:
+    return f"HTTP/1.1 {status} X\r\n{name}: {len(body)}\r\nX: y\r\n\r\n".encode() + body
 
 
 @given(
     answers=st.lists(st.tuples(st.sampled_from([200, 503]), st.binary(max_size=30)), min_size=1, max_size=3),
+    name=st.sampled_from(["Content-Length", "content-length"]),
     piece=st.integers(1, 80),
 )
-def test_answers_are_complete_with_their_last_byte(answers: list[tuple[int, bytes]], piece: int) -> None:
+def test_answers_are_complete_with_their_last_byte(answers: list[tuple[int, bytes]], name: str, piece: int) -> None:
     events = Events()
     connection = Connection(b"request", events, keeps_body=True)
     connection.connection_made(Transport())
     for status, body in answers:
-        data = answer(status, body)
+        data = answer(status, body, name)
         for begin in range(0, len(data), piece):
             assert not connection.is_within_answer or begin
             connection.data_received(data[begin : begin + piece])
