@@ -38,7 +38,7 @@ _EXIT_INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what the command line names, all scenarios by default.  Returns the exit code."""
+    """Runs what the command line names, all scenarios by default. Returns the exit code."""
     asked = _parser().parse_args(arguments)
     # SIGTERM like Ctrl-C: an exception, so that servers and loads are ended.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -31,7 +31,7 @@ def interpreter(name: str) -> Path:
 
 
 def prepare(name: str, requirements: Sequence[str]) -> None:
-    """Makes an environment with these packages unless it exists.  Raises BenchError if that fails."""
+    """Makes an environment with these packages unless it exists. Raises BenchError if that fails."""
     home = _folder(name)
     wanted = "\n".join([f"# Python {sys.version}", *requirements, ""])
     stamp = home / _STAMP

@@ -48,6 +48,6 @@ def percentile(ordered: Sequence[float], percent: int) -> float:
 
 
 def ratios(values: Sequence[float], others: Sequence[float]) -> Spread | None:
-    """Returns value / other within each round, which a slow round does not change.  None if all others are zero."""
+    """Returns value / other within each round, which a slow round does not change. None if all others are zero."""
     quotients = [value / other for value, other in zip(values, others, strict=True) if other]
     return Spread.of(quotients) if quotients else None

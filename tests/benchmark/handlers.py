@@ -1,6 +1,6 @@
 """The aiohttp handlers that the service is compared with: `python -m tests.benchmark.handlers NAME PORT WORKERS`.
 
-All have the same tasks, event loop and answers, and end on SIGTERM.  `systems` describes them.
+All have the same tasks, event loop and answers, and end on SIGTERM. `systems` describes them.
 """
 
 from __future__ import annotations

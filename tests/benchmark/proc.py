@@ -1,4 +1,4 @@
-"""Reads from `/proc` which processes a tree has, and their CPU time and memory.  Linux only.
+"""Reads from `/proc` which processes a tree has, and their CPU time and memory. Linux only.
 
 Sources: proc_pid_stat(5); Documentation/scheduler/sched-stats.rst; Documentation/filesystems/proc.rst, `smaps_rollup`
 and `meminfo`.
@@ -27,7 +27,7 @@ _START: Final = 19
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """One process at one moment.  `start_ticks` since boot tells it from a later one with the same id.
+    """One process at one moment. `start_ticks` since boot tells it from a later one with the same id.
 
     `children_cpu_ticks` is what ended children used, if the process has waited for them.
     """
@@ -88,7 +88,7 @@ def tree(root: int) -> list[Process]:
 
 
 def cpu_s(root: int) -> float:
-    """CPU time of the tree so far, seconds.  Never decreases if its processes wait for their children."""
+    """CPU time of the tree so far, seconds. Never decreases if its processes wait for their children."""
     return sum(map(process_cpu_s, tree(root)))
 
 
@@ -96,7 +96,7 @@ def process_cpu_s(process: Process) -> float:
     """CPU time of the process and its ended children, seconds.
 
     A tick, usually 10 ms, is too coarse for few jobs; the scheduler's count in nanoseconds lacks threads that have
-    ended.  Neither exceeds the truth.
+    ended. Neither exceeds the truth.
     """
     own_s = max(process.own_cpu_ticks / _TICKS_PER_S, _scheduled_s(process.pid))
     return own_s + process.children_cpu_ticks / _TICKS_PER_S
@@ -112,7 +112,7 @@ def _scheduled_s(pid: int) -> float:
 
 
 def pss_bytes(root: int) -> int:
-    """Memory of the tree.  PSS divides each page by the number of processes that map it."""
+    """Memory of the tree. PSS divides each page by the number of processes that map it."""
     return sum(_smaps_rollup(process.pid).get("Pss", 0) for process in tree(root))
 
 

@@ -30,7 +30,7 @@ _STOP_S: Final = 15.0
 _LEAVE_S: Final = 2.0  # for processes that end by themselves after the server
 _ANSWER_S: Final = 30.0
 _START_LOAD_S: Final = 30.0
-_POLL_S: Final = 0.01
+_POLL_S: Final = 0.001  # the precision of start-up and recovery
 _SHOWN_LOG_BYTES: Final = 2_000
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -53,7 +53,7 @@ class Server:
         return proc.cpu_s(self.pid)
 
     def request(self, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
-        """Returns (status, body).  Raises BenchError without an answer."""
+        """Returns (status, body). Raises BenchError without an answer."""
         try:
             self._connection.request(method, path, body)
             response = self._connection.getresponse()
@@ -69,7 +69,7 @@ class Server:
         document: dict[str, Any] = orjson.loads(body)
         return document
 
-    def wait_until(self, what: str, condition: Callable[[], bool], *, poll_s: float = _POLL_S) -> None:
+    def wait_until(self, what: str, condition: Callable[[], bool]) -> None:
         """Raises BenchError, with the end of the server's log, if that takes too long or the server ends."""
         end = time.monotonic() + _READY_S
         while not condition():
@@ -77,7 +77,7 @@ class Server:
             if has_ended or time.monotonic() > end:
                 problem = "ended unexpectedly" if has_ended else f"was not {what} after {_READY_S:g} s"
                 raise BenchError(f"{self.system.name} {problem}; its log ends with:\n{self._log_end()}")
-            time.sleep(poll_s)
+            time.sleep(_POLL_S)
 
     def is_ready(self) -> bool:
         try:
@@ -87,7 +87,7 @@ class Server:
         return status == http.HTTPStatus.OK
 
     def stop(self, *, at_once: bool) -> None:
-        """SIGTERM, then SIGKILL to what remains after a while, or SIGKILL `at_once`.  Afterwards no process is left."""
+        """SIGTERM, then SIGKILL to what remains after a while, or SIGKILL `at_once`. Afterwards no process is left."""
         self._connection.close()
         family = proc.tree(self.pid)
         if not at_once:
@@ -116,9 +116,8 @@ def running(
     max_body_bytes: int | None = None,
     is_example: bool = False,
     is_killed: bool = False,
-    poll_s: float = _POLL_S,
 ) -> Iterator[Server]:
-    """The system once it is ready; gone afterwards.  `is_killed`: without finishing its backlog."""
+    """The system once it is ready; gone afterwards. `is_killed`: without finishing its backlog."""
     port = _free_port()
     start = Start(port=port, workers=workers, max_body_bytes=max_body_bytes, is_example=is_example)
     # In a folder of its own, so that no file of a server outlives a SIGKILL.
@@ -136,14 +135,14 @@ def running(
         )
         server = Server(system, port, process, log)
         try:
-            server.wait_until("ready", server.is_ready, poll_s=poll_s)
+            server.wait_until("ready", server.is_ready)
             yield server
         finally:
             server.stop(at_once=is_killed)
 
 
 def _end_with_parent() -> None:
-    """SIGTERM for this process when the benchmark ends, however it ends.  It outlives exec.  Source: prctl(2)."""
+    """SIGTERM for this process when the benchmark ends, however it ends. It outlives exec. Source: prctl(2)."""
     _libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGTERM))
 
 
@@ -158,7 +157,7 @@ class RunningLoad:
         return self._process.poll() is not None
 
     def result(self) -> LoadResult:
-        """Waits for its end.  Raises BenchError if it fails."""
+        """Waits for its end. Raises BenchError if it fails."""
         try:
             output, errors = self._process.communicate(timeout=self._seconds + LAST_ANSWERS_S + _START_LOAD_S)
         except subprocess.TimeoutExpired:
@@ -172,7 +171,7 @@ class RunningLoad:
 def start_load(plan: LoadPlan) -> Iterator[RunningLoad]:
     """The load begins when its connections are open; it is ended when the context is left.
 
-    A process group of its own, so that Ctrl-C reaches the benchmark alone.  No session of its own: where the kernel
+    A process group of its own, so that Ctrl-C reaches the benchmark alone. No session of its own: where the kernel
     shares out the CPU by session (sched(7), autogrouping), all systems and loads are in one.
     """
     process = subprocess.Popen(

@@ -23,7 +23,7 @@ _ONE_DIGIT_FROM: Final = 10
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """`paragraphs` is Markdown; `data` holds the measurements for JSON; `figures` of the service are for `goals`.
+    """`paragraphs` are Markdown, or empty; `data` is for JSON; `figures` of the service are for `goals`.
 
     `files` by name are what the repository keeps.
     """
@@ -35,7 +35,7 @@ class Report:
     files: dict[str, str] = field(default_factory=dict)
 
     def markdown(self) -> str:
-        return "\n\n".join([f"## {self.title}", *self.paragraphs]) + "\n"
+        return "\n\n".join([f"## {self.title}", *filter(None, self.paragraphs)]) + "\n"
 
 
 def number(value: float) -> str:
@@ -54,9 +54,9 @@ def ratio(spread: Spread | None) -> str:
     return f"{spread.median:.2f} ({spread.lowest:.2f} to {spread.highest:.2f})" if spread else "–"
 
 
-@dataclass(frozen=True)  # with slots, Column[T](…) fails: https://github.com/python/cpython/issues/91126
+@dataclass(frozen=True)  # without slots: Column[T](…) sets an attribute
 class Column(Generic[T]):
-    """One figure of each measurement, and the one number that its rounds make; `ratio_head` if ratios are shown."""
+    """One figure of each measurement and how its rounds become one; `ratio_head` if its ratios are shown."""
 
     head: str
     figure: Callable[[T], float]
@@ -87,6 +87,10 @@ def rounds_table(
         [*labels, *(column.head for column in columns)],
         [[*row_labels, *(column.cell(rounds) for column in columns)] for row_labels, rounds in rows],
     )
+
+
+def systems_table(columns: Iterable[Column[T]], results: Mapping[str, Sequence[T]]) -> str:
+    return rounds_table(("system",), columns, [((system,), rounds) for system, rounds in results.items()])
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from tests.benchmark import report
 from tests.benchmark.errors import BenchError
 from tests.benchmark.figures import Spread, ratios
 from tests.benchmark.options import say
 from tests.benchmark.report import Column
-from tests.benchmark.systems import OURS, System
+from tests.benchmark.systems import OFFLOAD, System
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ class Rounds(Generic[T]):
 
     def figure(self, of: Callable[[T], float]) -> Spread | None:
         """A figure of the service; None if it was not measured."""
-        return Spread.of([*map(of, self.results[OURS.name])]) if OURS.name in self.results else None
+        return Spread.of([*map(of, self.results[OFFLOAD.name])]) if OFFLOAD.name in self.results else None
 
 
 def measure_in_rounds(
@@ -54,15 +55,19 @@ def measure_in_rounds(
     return measured
 
 
-def compare(
-    results: Mapping[str, Sequence[T]], columns: Mapping[str, Column[T]]
-) -> dict[str, dict[str, Spread | None]]:
-    """Returns the ratios service / system of each column, for each other system."""
-    ours = results.get(OURS.name, ())
+def compare(results: Mapping[str, Sequence[T]], figure: Callable[[T], float]) -> dict[str, Spread | None]:
+    """Returns the ratios service / system for each other system."""
+    measured = [*map(figure, results.get(OFFLOAD.name, ()))]
     return {
-        system: {
-            name: ratios([*map(column.figure, ours)], [*map(column.figure, others)]) for name, column in columns.items()
-        }
+        system: ratios(measured, [*map(figure, others)])
         for system, others in results.items()
-        if ours and system != OURS.name
+        if measured and system != OFFLOAD.name
     }
+
+
+def ratio_table(columns: Iterable[Column[T]], results: Mapping[str, Sequence[T]]) -> str:
+    """The ratios of the columns that have a head for them; empty without other systems."""
+    shown = [column for column in columns if column.ratio_head]
+    compared = [compare(results, column.figure) for column in shown]
+    rows = [[system, *(report.ratio(found[system]) for found in compared)] for system in compared[0]]
+    return report.table((f"{OFFLOAD.name} / other", *(column.ratio_head for column in shown)), rows) if rows else ""

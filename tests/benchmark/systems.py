@@ -36,7 +36,7 @@ _ORJSON: Final = "orjson==3.13.0"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """How a system is started.  With `is_example` the service has its example tasks, the others at least a no-op."""
+    """How a system is started. With `is_example` the service has its example tasks, the others at least a no-op."""
 
     port: int
     workers: int
@@ -49,7 +49,7 @@ class System:
     """A server is ready when the request `ready` (method, path, body) is answered with 200.
 
     `python_path` is the PYTHONPATH of its process, `requirements` what its environment needs if it has one.
-    `is_service`: has `/stats` and can stop work.  `has_workers`: runs tasks outside its event loop.
+    `is_service`: has `/stats` and can stop work. `has_workers`: runs tasks outside its event loop.
     `may_fail`: is left out if it does not work, instead of ending the run.
     """
 
@@ -99,15 +99,15 @@ def _peer(name: str, *requirements: str, live_path: str = "/health/live") -> Sys
     return System(name=name, command=command, requirements=requirements, live_path=live_path, may_fail=True)
 
 
-OURS: Final = _service("offload", PACKAGE_FOLDER)
+OFFLOAD: Final = _service("offload", PACKAGE_FOLDER)
 BASELINE: Final = "baseline"
-# Beside the default one.  A cluster is a local one with as many workers.
+# Beside the default one. A cluster is a local one with as many workers.
 ENGINES: Final = tuple(
     _service(f"--engine {engine}", PACKAGE_FOLDER, may_fail=True, options=("--engine", engine))
     for engine in ("pool", "executor", "dask", "ray")
 )
 
-DEFAULT: Final = (*map(_handler, ("bare", "pool", "executor")), OURS)
+DEFAULT: Final = (*map(_handler, ("bare", "pool", "executor")), OFFLOAD)
 # Versions are pinned, so that figures of different days are comparable.
 PEERS: Final = (
     _peer("fastapi", *_UVICORN, _ORJSON),
@@ -119,5 +119,5 @@ BY_NAME: Final = {system.name: system for system in (*DEFAULT, *PEERS)}
 
 
 def baseline(revision: str) -> System:
-    """The service at that git revision, which may lack what is measured.  Raises BenchError as `checkout` does."""
+    """The service at that git revision, which may lack what is measured. Raises BenchError as `checkout` does."""
     return _service(BASELINE, checkout(revision), may_fail=True)

@@ -27,21 +27,6 @@ def burn(ms: float) -> float:
 
 
 @task
-def burn_1_ms() -> float:
-    return burn(1.0)
-
-
-@task
-def burn_100_ms() -> float:
-    return burn(100.0)
-
-
-@task(max_running=1)  # a heavy task that may occupy every slot leaves none to short ones
-def burn_2_s() -> float:
-    return burn(2000.0)
-
-
-@task
 def echo(data: bytes) -> bytes:
     """Returns the body: its whole cost is moving bytes."""
     return data

@@ -39,7 +39,6 @@ NOT_YET: Final = frozenset(
         "service/offload/processes",
         "service/offload/wire",
         "service/offload/worker",
-        "tests/benchmark",
         "tests/contract",
         "tests/faults",
         "tests/property",

@@ -12,7 +12,7 @@ from tests.benchmark.load.plan import LoadPlan
 
 
 def main(arguments: list[str]) -> int:
-    """Carries out the plan in the one argument.  Returns the exit code."""
+    """Carries out the plan in the one argument. Returns the exit code."""
     plan = LoadPlan.from_json(arguments[0])
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:

@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
                 data = data[head_bytes:]
         if self.keeps_body:
             self.body.append(data)
-        if self._missing_bytes < 0:  # more than one answer to one request
+        if self._missing_bytes < 0 or not self.is_waiting:  # more than one answer to one request
             self.abort()
         elif not self._missing_bytes:
             self.is_waiting = False

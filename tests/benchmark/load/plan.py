@@ -1,4 +1,4 @@
-"""What a load generator sends, and when.  A plan travels to the generator as JSON."""
+"""What a load generator sends, and when. A plan travels to the generator as JSON."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a load has brought back, whatever its schedule.  A result travels from the generator as JSON."""
+"""What a load has brought back, whatever its schedule. A result travels from the generator as JSON."""
 
 from __future__ import annotations
 
-import resource
+import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -25,7 +25,7 @@ class LoadResult:
     `seconds`: from the first request to the last answer, or while requests were sent if the schedule is open.
     `served_in_time`: answers with 200 while an open schedule still sent requests.
     `latency` is of all answers, `served` of those with 200, `rejected` of those with 429 or 503.
-    `cpu_s`: CPU time of the generator; `kernel_cpu_s`: the kernel's part of it, for sending and receiving.
+    `cpu_s`: CPU time of the generator.
     """
 
     statuses: dict[str, int]
@@ -37,7 +37,6 @@ class LoadResult:
     served: Percentiles
     rejected: Percentiles
     cpu_s: float
-    kernel_cpu_s: float
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
@@ -72,11 +71,6 @@ class LoadResult:
         return self.cpu_s / self.seconds if self.seconds else 0.0
 
     @property
-    def kernel_share(self) -> float:
-        """The kernel's share of the generator's CPU time."""
-        return self.kernel_cpu_s / self.cpu_s if self.cpu_s else 0.0
-
-    @property
     def cpu_us_per_answer(self) -> float:
         """CPU time of the generator, which competes for the same cores, per answer."""
         return self.cpu_s * _US_PER_S / max(self.answers, 1)
@@ -94,11 +88,9 @@ class Tally:
 
     def start(self) -> None:
         """Counts CPU time from now on."""
-        self._began = resource.getrusage(resource.RUSAGE_SELF)
+        self._before_s = time.process_time()
 
     def result(self, seconds: float) -> LoadResult:
-        ended = resource.getrusage(resource.RUSAGE_SELF)
-        kernel_cpu_s = ended.ru_stime - self._began.ru_stime
         return LoadResult(
             statuses={str(status): len(durations_ns) for status, durations_ns in sorted(self.durations_ns.items())},
             sent=self.sent,
@@ -108,8 +100,7 @@ class Tally:
             latency=self._percentiles(*self.durations_ns),
             served=self._percentiles(_OK),
             rejected=self._percentiles(*_REJECTIONS),
-            cpu_s=ended.ru_utime - self._began.ru_utime + kernel_cpu_s,
-            kernel_cpu_s=kernel_cpu_s,
+            cpu_s=time.process_time() - self._before_s,
         )
 
     def _percentiles(self, *statuses: int) -> Percentiles:

@@ -24,7 +24,7 @@ _OK: Final = 200
 _NS_PER_S: Final = 1e9
 # The precision of an open schedule: a wake-up for each request would cost the server's cores as much as sending it.
 _TICK_S: Final = 0.001
-# More than a server of this machine could serve.  A request beyond counts as lost.
+# More than a server of this machine could serve. A request beyond counts as lost.
 _MAX_OPEN_CONNECTIONS: Final = 4_000
 
 
@@ -57,7 +57,9 @@ class ClosedLoad:
         try:
             async with asyncio.timeout(_CONNECT_S):
                 for _ in range(self._schedule.connections):
-                    self._connections.add(await _connect(Connection(self._request, self), self._plan.port))
+                    connection = Connection(self._request, self)
+                    self._connections.add(connection)
+                    await _connect(connection, self._plan.port)
             return await self._measure()
         finally:
             for connection in list(self._connections):
@@ -160,7 +162,7 @@ class EchoLoad:
 
 
 class OpenLoad:
-    """Callers that come whether or not earlier ones are answered.  Connections are kept for later requests."""
+    """Callers that come whether or not earlier ones are answered. Connections are kept for later requests."""
 
     def __init__(self, plan: LoadPlan, schedule: Open) -> None:
         self._plan = plan
@@ -239,7 +241,7 @@ class OpenLoad:
             self.on_closed(connection)
 
     def _lose_patience(self, now_ns: int) -> None:
-        """Hangs up on late answers.  One check for all: a timer for each request would cost more than the request."""
+        """Hangs up on late answers. One check for all: a timer for each request would cost more than the request."""
         while self._waiting:
             connection, until_ns = next(iter(self._waiting.items()))
             if until_ns > now_ns:
@@ -252,6 +254,5 @@ class OpenLoad:
             self._tally.lost += 1
 
 
-async def _connect(connection: Connection, port: int) -> Connection:
+async def _connect(connection: Connection, port: int) -> None:
     await asyncio.get_running_loop().create_connection(lambda: connection, HOST, port)
-    return connection

@@ -1,4 +1,4 @@
-"""LitServe.  Each task has its own workers; those of tasks that are not called wait.
+"""LitServe. Each task has its own workers; those of tasks that are not called wait.
 
 Source: the docstring of `LitServer`: `fast_queue` from 100 requests a second on, as many workers as cores on a CPU, as
 many HTTP processes as workers (its default).

@@ -1,4 +1,4 @@
-"""mosec.  A worker does not know the path it is called by, so each task has its own workers; those not called wait.
+"""mosec. A worker does not know the path it is called by, so each task has its own workers; those not called wait.
 
 Source: mosec's README, "Configuration" and "Performance tuning" (own `serialize` and `deserialize`), and `--help`; the
 timeout is raised above the longest answer.

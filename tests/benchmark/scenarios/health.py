@@ -1,6 +1,6 @@
 """The scenario `health`: whether a system still answers quickly while its workers use every core.
 
-A load keeps all cores busy and the queue filled; a slow second one asks for the paths that must stay quick.  Its caller
+A load keeps all cores busy and the queue filled; a slow second one asks for the paths that must stay quick. Its caller
 competes for the same cores, so its own waiting is part of the figures.
 """
 
@@ -16,7 +16,7 @@ from tests.benchmark.options import Options
 from tests.benchmark.processes import Server, load, running, start_load
 from tests.benchmark.report import Column, Report
 from tests.benchmark.rounds import measure_in_rounds
-from tests.benchmark.systems import OURS, System
+from tests.benchmark.systems import OFFLOAD, System
 
 PATHS: Final = ("/health/live", "/health/ready", "/stats")
 
@@ -51,14 +51,14 @@ def run(options: Options) -> Report:
         report.rounds_table(("system", "path"), columns, rows),
         *rounds.notes(),
     ]
-    live_p99_ms = rounds.figure(lambda each: each[OURS.live_path].latency.p99_ms)
+    live_p99_ms = rounds.figure(lambda each: each[OFFLOAD.live_path].latency.p99_ms)
     if live_p99_ms:
         made.figures["live_p99_ms"] = live_p99_ms
     return made
 
 
 def _measure(system: System, workers: int, seconds: float) -> dict[str, LoadResult]:
-    """Returns the results by path.  Raises BenchError if the system did not have work to the end."""
+    """Returns the results by path. Raises BenchError if the system did not have work to the end."""
     paths = PATHS if system.is_service else (system.live_path,)
     with running(system, workers=workers, is_killed=True) as server:
         burning = LoadPlan(

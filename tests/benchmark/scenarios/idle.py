@@ -15,7 +15,6 @@ from tests.benchmark.systems import System
 
 _WORKERS: Final = 2
 _SETTLE_S: Final = 0.5  # for what a system still does after it is ready
-_POLL_S: Final = 0.002
 _BYTES_PER_MB: Final = 1e6
 _MS_PER_S: Final = 1e3
 
@@ -43,12 +42,11 @@ _COLUMNS: Final = (
 def run(options: Options) -> Report:
     """Observes each system for `options.seconds` in each round."""
     rounds = measure_in_rounds("idle", options.systems, options.rounds, lambda one: _measure(one, options.seconds))
-    rows = [((system,), measured) for system, measured in rounds.results.items()]
     made = Report(title="Standing still", data=rounds.results)
     made.paragraphs = [
         f"{_WORKERS} workers; the service has its example tasks, the others a no-op. PSS and CPU time are of the "
         "process tree without requests. Medians of the rounds.",
-        report.rounds_table(("system",), _COLUMNS, rows),
+        report.systems_table(_COLUMNS, rounds.results),
         *rounds.notes(),
     ]
     figures = {"idle_pss_mb": rounds.figure(_MEMORY.figure), "start_s": rounds.figure(_START.figure)}
@@ -58,7 +56,7 @@ def run(options: Options) -> Report:
 
 def _measure(system: System, seconds: float) -> Measurement:
     began_s = time.perf_counter()
-    with running(system, workers=_WORKERS, is_example=True, poll_s=_POLL_S) as server:
+    with running(system, workers=_WORKERS, is_example=True) as server:
         start_s = time.perf_counter() - began_s
         time.sleep(_SETTLE_S)
         before_cpu_s, before_s = server.cpu_s(), time.perf_counter()

@@ -13,8 +13,8 @@ from tests.benchmark.load.result import LoadResult
 from tests.benchmark.options import Options
 from tests.benchmark.processes import Server, load, running
 from tests.benchmark.report import Column, Report
-from tests.benchmark.rounds import compare, measure_in_rounds
-from tests.benchmark.systems import NOOP_BODY, OURS, System
+from tests.benchmark.rounds import compare, measure_in_rounds, ratio_table
+from tests.benchmark.systems import NOOP_BODY, OFFLOAD, System
 
 _WORKERS: Final = 2
 _WARM_UP_S: Final = 0.3
@@ -110,8 +110,7 @@ _LATENCY: Final[Columns] = {
     "p50_ms": Column("p50 ms", lambda one: one.load.latency.p50_ms, ratio_head="p50 (less is better)"),
     "p99_ms": Column("p99 ms", lambda one: one.load.latency.p99_ms),
     "generator_us": Column("generator CPU µs/job", lambda one: one.load.cpu_us_per_answer),
-    "generator_kernel": Column("in the kernel", lambda one: one.load.kernel_share, report.percent),
-    "generator_share": Column("of one core", lambda one: one.load.cpu_share, report.percent),
+    "generator_share": Column("generator, of one core", lambda one: one.load.cpu_share, report.percent),
 }
 
 
@@ -157,31 +156,28 @@ def _measure(server: Server, workload: Workload, seconds: float) -> Measurement:
 def _add(made: Report, workload: Workload, results: Results) -> None:
     """Adds the workload's part of the report."""
     columns = {**_THROUGHPUT, **(_WORK if workload.run_ms else {}), **_LATENCY}
-    compared = compare(results, columns)
-    rows = [((system,), measured) for system, measured in results.items()]
-    made.paragraphs += [f"### {workload.title}", report.rounds_table(("system",), columns.values(), rows)]
-    if compared:
-        heads = {name: column.ratio_head for name, column in columns.items() if column.ratio_head}
-        ratios = [[system, *(report.ratio(found[name]) for name in heads)] for system, found in compared.items()]
-        made.paragraphs.append(report.table([f"{OURS.name} / other", *heads.values()], ratios))
     made.paragraphs += [
-        f"**{system}: not all answers were 200**: {one.load.failures}"
-        for system, measured in results.items()
-        for one in measured
-        if one.load.failures
+        f"### {workload.title}",
+        report.systems_table(columns.values(), results),
+        ratio_table(columns.values(), results),
+        *(
+            f"**{system}: not all answers were 200**: {one.load.failures}"
+            for system, measured in results.items()
+            for one in measured
+            if one.load.failures
+        ),
     ]
     made.figures |= {f"{workload.name}_{name}": spread for name, spread in _figures(columns, results)}
 
 
 def _figures(columns: Columns, results: Results) -> Iterator[tuple[str, Spread]]:
     """Each figure of the service, its ratio to that of each other system, and the p50 above the bare handler's."""
-    ours = results.get(OURS.name)
-    if ours is None:
-        return
-    for name, column in columns.items():
-        yield name, Spread.of([*map(column.figure, ours)])
-    for system, ratios in compare(results, columns).items():
-        yield from ((f"{name}_to_{system}", ratio) for name, ratio in ratios.items() if ratio is not None)
-    pairs = [*zip(ours, results.get("bare", ()), strict=False)]
+    service = results.get(OFFLOAD.name, ())
+    for name, column in columns.items() if service else ():
+        yield name, Spread.of([*map(column.figure, service)])
+        for system, ratio in compare(results, column.figure).items():
+            if ratio is not None:
+                yield f"{name}_to_{system}", ratio
+    pairs = [*zip(service, results.get("bare", ()), strict=False)]
     if pairs:
-        yield "added_p50_ms", Spread.of([our.load.latency.p50_ms - bare.load.latency.p50_ms for our, bare in pairs])
+        yield "added_p50_ms", Spread.of([one.load.latency.p50_ms - bare.load.latency.p50_ms for one, bare in pairs])

@@ -1,6 +1,6 @@
 """The scenario `overload`: what a system achieves at several times the load that it can handle.
 
-Callers come in an open schedule and wait for a second.  Goodput is the rate of answers in time, as a share of the
+Callers come in an open schedule and wait for a second. Goodput is the rate of answers in time, as a share of the
 system's own capacity.
 """
 
@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
 from tests.benchmark import report
 from tests.benchmark.chart import line_chart
-from tests.benchmark.errors import BenchError
 from tests.benchmark.figures import Spread
 from tests.benchmark.load.plan import Closed, LoadPlan, Open
 from tests.benchmark.load.result import LoadResult
 from tests.benchmark.options import Options, say
-from tests.benchmark.processes import Server, load, running, start_load
+from tests.benchmark.processes import Server, load, running
 from tests.benchmark.report import Column, Report
 from tests.benchmark.rounds import measure_in_rounds
-from tests.benchmark.systems import OURS, System
+from tests.benchmark.systems import OFFLOAD, System
 
 FACTORS: Final = (2, 5, 10)
 BUDGET_S: Final = 1.0
@@ -33,16 +30,7 @@ _PATH: Final = "/jobs/burn"
 _CALLERS: Final = 8  # enough to keep two workers busy, too few to wait for one another
 _CAPACITY_S: Final = 1.0
 _LASTS: Final = 2.0  # times the usual length: the first second of an overload differs from the others
-_MIXED: Final[Mapping[str, tuple[float, float, float]]] = {  # milliseconds, share of the capacity, budget in seconds
-    "burn_1_ms": (1.0, 0.05, 1.0),
-    "burn_100_ms": (100.0, 0.45, 1.0),
-    "burn_2_s": (2000.0, 0.5, 10.0),
-}
-_MIXED_FACTOR: Final = 5
-_LONGEST_BUDGET_S: Final = max(budget_s for _, _, budget_s in _MIXED.values())
-_MS_PER_S: Final = 1e3
 _MIB: Final = 1024 * 1024
-_OK: Final = 200
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -92,7 +80,7 @@ _COLUMNS: Final = (
 
 
 def run(options: Options) -> Report:
-    """Every system at every factor in each round, and the service once with tasks of different length."""
+    """Measures every system at every factor in each round."""
     systems = [system for system in options.systems if system.has_workers]
     rounds = measure_in_rounds("overload", systems, options.rounds, lambda system: _steps(system, options.seconds))
     results = {
@@ -109,16 +97,10 @@ def run(options: Options) -> Report:
         report.rounds_table(("system", "load"), _COLUMNS, rows),
         *rounds.notes(),
     ]
-    if OURS in systems:
-        mixed = _mixed(options)
-        made.paragraphs += [
-            f"Tasks of different length together, each at {_MIXED_FACTOR} times its share of the machine:",
-            report.rounds_table(("task", "budget s"), _MIXED_COLUMNS, _mixed_rows(mixed)),
-        ]
-        made.data = {**made.data, "mixed": mixed}
-        for factor in FACTORS:
-            of_rest = [step.goodput_of_rest for step in results[OURS.name, factor]]
-            made.figures[f"goodput_{factor}"] = Spread.of(of_rest)
+    for factor in FACTORS:
+        steps = results.get((OFFLOAD.name, factor))
+        if steps:
+            made.figures[f"goodput_{factor}"] = Spread.of([step.goodput_of_rest for step in steps])
     made.files["overload.svg"] = line_chart(
         title="Goodput under overload: answers within the caller's second, as a share of capacity",
         x_title="load offered, in multiples of what the system can do (jobs of 10 ms)",
@@ -159,42 +141,3 @@ def _memory_bytes(server: Server) -> int:
     """Resident memory of the process that was started, which serves HTTP in most systems."""
     with open(f"/proc/{server.pid}/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * _PAGE_BYTES
-
-
-_MIXED_COLUMNS: Final = (
-    Column[LoadResult]("sent/s", lambda one: one.sent / one.seconds),
-    Column[LoadResult]("served/s", lambda one: one.served_in_time_per_s),
-    Column[LoadResult](
-        "served, of those admitted",
-        lambda one: one.served.count / max(one.sent - one.rejected.count, 1),
-        report.percent,
-    ),
-    Column[LoadResult]("rejected p99 ms", lambda one: one.rejected.p99_ms),
-)
-
-
-def _mixed_rows(mixed: Mapping[str, LoadResult]) -> list[tuple[Sequence[str], Sequence[LoadResult]]]:
-    return [((task, f"{_MIXED[task][2]:g}"), [result]) for task, result in mixed.items()]
-
-
-def _mixed(options: Options) -> dict[str, LoadResult]:
-    """Three tasks at once, each far beyond its share."""
-    say(f"overload: tasks of 1 ms, 100 ms and 2 s together, at {_MIXED_FACTOR} times the capacity")
-    workers = report.usable_cores()
-    with running(OURS, workers=workers) as server, ExitStack() as stack:
-        for task in _MIXED:
-            status, _ = server.request("POST", f"/jobs/{task}", "{}")  # so that its run time is known
-            if status != _OK:
-                raise BenchError(f"{task} answered {status}")
-        loads = {}
-        for task, (ms, share, budget_s) in _MIXED.items():
-            rate_per_s = _MIXED_FACTOR * workers * share / (ms / _MS_PER_S)
-            plan = LoadPlan(
-                port=server.port,
-                path=f"/jobs/{task}",
-                schedule=Open(rate_per_s=rate_per_s, patience_s=budget_s),
-                body="{}",
-                seconds=max(options.seconds * _LASTS, _LONGEST_BUDGET_S),
-            )
-            loads[task] = stack.enter_context(start_load(plan))
-        return {task: running_load.result() for task, running_load in loads.items()}

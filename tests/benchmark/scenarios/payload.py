@@ -17,8 +17,8 @@ from tests.benchmark.options import Options
 from tests.benchmark.proc import Peak
 from tests.benchmark.processes import Server, load, running, start_load
 from tests.benchmark.report import Column, Report
-from tests.benchmark.rounds import compare, measure_in_rounds
-from tests.benchmark.systems import BASELINE, OURS, System
+from tests.benchmark.rounds import measure_in_rounds, ratio_table
+from tests.benchmark.systems import BASELINE, OFFLOAD, System
 
 MB: Final = 1_000_000
 SIZES_MB: Final = (10, 100)
@@ -32,7 +32,7 @@ _FOR_PEAK_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """Bodies of one size through one system.  `peak_bodies`: memory above idle, in multiples of the body."""
+    """Bodies of one size through one system. `peak_bodies`: memory above idle, in multiples of the body."""
 
     echo: LoadResult
     live: Percentiles
@@ -41,9 +41,8 @@ class Measurement:
     peak_bodies: float
 
 
-_SPEED: Final = Column[Measurement]("MB/s", lambda one: one.mb_per_s)
 _COLUMNS: Final = (
-    _SPEED,
+    Column[Measurement]("MB/s", lambda one: one.mb_per_s, ratio_head="MB/s (more is better)"),
     Column[Measurement]("CPU ms/MB", lambda one: one.cpu_ms_per_mb),
     Column[Measurement]("peak above idle, bodies", lambda one: one.peak_bodies),
     Column[Measurement]("live p99 ms", lambda one: one.live.p99_ms),
@@ -69,12 +68,11 @@ def run(options: Options, sizes_mb: Sequence[int] = SIZES_MB) -> Report:
     ]
     for size_mb in sizes_mb:
         results = {system: [each[size_mb] for each in measured] for system, measured in rounds.results.items()}
-        rows = [((system,), measured) for system, measured in results.items()]
-        made.paragraphs += [f"### Bodies of {size_mb} MB", report.rounds_table(("system",), _COLUMNS, rows)]
-        compared = compare(results, {"speed": _SPEED})
-        if compared:
-            ratios = [[system, report.ratio(found["speed"])] for system, found in compared.items()]
-            made.paragraphs.append(report.table((f"{OURS.name} / other", "MB/s (more is better)"), ratios))
+        made.paragraphs += [
+            f"### Bodies of {size_mb} MB",
+            report.systems_table(_COLUMNS, results),
+            ratio_table(_COLUMNS, results),
+        ]
         made.data = {**made.data, f"{size_mb}_mb": results}
         to_best = _to_best(results)
         if to_best is not None:
@@ -102,7 +100,7 @@ def _measure(server: Server, size_mb: int, seconds: float) -> Measurement:
 
 def _to_best(results: Mapping[str, Sequence[Measurement]]) -> Spread | None:
     """Speed to that of the best other system of the same round; `bare` moves nothing to another process."""
-    others = [measured for system, measured in results.items() if system not in (OURS.name, BASELINE, "bare")]
+    others = [measured for system, measured in results.items() if system not in (OFFLOAD.name, BASELINE, "bare")]
     best = [max(one.mb_per_s for one in of_round) for of_round in zip(*others, strict=True)]
-    quotients = [one.mb_per_s / other for one, other in zip(results.get(OURS.name, ()), best, strict=False)]
+    quotients = [one.mb_per_s / other for one, other in zip(results.get(OFFLOAD.name, ()), best, strict=False)]
     return Spread.of(quotients) if quotients else None

@@ -22,7 +22,7 @@ from tests.benchmark.options import Options, say
 from tests.benchmark.processes import Server, running, start_load
 from tests.benchmark.report import Report
 from tests.benchmark.rounds import measure_in_rounds
-from tests.benchmark.systems import NOOP_BODY, OURS, System
+from tests.benchmark.systems import NOOP_BODY, OFFLOAD, System
 from tests.benchmark.tasks import HANG_TIMEOUT_S
 
 _WORKERS: Final = 2
@@ -30,7 +30,6 @@ _KILLS: Final = 20
 _TIMEOUTS_PER_ROUND: Final = 34  # three rounds are a hundred, so that the 99th percentile is not just the maximum
 _CALLERS: Final = 32
 _LOAD_S: Final = 60.0  # a bound: the load is ended after the kills
-_POLL_S: Final = 0.001
 _MS_PER_S: Final = 1e3
 
 _TIMEOUT_TO: Final = ("answered", "freed", "back")
@@ -61,7 +60,7 @@ def run(options: Options) -> Report:
         report.rounds_table(("system", "event"), report.latency_columns(_self), rows),
         *rounds.notes(),
     ]
-    for measured in rounds.results.get(OURS.name, ()):
+    for measured in rounds.results.get(OFFLOAD.name, ()):
         made.figures = {f"{what}_p99_ms": Spread.of([measured[what].p99_ms]) for what in _TIMEOUT_TO}
     return made
 
@@ -106,7 +105,7 @@ def _time_out(server: Server) -> tuple[float, float, float]:
     answered_ms = _ms_since(timeout_s)
     if status != HTTPStatus.GATEWAY_TIMEOUT:
         raise BenchError(f"a job beyond its timeout was answered with {status}: {body.decode('utf-8', 'replace')}")
-    server.wait_until("rid of the job", lambda: not all(map(proc.is_running, workers)), poll_s=_POLL_S)
+    server.wait_until("rid of the job", lambda: not all(map(proc.is_running, workers)))
     freed_ms = _ms_since(timeout_s)
     _wait_until_whole(server, without={worker.pid for worker in workers if not proc.is_running(worker)})
     return answered_ms, freed_ms, _ms_since(timeout_s)
@@ -123,7 +122,7 @@ def _workers(server: Server) -> Sequence[proc.Process]:
 
 
 def _wait_until_whole(server: Server, *, without: set[int]) -> None:
-    server.wait_until("at full strength", lambda: _is_whole(server.stats(), without), poll_s=_POLL_S)
+    server.wait_until("at full strength", lambda: _is_whole(server.stats(), without))
 
 
 def _is_whole(stats: dict[str, Any], without: set[int]) -> bool:

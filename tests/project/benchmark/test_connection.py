@@ -50,6 +50,7 @@ def test_answers_are_complete_with_their_last_byte(answers: list[tuple[int, byte
     connection = Connection(b"request", events, keeps_body=True)
     connection.connection_made(Transport())
     for status, body in answers:
+        connection.send(0)
         data = answer(status, body, name)
         for begin in range(0, len(data), piece):
             assert not connection.is_within_answer or begin
@@ -71,6 +72,14 @@ def test_a_caller_that_gave_up_before_it_was_connected_sends_nothing() -> None:
     connection.abort()
     connection.connection_made(transport)
     assert (transport.is_aborted, transport.written) == (True, [])
+
+
+def test_a_caller_hangs_up_on_an_answer_without_a_request() -> None:
+    events, transport = Events(), Transport()
+    connection = Connection(b"request", events)
+    connection.connection_made(transport)
+    connection.data_received(answer(200, b""))
+    assert (transport.is_aborted, events.seen) == (True, [])
 
 
 @pytest.mark.parametrize("data", [answer(200, b"")[:-4] + b"9" * 4, b"HTTP/1.1 200 OK\r\n"])

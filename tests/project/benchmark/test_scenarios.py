@@ -11,7 +11,7 @@ from tests.benchmark import goals
 from tests.benchmark.__main__ import main
 from tests.benchmark.options import Options
 from tests.benchmark.scenarios import jobs, payload
-from tests.benchmark.systems import BY_NAME, OURS
+from tests.benchmark.systems import BY_NAME, OFFLOAD
 
 
 def test_a_short_run_prints_tables_and_writes_its_measurements(
@@ -40,7 +40,7 @@ def test_jobs_on_a_bare_handler_are_measured_without_those_that_need_workers() -
 
 
 def test_bodies_come_back_and_the_peak_is_in_bodies() -> None:
-    made = payload.run(Options(rounds=1, seconds=0.1, systems=(OURS,)), sizes_mb=(1,))
+    made = payload.run(Options(rounds=1, seconds=0.1, systems=(OFFLOAD,)), sizes_mb=(1,))
     (measured,) = made.data["1_mb"]["offload"]
     assert measured.echo.statuses == {"200": measured.echo.answers}
     assert measured.mb_per_s > 0

@@ -11,9 +11,10 @@ import pytest
 
 from tests.benchmark import environments, peers
 from tests.benchmark.errors import BenchError
+from tests.benchmark.figures import Spread
 from tests.benchmark.report import Column
-from tests.benchmark.rounds import compare, measure_in_rounds
-from tests.benchmark.systems import BY_NAME, DEFAULT, OURS, PEERS, Start, System, baseline
+from tests.benchmark.rounds import compare, measure_in_rounds, ratio_table
+from tests.benchmark.systems import BY_NAME, DEFAULT, OFFLOAD, PEERS, Start, System, baseline
 from tests.support.programs import needed_program
 
 START = Start(port=8080, workers=2)
@@ -33,7 +34,7 @@ def test_without_a_choice_nothing_has_to_be_installed() -> None:
 
 
 def test_the_service_is_started_with_its_defaults() -> None:
-    flags = OURS.command(START)[5:]
+    flags = OFFLOAD.command(START)[5:]
     assert flags == ("--host", "127.0.0.1", "--port", "8080", "--workers", "2")
 
 
@@ -77,10 +78,13 @@ def test_the_service_may_not_fail() -> None:
 
 
 def test_ratios_are_of_the_service_to_each_other_system() -> None:
-    compared = compare({"bare": [2.0], "offload": [1.0]}, {"size": Column("size", float)})
-    (ratio,) = compared["bare"].values()
-    assert ratio is not None
-    assert (list(compared), ratio.median) == (["bare"], 0.5)
+    results = {"bare": [2.0], "offload": [1.0]}
+    assert compare(results, float) == {"bare": Spread(median=0.5, lowest=0.5, highest=0.5)}
+    assert ratio_table([Column[float]("size", float, ratio_head="size (less is better)")], results) == (
+        "| offload / other | size (less is better) |\n"
+        "| --------------- | --------------------- |\n"
+        "| bare            | 0.50 (0.50 to 0.50)   |"
+    )
 
 
 def test_an_existing_environment_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
