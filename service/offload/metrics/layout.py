@@ -118,7 +118,6 @@ class MetricsMemory:
 
     def __init__(self, *, tasks: int, lanes: int) -> None:
         self.tasks = tasks
-        # Rows first: the scalars then fit into the rest of a page, so that a worker inherits one descriptor.
         self.workers = WorkerRows(lanes)
         self.rejections: Mapping[str, c_longlong] = {reason: _scalar() for reason in REJECTIONS}
         self.overloaded_by: Mapping[OverloadCause, c_longlong] = {cause: _scalar() for cause in OverloadCause}

@@ -26,6 +26,8 @@ _WORD_OF_END: Final[Mapping[Reason, int]] = {reason: JOB_COUNTERS.index(state) f
 
 @dataclass(frozen=True, kw_only=True)
 class Latencies:
+    """The summaries of queue, run and response times."""
+
     queue: Summary
     run: Summary
     response: Summary
