@@ -29,7 +29,7 @@ _MAX_OPEN_CONNECTIONS: Final = 4_000
 
 
 async def run(plan: LoadPlan) -> LoadResult:
-    """Raises OSError if there is no connection to the server, and BenchError for an answer that is not an echo."""
+    """Raises OSError if the server cannot be reached, and BenchError for an answer that differs from the body sent."""
     match plan.schedule:
         case Closed():
             return await ClosedLoad(plan, plan.schedule).run()

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from tests.benchmark.load.connection import Connection, read_head
 from tests.benchmark.load.plan import LoadPlan, encode_request
 
+pytestmark = pytest.mark.unit
+
 
 class Transport(asyncio.Transport):
     def __init__(self) -> None:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from tests.benchmark.figures import Percentiles, Spread, percentile, ratios
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize(("percent", "expected"), [(1, 1), (50, 50), (90, 90), (99, 99), (100, 100)])
 def test_a_percentile_is_the_value_of_that_rank(percent: int, expected: float) -> None:

@@ -10,6 +10,8 @@ from tests.benchmark.__main__ import main
 from tests.benchmark.figures import Percentiles, Spread
 from tests.benchmark.report import Column
 
+pytestmark = pytest.mark.unit
+
 
 def test_a_table_is_markdown_with_aligned_columns() -> None:
     assert report.table(("system", "p50"), [["bare", "1"], ["executor", "22"]]) == (
