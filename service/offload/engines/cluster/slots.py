@@ -6,6 +6,7 @@ earlier generation, and the service knows from the number in `lost` that this jo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -35,10 +36,11 @@ class ClusterJob(NamedTuple):
 
 
 class _Slot:
-    __slots__ = ("generation", "is_ready", "number")
+    """`number` is that of its job, 0 without one."""
+
+    __slots__ = ("is_ready", "number")
 
     def __init__(self) -> None:
-        self.generation = 0
         self.number = 0
         self.is_ready = False
 
@@ -50,49 +52,43 @@ class ClusterSlots:
         self._send = send
         self._limit = limit
         self._slots: dict[int, _Slot] = {}
-        self._generations: dict[int, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._slots)
+        self._generations: Counter[int] = Counter()  # also of removed slots, which may be added again
 
     def add(self) -> int | None:
         """Add a slot without a worker; return the lowest free number, or None at the limit."""
         slot = next((number for number in range(self._limit) if number not in self._slots), None)
         if slot is not None:
             self._slots[slot] = _Slot()
-            self._slots[slot].generation = self._generations.get(slot, 0)
         return slot
 
     def remove(self, slot: int, why: str, *, begun: bool = True) -> None:
         """Remove a slot. `begun`: its job, if it has one, may have begun."""
         self.mark_lost(slot, why, begun=begun)
-        held = self._slots.pop(slot, None)
-        if held is not None:
-            self._generations[slot] = held.generation
+        if self._slots.pop(slot, None) is not None:
             self._send(["removed", slot])
 
     def is_idle(self, slot: int) -> bool:
-        held = self._slots.get(slot)
-        return held is not None and not held.number
+        entry = self._slots.get(slot)
+        return entry is not None and not entry.number
 
     def has_job(self, slot: int, number: int) -> bool:
-        held = self._slots.get(slot)
-        return held is not None and held.number == number
+        entry = self._slots.get(slot)
+        return entry is not None and entry.number == number
 
     def mark_ready(self, slot: int) -> None:
         """Give the slot a worker and send `ready`; do nothing if it has one."""
-        held = self._slots.get(slot)
-        if held is not None and not held.is_ready:
-            held.is_ready = True
-            held.generation += 1
-            self._send(["ready", slot, held.generation])
+        entry = self._slots.get(slot)
+        if entry is not None and not entry.is_ready:
+            entry.is_ready = True
+            self._generations[slot] += 1
+            self._send(["ready", slot, self._generations[slot]])
 
     def accept(self, slot: int, generation: int, number: int) -> bool:
         """Assign a job; return False if it is for an earlier generation."""
-        held = self._slots.get(slot)
-        if held is None or not held.is_ready or held.generation != generation:
+        entry = self._slots.get(slot)
+        if entry is None or not entry.is_ready or self._generations[slot] != generation:
             return False
-        held.number = number
+        entry.number = number
         return True
 
     def finish(self, slot: int, number: int, values: Any) -> str:
@@ -125,10 +121,10 @@ class ClusterSlots:
 
         `why` may be shown to a caller, so it must not name a machine; `detail` is for the log.
         """
-        held = self._slots.get(slot)
-        if held is not None and held.is_ready:
-            held.is_ready = False
-            number, held.number = held.number, 0
+        entry = self._slots.get(slot)
+        if entry is not None and entry.is_ready:
+            entry.is_ready = False
+            number, entry.number = entry.number, 0
             self._send(["lost", slot, number, begun, _clean(why), _clean(detail)])
 
 
