@@ -38,7 +38,7 @@ class ClusterClient:
     ) -> bool:
         """Call `load` until it returns "" instead of an error, with pauses once failures repeat.
 
-        Returns whether the tasks were loaded; False if the slot is no longer wanted.
+        Returns whether the tasks were loaded: False if the slot is not wanted any more.
         """
         while is_wanted():
             error = await load()
