@@ -32,12 +32,19 @@ def _run(arguments: list[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog="offload",
-        usage="offload serve TARGET [TARGET ...] [options]",
+        usage="offload COMMAND [options]",
         description="Turn CPU-heavy Python functions into an HTTP compute service.",
         epilog="Run `offload serve --help` for all options.",
         allow_abbrev=False,
+        add_help=False,
     )
-    parser.add_argument("--version", action="version", version=f"offload {__version__}")
-    parser.add_argument("verb", metavar="serve", choices=["serve"], help="serve the tasks of Python files and modules")
+    commands = parser.add_argument_group("commands")
+    commands.add_argument(
+        "verb", metavar="serve", choices=["serve"], help="Serve the tasks of Python files and modules."
+    )
+    parser.add_argument("-h", "--help", action="help", help="Show this help and exit.")
+    parser.add_argument(
+        "--version", action="version", version=f"offload {__version__}", help="Show the version and exit."
+    )
     parser.parse_args(arguments[:1])
     return serve.run(arguments[1:])

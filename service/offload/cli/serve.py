@@ -15,7 +15,7 @@ from typing import Final
 from offload.cli.logs import log_output
 from offload.errors import SettingsError, UserError
 from offload.settings.kinds import Choice, Switch
-from offload.settings.sources import CONFIG_FLAG, CONFIG_VARIABLE, load_settings
+from offload.settings.sources import CONFIG_FLAG, CONFIG_VARIABLE, load_settings, suggestion
 from offload.settings.table import Setting, table
 
 # The first setting of each group in `--help`, and its title.
@@ -32,7 +32,12 @@ _EXIT_USAGE: Final = 2
 
 def run(arguments: Sequence[str]) -> int:
     """Serve until a signal. Returns the exit code: 0 after a drain, 2 for faulty settings, 1 for other mistakes."""
-    options = vars(_parser().parse_intermixed_args(arguments))
+    parser = _parser()
+    namespace, unknown = parser.parse_known_intermixed_args(arguments)
+    if unknown:
+        known = [setting.flag for setting in table()]
+        parser.error(f"unknown option {unknown[0]!r}{suggestion(unknown[0], known)}")
+    options = vars(namespace)
     targets: list[str] = options.pop("targets")
     config: str | None = options.pop("config", None)
     try:

@@ -77,7 +77,7 @@ class _Reading:
             setting = self._settings.get(name)
             if setting is None:
                 known = [one.replace("_", "-") for one in self._settings]
-                self.faults.append(f"unknown setting {key!r} in {path}{_suggestion(key, known)}")
+                self.faults.append(f"unknown setting {key!r} in {path}{suggestion(key, known)}")
             elif name in written:
                 self.faults.append(f"{key!r} in {path} is already set as {written[name]!r}; remove one of them")
             else:
@@ -89,7 +89,7 @@ class _Reading:
         for name, value in variables.items():
             setting = by_variable.get(name)
             if setting is None:
-                self.faults.append(f"unknown variable {name!r}{_suggestion(name, [*by_variable, CONFIG_VARIABLE])}")
+                self.faults.append(f"unknown variable {name!r}{suggestion(name, [*by_variable, CONFIG_VARIABLE])}")
             else:
                 self._take(setting, name, value)
 
@@ -105,7 +105,8 @@ class _Reading:
             self.faults.append(setting.fault(origin, value))
 
 
-def _suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Returns the question whether a similar name was meant, empty if none is similar."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 

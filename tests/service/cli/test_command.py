@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,12 +57,21 @@ def test_variables_and_a_file_are_read(served: Served, monkeypatch: pytest.Monke
     assert served == [(["a.py"], Settings(port=9000, spares=1))]
 
 
-def test_help_shows_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_every_setting_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--help"]) == 0
     output = capsys.readouterr().out
     assert [
         setting.flag for setting in table() if f"{setting.flag} " not in output and f"{setting.flag}," not in output
     ] == []
+    assert re.findall(r"^(\w[\w ]*):$", output, re.MULTILINE) == [
+        "positional arguments",
+        "options",
+        "address",
+        "workers",
+        "time limits",
+        "queue and callers",
+        "log",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +82,12 @@ def test_wrong_usage_is_an_error_with_exit_code_2(
 ) -> None:
     assert main(arguments) == 2
     assert "error: " in capsys.readouterr().err
+    assert served == []
+
+
+def test_an_unknown_option_is_an_error_with_a_suggestion(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "a.py", "--queue-limits", "3"]) == 2
+    assert capsys.readouterr().err.endswith("error: unknown option '--queue-limits'; did you mean '--queue-limit'?\n")
     assert served == []
 
 
