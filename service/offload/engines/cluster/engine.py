@@ -132,7 +132,7 @@ class ClusterEngine:
             try:
                 driver = DriverProcess.start(self._kind.driver, mark=self._launcher.mark)
             except OSError as error:
-                self._on_cluster_lost(f"its driver could not be started: {error}")
+                self._on_cluster_lost(f"the driver could not be started: {error}")
             else:
                 await self._run_driver(driver)
             await asyncio.sleep(self._brake.pause_s())
@@ -143,7 +143,7 @@ class ClusterEngine:
         try:
             await driver.receive(partial(self._on_connected, driver), self._on_message)
             self._driver = None
-            self._on_cluster_lost(self._error or "its driver ended")
+            self._on_cluster_lost(self._error or "the driver ended")
         finally:
             self._driver = None
             self._stopping = asyncio.create_task(driver.stop(self._grace_s))
@@ -173,7 +173,7 @@ class ClusterEngine:
         """Returns whether to receive further messages."""
         match message.head:
             case ["connected"]:
-                logger.info("cluster reached", extra={"fields": {"engine": self.name}})
+                logger.info("connected to the cluster", extra={"fields": {"engine": self.name}})
             case ["ready", slot, generation]:
                 self._on_ready(slot, generation)
             case ["finished", slot, number, *answer]:

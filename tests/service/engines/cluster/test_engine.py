@@ -95,7 +95,7 @@ async def test_a_lost_cluster_is_reported_and_found_again(what: str) -> None:
         await told.until(lambda: bool(told.all("failing to start")))
         assert told.all("died") == [(0, 1), (1, 1)]
         assert told.all("removed") == [(0,), (1,)]
-        assert engine.pool_facts().error == ("it went away" if what == "down" else "its driver ended")
+        assert engine.pool_facts().error == ("it went away" if what == "down" else "the driver ended")
         await ready(told, 2)
         assert engine.pool_facts().error is None
         engine.start(ALL[0], job("answer"))
