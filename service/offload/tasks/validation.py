@@ -162,11 +162,11 @@ def _unsupported_parameter(fields: dict[str, Any]) -> str | None:
 
 
 def _unsupported_type(parameter: str | None, error: Exception) -> str:
-    what = "its parameters" if parameter is None else f"parameter {parameter!r}"
+    what = "types of its parameters" if parameter is None else f"type of parameter {parameter!r}"
     lines = exception_message(error).splitlines() or [type(error).__name__]
     why, _, _ = lines[0].partition(" Set `arbitrary_types_allowed")  # this advice does not apply here
     why = shortened(why, _MAX_MESSAGE_LENGTH).rstrip(".")
-    return f"cannot validate the type of {what}: {why}; use a type that pydantic supports"
+    return f"cannot validate the {what}: {why}; use a type that pydantic supports"
 
 
 def _argument_error(details: ErrorDetails, members: dict[str, Any]) -> ArgumentError:

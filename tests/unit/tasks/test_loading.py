@@ -12,12 +12,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from offload.errors import TargetError, TaskDefinitionError
 from offload.tasks.definition import task
-from offload.tasks.loading import Registry, load, parse_target, targets_from_json, targets_to_json
+from offload.tasks.loading import Registry, Target, load, parse_target, targets_from_json, targets_to_json
 from tests.unit.tasks.conftest import WriteFile
 
 TWO_TASKS = """
@@ -321,6 +322,23 @@ def test_functions_that_workers_cannot_find_are_rejected() -> None:
     )
     assert problem_with(plain) == "plain: this function is not a task; put `@task` above it"
     assert problem_with(5) == "5: a target must be a file, a module name or a function with `@task` above it"
+
+
+def test_a_function_of_an_interactive_session_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+
+    def run() -> None: ...
+
+    run.__module__, run.__qualname__ = "__main__", "run"
+    assert (
+        problem_with(task(run)) == "run: workers cannot load a function from an interactive session; put it into a file"
+    )
+
+
+def test_a_missing_module_without_a_directory_is_reported() -> None:
+    with pytest.raises(TargetError) as caught:
+        load([Target(named="nowhere.tasks", module="nowhere.tasks")])
+    assert str(caught.value) == "nowhere.tasks: no such module; it is not installed"
 
 
 def test_an_unsupported_signature_is_reported_on_load(write_file: WriteFile) -> None:

@@ -191,6 +191,9 @@ class Opaque: ...
 def unknown_type(x: Opaque) -> None: ...
 
 
+def unknown_extra_type(**x: Opaque) -> None: ...
+
+
 def unresolved(first: int, x: Unknown) -> None: ...
 
 
@@ -218,6 +221,11 @@ type_without_signature.__signature__ = "broken"  # type: ignore[attr-defined]  #
         (
             unknown_type,
             f"cannot validate the type of parameter 'x': Unable to generate pydantic-core schema for {Opaque!r}; "
+            "use a type that pydantic supports",
+        ),
+        (
+            unknown_extra_type,
+            f"cannot validate the types of its parameters: Unable to generate pydantic-core schema for {Opaque!r}; "
             "use a type that pydantic supports",
         ),
         (
