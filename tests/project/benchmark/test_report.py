@@ -7,6 +7,7 @@ import pytest
 
 from tests.benchmark import chart, goals, report
 from tests.benchmark.__main__ import main
+from tests.benchmark.environments import ROOT
 from tests.benchmark.figures import Percentiles, Spread
 from tests.benchmark.report import Column
 
@@ -85,6 +86,13 @@ def test_the_table_of_goals_shows_what_was_not_measured() -> None:
     assert rows["no-op jobs/s / bare handler"] == ["at least 1.5", "0.90 (0.90 to 0.90)", "no"]
     assert rows["CPU per no-op job / mosec"] == ["at most 0.5", "–", "not measured"]
     assert orjson.dumps(found)
+
+
+def test_the_goals_are_those_of_the_documentation() -> None:
+    page = (ROOT / "service" / "docs" / "performance.md").read_text(encoding="utf-8")
+    _, _, rows = page.partition("| figure | goal | measured |\n| --- | --- | --- |\n")
+    documented = [tuple(row.split(" | ")[:2]) for row in rows.partition("\n\n")[0].removeprefix("| ").split("\n| ")]
+    assert documented == [(goal.what, f"{goal.bound} {goal.limit:g}") for goal in goals.GOALS]
 
 
 @pytest.mark.parametrize(
