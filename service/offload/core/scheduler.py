@@ -26,8 +26,8 @@ from offload.core.invariants import check_deadlines, check_jobs, check_slots
 from offload.core.job import END_STATE, Job, JobId, SlotId
 from offload.core.outcome import Ended, Outcome, Reason, abandoned, cancelled, crashed, over_memory, overdue
 from offload.core.prefetch import BusySince, Prefetch
-from offload.core.queue.gates import Gates
 from offload.core.queue.job_queue import JobQueue
+from offload.core.queue.running_limits import RunningLimits
 from offload.core.run_times import RunTimes
 from offload.core.slot import Slot, SlotState
 from offload.core.slots import Slots
@@ -53,9 +53,12 @@ class Scheduler:
     ) -> None:
         self.alarm = Alarm()
         self.run_times = RunTimes()
-        self._gates = Gates(max_running_per_client=limits.max_running_per_client)
+        self._running_limits = RunningLimits(max_running_per_client=limits.max_running_per_client)
         self.queue = JobQueue(
-            limit=limits.queue_limit, limit_bytes=limits.queue_bytes, gates=self._gates, run_times=self.run_times
+            limit=limits.queue_limit,
+            limit_bytes=limits.queue_bytes,
+            running_limits=self._running_limits,
+            run_times=self.run_times,
         )
         self.load = Load()
         self.tally = Tally()
@@ -64,7 +67,9 @@ class Scheduler:
         self._deadlines: Deadlines[Job] = Deadlines(self.alarm)
         self._prefetch = Prefetch(self.run_times, busy_since, self.alarm)
         self._withdraw = withdraw
-        self._estimate = Estimate(queue=self.queue, gates=self._gates, run_times=self.run_times, slots=self.slots)
+        self._estimate = Estimate(
+            queue=self.queue, running_limits=self._running_limits, run_times=self.run_times, slots=self.slots
+        )
         self._admission = Admission(limits=limits, queue=self.queue, load=self.load, estimate=self._estimate)
         self.traffic = self._admission.traffic
         self.quarantine = self._admission.quarantine
@@ -217,7 +222,7 @@ class Scheduler:
         commands: list[Command] = []
         jobs = self.slots.detach_worker(slot)
         for job in jobs:
-            self._gates.leave(job)
+            self._running_limits.leave(job)
         for place, job in enumerate(jobs):
             if job.is_settled:
                 continue
@@ -269,7 +274,7 @@ class Scheduler:
             return False
         if candidate.deadline is not None and candidate.deadline <= now:
             return False
-        return candidate.limits is None or self._gates.may_run(candidate.limits, candidate.client)
+        return candidate.limits is None or self._running_limits.may_run(candidate.limits, candidate.client)
 
     def _make_room(self, candidate: Candidate, now: float) -> list[Command]:
         """Rejects a waiting job if the queue is full."""
@@ -311,14 +316,14 @@ class Scheduler:
     def _start(self, job: Job, now: float) -> Start:
         """Starts the job in the slot that became idle last, because its caches are warm."""
         slot = self.slots.occupy_idle(job)
-        self._gates.enter(job)
+        self._running_limits.enter(job)
         self._expect(slot, job, now)
         self._begin(job, slot.id, now)
         return Start(slot.id, job)
 
     def _start_behind(self, job: Job, now: float) -> Start | None:
         """Gives a new job to a slot where short ones run, None if it must be queued. The queue must be empty."""
-        if not self._gates.may_run(job.limits, job.client) or not self._is_in_time(job, now):
+        if not self._running_limits.may_run(job.limits, job.client) or not self._is_in_time(job, now):
             return None
         slot = self._prefetch.find_room(job, now)
         if slot is None:
@@ -328,7 +333,7 @@ class Scheduler:
 
     def _give_behind(self, job: Job, slot: Slot) -> Start:
         self.slots.add_waiting(slot, job)
-        self._gates.enter(job)
+        self._running_limits.enter(job)
         self._prefetch.watch(slot)
         return Start(slot.id, job)
 
@@ -366,7 +371,7 @@ class Scheduler:
     def _release(self, slot: Slot, job: Job, *, is_leaving: bool) -> Job | None:
         """The work of the slot's job has ended. Returns the next job that the worker holds; `_advance` is due for it
         unless its work has ended as well."""
-        self._gates.leave(job)
+        self._running_limits.leave(job)
         self.slots.changes += 1
         if is_leaving:
             slot.is_leaving = True
@@ -448,7 +453,7 @@ class Scheduler:
                 break
             taken.append(job)
             self.slots.drop_waiting(slot, job)
-            self._gates.leave(job)
+            self._running_limits.leave(job)
         for job in reversed(taken):
             if not job.is_settled:
                 self.queue.push_back(job)
@@ -491,8 +496,8 @@ class Scheduler:
         check_slots(self.slots, self.load)
         check_deadlines(self._deadlines, self._jobs.values())
         check_jobs(self._jobs.values(), self.slots, self.queue, running=self.tally.running)
-        self._gates.check_invariants([job for slot in self.slots.all.values() for job in slot.jobs()])
+        self._running_limits.check_invariants([job for slot in self.slots.all.values() for job in slot.jobs()])
         self._prefetch.check_invariants(self.slots.all.values())
         self.queue.check_invariants()
-        may_run = any(self._gates.may_run(job.limits, job.client) for job in self.queue)
+        may_run = any(self._running_limits.may_run(job.limits, job.client) for job in self.queue)
         assert not (self.slots.idle and may_run), "a slot is idle while a job waits that may run"

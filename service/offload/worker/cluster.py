@@ -1,6 +1,6 @@
 """The functions that Dask and Ray call by name in a cluster's process, so this package must be installed there.
 
-Arguments and results are numbers, text and bytes. `hosted` runs the job. This module adds what a cluster's process
+Arguments and results are numbers, text and bytes. `job_runner` runs the job. This module adds what a cluster's process
 needs: several jobs at once in threads, jobs for another process, and jobs that are withdrawn before they begin.
 """
 
@@ -12,8 +12,8 @@ import signal
 import threading
 from typing import Final
 
-from offload.worker.hosted import prepare
-from offload.worker.hosted import run as run_job
+from offload.worker.job_runner import prepare
+from offload.worker.job_runner import run as run_job
 from offload.worker.remote import PlainAnswer
 from offload.worker.start import StartFailed
 

@@ -37,8 +37,8 @@ class PoolWorkerSpec:
 
 def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], arguments: tuple[Any, ...]) -> None:
     """`target(*arguments)` is what the library wants of this process: to run jobs until it is told to leave."""
-    from offload.worker.hosted import prepare
     from offload.worker.isolation import hand_over_to_guard, isolate
+    from offload.worker.job_runner import prepare
     from offload.worker.start import StartFailed
 
     ready, output = spec.ready.fileno(), spec.output.fileno()

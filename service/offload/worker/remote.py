@@ -2,7 +2,7 @@
 
 Lives here: `run_job`, which such a process is asked to call, and what goes in and out.  Both are tuples of numbers,
 text and bytes, whatever carries them: never an object of the user's, never an exception.  The service imports this
-module; what runs there, and what that needs, is imported in the worker, see `hosted`.
+module; what runs there, and what that needs, is imported in the worker, see `job_runner`.
 
     call      load, number, task_index, attempt, lane, job id, head (the strings of a `JobHead`), body
     answer    number, status, media_type, body, run_ns, traceback, pid, rss_bytes
@@ -55,8 +55,8 @@ def pack_load(load: LoadSpec, *, is_debug: bool) -> bytes:
 
 
 def run_job(call: Call) -> PlainAnswer:
-    """See `hosted.run`."""
-    from offload.worker.hosted import run
+    """See `job_runner.run`."""
+    from offload.worker.job_runner import run
 
     return run(call)
 

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from offload.core.job import Job
-from offload.core.queue.gates import Gates
 from offload.core.queue.job_queue import AGED_EVERY, AGED_S, JobQueue
+from offload.core.queue.running_limits import RunningLimits
 from offload.core.run_times import RunTimes
 from tests.unit.core.stage import new_job
 
 
 def queue(limit: int = 100, limit_bytes: int = 1000, *, run_times: RunTimes | None = None) -> JobQueue:
-    return JobQueue(limit=limit, limit_bytes=limit_bytes, gates=Gates(), run_times=run_times or RunTimes())
+    return JobQueue(
+        limit=limit, limit_bytes=limit_bytes, running_limits=RunningLimits(), run_times=run_times or RunTimes()
+    )
 
 
 def pushed(waiting: JobQueue, **fields: Any) -> Job:

@@ -14,7 +14,7 @@ import offload
 PACKAGE = Path(offload.__file__).parent
 SCHEDULER = "core/scheduler.py"
 # The modules of the scheduler's plain data, which build on each other.
-DATA = {"core/job.py", "core/slot.py", "core/slots.py", "core/queue/job_queue.py", "core/queue/fair_line.py"}
+DATA = {"core/job.py", "core/slot.py", "core/slots.py", "core/queue/job_queue.py", "core/queue/fair_queue.py"}
 # Their methods that change a job, a slot or the queue.
 CHANGES = (
     "record_crash",

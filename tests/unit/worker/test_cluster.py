@@ -16,7 +16,7 @@ from offload.core.request import NO_HEAD
 from offload.tasks.context import set_lane
 from offload.tasks.loading import Target
 from offload.wire.spec import LoadSpec
-from offload.worker import cluster, hosted
+from offload.worker import cluster, job_runner
 from offload.worker.remote import PlainAnswer, pack_load, read_answer
 
 TASKS = """
@@ -52,7 +52,7 @@ def ending() -> str:
 def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Makes this process look like a new process of a cluster."""
     monkeypatch.setattr(cluster, "_process", cluster._Process())
-    monkeypatch.setattr(hosted, "_process", hosted._Process())
+    monkeypatch.setattr(job_runner, "_process", job_runner._Process())
     monkeypatch.setattr("offload.worker.start.limit_library_threads", lambda threads: None)
     monkeypatch.setattr("offload.worker.start.seed_anew", lambda: None)
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -158,7 +158,7 @@ class Admission:
         if queued < task.max_queued:
             return None
         wait_s = self._estimate.outlook(candidate, now).wait_s
-        free_in_s = self._estimate.gate_wait_s(task) / (queued + 1)
+        free_in_s = self._estimate.limit_wait_s(task) / (queued + 1)
         return self._overloaded(OverloadCause.TASK_QUEUE_FULL, wait_s, free_in_s, limit=task.max_queued)
 
     def _has_room(self, candidate: Candidate) -> bool:

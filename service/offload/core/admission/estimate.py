@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from offload.core.queue.gates import Gates
 from offload.core.queue.job_queue import JobQueue
+from offload.core.queue.running_limits import RunningLimits
 from offload.core.queue.work import wait_s
 from offload.core.request import DEFAULT_URGENCY, TaskLimits
 from offload.core.run_times import RunTimes
@@ -70,9 +70,11 @@ class Outlook(NamedTuple):
 
 
 class Estimate:
-    def __init__(self, *, queue: JobQueue, gates: Gates, run_times: RunTimes, slots: BusySlots) -> None:
+    def __init__(
+        self, *, queue: JobQueue, running_limits: RunningLimits, run_times: RunTimes, slots: BusySlots
+    ) -> None:
         self._queue = queue
-        self._gates = gates
+        self._running_limits = running_limits
         self._run_times = run_times
         self._slots = slots
         self._kept = Outlook(0.0, 0.0)
@@ -97,8 +99,8 @@ class Estimate:
         task = candidate.limits
         shut = {
             limits.index: count * self.cost_s(limits) / limits.max_running
-            for limits, count in self._queue.gated(candidate.urgency)
-            if limits is not task and not self._gates.is_open(limits)
+            for limits, count in self._queue.limited(candidate.urgency)
+            if limits is not task and not self._running_limits.allow_task(limits)
         }
         ahead_s = share * self._queue.ahead_s(
             urgency=candidate.urgency,
@@ -109,14 +111,16 @@ class Estimate:
         )
         # Jobs that wait at a gate follow those of their task that run: to others their slots are taken for longer.
         busy_s = [seconds + shut.get(index, 0.0) for seconds, index in busy]
-        gate_s = self.gate_wait_s(task)
+        gate_s = self.limit_wait_s(task)
         return Outlook(max(wait_s(ahead_s, busy_s), gate_s), max(wait_s(ahead_s * DOUBT, busy_s), gate_s))
 
-    def gate_wait_s(self, limits: TaskLimits | None) -> float:
+    def limit_wait_s(self, limits: TaskLimits | None) -> float:
         """What a job waits for others of its task, of which only so many may run at once."""
         if limits is None or not limits.max_running:
             return 0.0
-        ahead = self._queue.length_of_task(limits.index) + self._gates.running(limits) / 2  # on average half done
+        ahead = (
+            self._queue.length_of_task(limits.index) + self._running_limits.running(limits) / 2
+        )  # on average half done
         return ahead * self.cost_s(limits) / limits.max_running
 
     def own_s(self, limits: TaskLimits | None) -> float:

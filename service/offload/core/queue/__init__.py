@@ -1,1 +1,1 @@
-"""The bounded queue of waiting jobs, fair between callers and tasks."""
+"""The bounded queue of waiting jobs, fair between clients and between tasks."""

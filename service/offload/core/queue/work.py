@@ -1,8 +1,4 @@
-"""Work that waits, and how long it keeps slots busy.
-
-Lives here: waiting work, counted by task, so that it is always worth what is known of the tasks by now; and the
-arithmetic of sharing it among slots.  The queue counts with it; admission asks how long a wait it makes.
-"""
+"""Waiting work by task, and how long it keeps slots busy."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from offload.core.run_times import RunTimes
 
 
 class Work:
-    """How many jobs of each task: work that is counted anew with what is known of the tasks today."""
+    """How many jobs of each task. What they are worth follows the present estimates of run times."""
 
     __slots__ = ("counts",)
 
@@ -35,7 +31,7 @@ class Work:
             del self.counts[index]
 
     def expected_s(self, run_times: RunTimes, *, without: Collection[int] = ()) -> float:
-        """Seconds of one slot; `without` these tasks."""
+        """Returns the work in seconds of one slot, `without` these tasks."""
         total_s = 0.0
         for index, count in self.counts.items():
             if index not in without:
@@ -43,19 +39,19 @@ class Work:
         return total_s
 
     def check_is_of(self, jobs: Iterable[Job]) -> None:
-        """Raises AssertionError if it is other work than these jobs'."""
-        assert self.counts == Counter(job.limits.index for job in jobs), "the work that waits is counted wrong"
+        """Raises AssertionError unless exactly these jobs were counted."""
+        assert self.counts == Counter(job.limits.index for job in jobs), "the waiting work is counted wrong"
 
 
 def wait_s(ahead_s: float, busy_s: Iterable[float]) -> float:
-    """How long until one slot is free and has nothing of `ahead_s` to do any more, seconds.
+    """Returns after how many seconds one slot is free and has none of `ahead_s` left to do.
 
-    `busy_s`: for each slot, how long its present job goes on.  The slots share the work as they become free: the level
-    of water that is poured into a vessel with steps.
+    `busy_s` is for each slot how long its present job goes on. The slots share the work as they become free, like
+    water poured into a vessel with steps.
     """
     steps = sorted(busy_s)
     if not steps:
-        return ahead_s  # as if one slot were there: it will be, and nobody knows when
+        return ahead_s  # assume one slot: there will be one, at an unknown time
     left_s = ahead_s
     for slots, (level, next_level) in enumerate(pairwise(steps), 1):
         holds_s = (next_level - level) * slots

@@ -1,7 +1,6 @@
-"""Deficit round robin: members take turns, and each turn is worth the same run time.
+"""Deficit round robin: members are served in turn, and each turn is worth the same run time.
 
-A member whose next job costs more than it has saves up for it, a turn at a time.  Lives here: whose turn it is, for
-whoever has a next job; `fair_line` puts callers, and the tasks of a caller, in such a circle.
+A member whose next job costs more than its credit saves up for it, one turn at a time.
 
 Source: M. Shreedhar, G. Varghese, "Efficient fair queueing using deficit round robin", SIGCOMM 1995.
 """
@@ -15,38 +14,38 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from offload.core.job import Job
 
-# What a turn is worth.  Less means more turns for each job; more lets members with tiny jobs wait for each other's.
+# What a turn is worth. Less means more turns for each job; more lets members with tiny jobs wait for each other's.
 TURN_S: Final = 0.01
 
 
 class Member(Protocol):
-    """One of a circle.  `credit_s` is the run time that it may use; `Turns` alone keeps it."""
+    """`credit_s` is the run time that the member may use; `RoundRobin` keeps it."""
 
     credit_s: float
 
     def first(self) -> Job | None:
-        """Its next job; None if none of its jobs may run now."""
+        """Returns the member's next job, None if none of its jobs may run now."""
 
 
 K = TypeVar("K", bound=Hashable)
 M = TypeVar("M", bound=Member)
 
 
-class Turns(Generic[K, M]):
-    """The circle; `members` by key, whose turn it is first.  `cost_s` is what a job is expected to take."""
+class RoundRobin(Generic[K, M]):
+    """`members` by key, the next to be served first. `cost_s` returns the run time that a job is expected to take."""
 
     def __init__(self, cost_s: Callable[[Job], float]) -> None:
         self.members: OrderedDict[K, M] = OrderedDict()
         self._cost_s = cost_s
 
     def join(self, key: K, member: M) -> None:
-        """Who comes new has a turn at once: what asks for little should not wait for what asks for much."""
+        """Adds a member, which is served next: who asks for little should not wait for who asks for much."""
         member.credit_s = TURN_S
         self.members[key] = member
         self.members.move_to_end(key, last=False)
 
     def first(self) -> Job | None:
-        """The job whose turn it is; the same until something changes."""
+        """Returns the job to be served next; the same until something changes."""
         members = self.members
         if len(members) == 1:
             (only,) = members.values()
@@ -57,7 +56,7 @@ class Turns(Generic[K, M]):
                 key, member = next(iter(members.items()))
                 job = member.first()
                 if job is None:
-                    member.credit_s = 0.0  # nobody saves up while waiting at a gate
+                    member.credit_s = 0.0  # a limit on running jobs must not let a member save up
                 else:
                     short_s = self._cost_s(job) - member.credit_s
                     if short_s <= 0:
@@ -67,11 +66,11 @@ class Turns(Generic[K, M]):
                 members.move_to_end(key)
             if missing_s is inf:
                 return None
-            if missing_s > 0:  # the rounds in which nobody would get there, at once
+            if missing_s > 0:  # skip the rounds in which no member would have enough credit
                 for member in members.values():
                     member.credit_s += missing_s
 
     def pay(self, key: K, job: Job) -> None:
-        """The member's job is served.  Who was alone owes nothing for it afterwards."""
+        """Charges the member for a job that is served. A member that was alone keeps no debt."""
         member = self.members[key]
         member.credit_s = max(0.0, member.credit_s - self._cost_s(job))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from offload.core.job import Job
-from offload.core.queue.fair_line import FairLine
-from offload.core.queue.gates import Gates
+from offload.core.queue.fair_queue import FairQueue
+from offload.core.queue.running_limits import RunningLimits
 from offload.core.request import TaskLimits
 from offload.core.run_times import RunTimes
 from tests.unit.core.stage import TASK, new_job
@@ -18,13 +18,13 @@ GATED = TaskLimits(name="gated", index=2, timeout_s=60.0, max_running=1)
 class Line:
     """One with tasks of which the first takes a millisecond and the second ten seconds."""
 
-    def __init__(self, gates: Gates | None = None) -> None:
+    def __init__(self, running_limits: RunningLimits | None = None) -> None:
         times = RunTimes()
         times.record(TASK.index, 0.001)
         times.record(LONG.index, 10.0)
         times.record(GATED.index, 0.001)
-        self.gates = gates or Gates()
-        self.line = FairLine(self.gates, times)
+        self.running_limits = running_limits or RunningLimits()
+        self.line = FairQueue(self.running_limits, times)
 
     def push(self, client: str, limits: TaskLimits = TASK, count: int = 1) -> list[Job]:
         jobs = [new_job(client=client, limits=limits) for _ in range(count)]
@@ -110,27 +110,27 @@ def test_at_a_closed_gate_a_callers_other_jobs_pass() -> None:
     line = Line()
     gated = line.push("one", GATED, count=2)
     (other,) = line.push("one")
-    line.gates.enter(new_job(limits=GATED))
+    line.running_limits.enter(new_job(limits=GATED))
     assert list(line.served()) == [other]
-    line.gates.leave(new_job(limits=GATED))
+    line.running_limits.leave(new_job(limits=GATED))
     assert list(line.served()) == gated
 
 
 def test_a_caller_who_waits_at_a_gate_saves_up_nothing() -> None:
     line = Line()
-    line.gates.enter(new_job(limits=GATED))
+    line.running_limits.enter(new_job(limits=GATED))
     line.push("blocked", GATED, count=100)
     line.push("free", count=400)
     list(line.served(200))
-    line.gates.leave(new_job(limits=GATED))
+    line.running_limits.leave(new_job(limits=GATED))
     served = [job.client for job in line.served(40)]
     assert served.count("free") >= 15
 
 
 def test_of_a_caller_with_as_many_running_as_it_may_nobody_is_next() -> None:
-    line = Line(Gates(max_running_per_client=1))
+    line = Line(RunningLimits(max_running_per_client=1))
     line.push("one", count=3)
-    line.gates.enter(new_job(client="one"))
+    line.running_limits.enter(new_job(client="one"))
     assert list(line.served()) == []
     (job,) = line.push("other")
     assert list(line.served()) == [job]
