@@ -1,6 +1,5 @@
-"""The deciding core: who is taken, who runs next, who is stopped.
+"""The deciding core: which jobs are accepted, which runs next, which is stopped. README.md has the reading order.
 
 Everything here is synchronous and pure: events and the time come in as arguments, commands go out as return values.
-No module of this package imports asyncio, multiprocessing, threading, socket, time, random or os, so that the whole
-of it can be simulated.  `dispatch` feeds it and carries its commands out.
+Nothing here imports asyncio, multiprocessing, threading, socket, time, random or os, so all of it can be simulated.
 """

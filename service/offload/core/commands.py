@@ -1,7 +1,7 @@
-"""What the scheduler wants done: plain records, carried out by `dispatch` in the order in which they come.
+"""What the scheduler wants done, as plain records to be carried out in order.
 
-Not frozen, unlike other records: two of them are made for every job, on the hot path, and frozen ones (named tuples
-too) take twice as long to make.
+Not frozen, unlike other records: two are made for every job, and frozen ones (named tuples too) take twice as long to
+make.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from offload.core.outcome import Reason
 
 @dataclass(slots=True)
 class Start:
-    """Hand this job to this slot."""
+    """Hand the job to the slot."""
 
     slot: SlotId
     job: Job
@@ -22,7 +22,7 @@ class Start:
 
 @dataclass(slots=True)
 class Stop:
-    """End the work of this job, whose outcome is settled already, and tell when it is over."""
+    """Stop the work of the job, which is settled already, and report when it has ended."""
 
     slot: SlotId
     job: Job
@@ -31,7 +31,7 @@ class Stop:
 
 @dataclass(slots=True)
 class Settled:
-    """This job has its outcome: count it and tell its caller."""
+    """The job has its outcome: count it and answer its caller."""
 
     job: Job
 

@@ -1,8 +1,7 @@
-"""What is due when: a coarse timer wheel.
+"""A coarse timer wheel: which items (jobs, slots) are due when.
 
-Lives here: the bookkeeping of one instant for each item (a job, a slot), in buckets of `TICK_S`.  It keeps no timer:
-whoever drives the scheduler looks at the alarm and comes back then.  Nothing is ever due early, and at most one tick
-late.
+It holds one instant for each item, in buckets of `TICK_S`, and runs no timer: the driver of the scheduler looks at the
+alarm and calls at that instant. No item is due early, and each at most one tick late.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from typing import Final, Generic, TypeVar
 
 T = TypeVar("T", bound=Hashable)
 
-# A limit is answered within 10 ms; a fifth of that for the wheel, the rest for the loop and the way back.
+# A limit is answered within 10 ms; a fifth of that for the wheel, the rest for the event loop and the way back.
 TICK_S: Final = 0.002
-# So many ticks without an item are kept before they are cleared away: rarely enough to cost nothing, and a few KB.
+# So many ticks without an item are kept before they are removed: rarely enough to cost nothing, and a few KB.
 _STALE_TICKS: Final = 64
 
 
 class Alarm:
-    """When to come back at the latest: `at` is no later than what is due next, of all that share it.
+    """When to call at the latest: `at` is not later than the next item of all wheels that share the alarm.
 
-    What is due no more does not put it off: whoever comes back in vain sets it anew.  To look at it costs nothing, and
-    that is done after every event.
+    Removing an item does not postpone it; a call that finds nothing due sets it again. It is a plain attribute because
+    it is read after every event.
     """
 
     __slots__ = ("at",)
@@ -34,18 +33,18 @@ class Alarm:
 
 
 class Deadlines(Generic[T]):
-    """Adding and removing take constant time on average, however many items wait.
+    """Adding and removing take constant time on average, however many items there are.
 
-    An item that comes is put into no bucket before the alarm goes off: most are gone by then, and cost a store each.
-    A job with a limit of a day, done in a millisecond, leaves at most a stale tick in the heap.  When most ticks are
-    stale they are cleared away, so that memory follows what waits and not what has been.
+    A new item goes into a bucket only when the alarm goes off: most are gone by then, and cost one store each. A job
+    with a limit of a day that ends in a millisecond leaves at most a stale tick in the heap. When most ticks are stale
+    they are removed, so that memory follows what is there, not what has been.
     """
 
     def __init__(self, alarm: Alarm) -> None:
         self._alarm = alarm
-        self._new: dict[T, int] = {}  # the tick of each that came since; none of them is in _tick_of
-        self._buckets: dict[int, dict[T, None]] = {}  # none of them is empty
-        self._ticks: list[int] = []  # a heap; has every key of _buckets, and stale ones
+        self._new: dict[T, int] = {}  # the ticks of new items, which are not in _tick_of
+        self._buckets: dict[int, dict[T, None]] = {}  # without empty ones
+        self._ticks: list[int] = []  # a heap with every key of _buckets, and stale ones
         self._tick_of: dict[T, int] = {}
 
     def __len__(self) -> int:
@@ -55,7 +54,7 @@ class Deadlines(Generic[T]):
         return item in self._new or item in self._tick_of
 
     def set(self, item: T, instant: float) -> None:
-        """The job is due at `instant` (monotonic, seconds); replaces an earlier entry."""
+        """Makes the item due at `instant` (monotonic, seconds), instead of an earlier entry."""
         if item in self._tick_of:
             self._take_out(item)
         self._new[item] = tick = int(instant / TICK_S) + 1
@@ -63,12 +62,12 @@ class Deadlines(Generic[T]):
         self._alarm.at = min(self._alarm.at, due_at)
 
     def discard(self, item: T) -> None:
-        """The job is due no more; nothing happens if it never was."""
+        """Removes the item, if it is there."""
         if self._new.pop(item, None) is None and item in self._tick_of:
             self._take_out(item)
 
     def pop_due(self, now: float) -> list[T]:
-        """Takes out and returns what is due at `now`, earliest first."""
+        """Removes and returns the items that are due at `now`, earliest first."""
         self._put_in_new()
         due: list[T] = []
         while self._ticks and self._ticks[0] * TICK_S <= now:
@@ -78,7 +77,7 @@ class Deadlines(Generic[T]):
         return due
 
     def next_instant(self) -> float | None:
-        """When to come back, None when nothing is due ever.  Drops stale ticks on the way."""
+        """Returns when the next item is due, None without items. Drops stale ticks on the way."""
         self._put_in_new()
         while self._ticks:
             tick = self._ticks[0]

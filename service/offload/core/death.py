@@ -1,7 +1,4 @@
-"""What is known of the end of a worker: a record without opinion.
-
-Made by the engines (which know signals and exit codes by name), read by the scheduler and by whoever tells the caller.
-"""
+"""What is known of the end of a worker."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ _ASKED_FOR: Final = frozenset({"SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Death:
-    """`signal` is a name ("SIGSEGV"), `exit_code` a number; both are None where nobody can tell any more.
+    """`signal` is a name ("SIGSEGV"), `exit_code` a number; both are None if neither is known.
 
-    `note` says more where more is known, in words that may be shown to the caller.
+    `note` adds what else is known, in words that may be shown to the caller.
     """
 
     signal: str | None = None
@@ -24,11 +21,11 @@ class Death:
 
     @property
     def was_asked_for(self) -> bool:
-        """By a signal with which people and supervisors end processes, and tasks do not end their own."""
+        """Whether a signal ended the worker that people and supervisors send, and tasks do not send themselves."""
         return self.signal in _ASKED_FOR
 
     def facts(self) -> dict[str, object]:
-        """The fields of the problem document."""
+        """Returns the fields of the problem document."""
         if self.signal is not None:
             return {"signal": self.signal}
         return {"exit_code": self.exit_code}

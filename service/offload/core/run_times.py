@@ -1,7 +1,6 @@
 """How long jobs take: moving estimates of each task's run time.
 
-Lives here: what is learnt from every run, and what is assumed of a task that never ran.  Tasks differ by orders of
-magnitude, so nothing is shared between them.  The scheduler records; admission, the queue and prefetch read.
+Tasks differ by orders of magnitude, so no estimate is shared between them.
 """
 
 from __future__ import annotations
@@ -10,17 +9,17 @@ from typing import Final
 
 # Weight of the newest run time in a task's moving mean: about the last twenty jobs count.
 _NEWEST_WEIGHT: Final = 0.05
-# How far one run moves the typical run time.  It settles where as many runs are longer as shorter: at the median.
+# How far one run moves the typical run time. It settles where as many runs are longer as shorter: at the median.
 _TYPICAL_STEP: Final = 1.1
 # A task that never ran: the middle, by orders of magnitude, of what people run (a millisecond to ten seconds).
 UNKNOWN_S: Final = 0.1
 
 
 class RunTimes:
-    """For each task, by its index, two figures in seconds.
+    """For each task, by index, two figures in seconds.
 
-    The mean says how much work so many jobs are.  The typical run time, about the median, says whether one job fits
-    into a budget: where most jobs take a millisecond and one in a hundred takes ten seconds, the mean fits nobody.
+    The mean says how much work a number of jobs is. The typical run time, about the median, says whether one job fits
+    into a budget: where most jobs take a millisecond and one in a hundred takes ten seconds, the mean fits no job.
     """
 
     def __init__(self) -> None:
@@ -29,11 +28,11 @@ class RunTimes:
         self._printing: set[int] = set()
 
     def expected_s(self, task_index: int) -> float:
-        """The mean; of a task that never ran a cautious guess."""
+        """Returns the mean, a cautious guess for a task that never ran."""
         return self._mean_s.get(task_index, UNKNOWN_S)
 
     def typical_s(self, task_index: int) -> float:
-        """What a job needs at the least to have a fair chance; nothing for a task that never ran: let it try."""
+        """Returns the time that a job needs for a fair chance; 0 for a task that never ran, so that it is tried."""
         return self._typical_s.get(task_index, 0.0)
 
     def has_printed(self, task_index: int) -> None:
@@ -56,9 +55,9 @@ class RunTimes:
             self._typical_s[task_index] /= _TYPICAL_STEP
 
     def record_at_least(self, task_index: int, run_s: float) -> None:
-        """A run that was stopped after `run_s`: news only if it was expected to take less.
+        """Records a run that was stopped after `run_s`, if it was expected to take less.
 
-        Without it, a task of which every job runs into its limit would be expected to take no time for ever.
+        Otherwise a task whose every job reaches its timeout would be expected to take no time for ever.
         """
         mean_s = self._mean_s.get(task_index)
         if mean_s is None or run_s > mean_s:

@@ -1,1 +1,1 @@
-"""The asyncio shell around the deciding core: callers' futures, one timer, commands out, events in.  No policy."""
+"""asyncio around the core: callers, the timer, commands out, events in. No policy."""

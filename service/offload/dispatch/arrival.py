@@ -1,8 +1,4 @@
-"""One request's body on its way in, counted against the limit on all that arrives, waits and leaves.
-
-Lives here: the count of one body, which is given back whatever becomes of it.  `web` opens one for each body that did
-not come together with its head.
-"""
+"""One request's body on its way in, counted against the limit on the bytes that arrive, wait and leave."""
 
 from __future__ import annotations
 
@@ -14,13 +10,15 @@ from offload.errors import OffloadError
 
 
 class NoRoom(OffloadError):
-    """What arrives, waits and leaves is as much as may be at once."""
+    """The bytes that arrive, wait and leave have reached their limit."""
 
     def __str__(self) -> str:
-        return "no room is left for what arrives"
+        return "the body has no room: arriving, waiting and leaving bytes have reached their limit"
 
 
 class Arrival:
+    """The bytes of one body, as a context manager that gives them back at its end."""
+
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
         self._size_bytes = 0
@@ -32,7 +30,7 @@ class Arrival:
         self._traffic.body_has_arrived(self._size_bytes)
 
     def add(self, size_bytes: int) -> None:
-        """So many more bytes have come.  Raises NoRoom."""
+        """Counts more bytes. Raises NoRoom."""
         self._size_bytes += size_bytes
         if not self._traffic.body_grows(size_bytes, to_bytes=self._size_bytes):
             raise NoRoom

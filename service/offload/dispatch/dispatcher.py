@@ -1,8 +1,4 @@
-"""Between callers, the deciding core and an engine, on the event loop.
-
-Lives here: the futures of waiting callers, the one timer for all deadlines, and the carrying out of the core's
-commands.  It decides nothing.  `web` submits through it; an engine reports to it.
-"""
+"""asyncio around the scheduler: waiting callers, one timer for all deadlines, and the carrying out of commands."""
 
 from __future__ import annotations
 
@@ -31,17 +27,17 @@ logger: Final = logging.getLogger("offload.jobs")
 
 OnEnd = Callable[[Job], object]
 
-# A timer that is so late came to a busy loop; after as long, the loop has heard what was there.
+# A timer that is so late means that the loop was busy. After as long again, it has read the answers that were waiting.
 _LATE_S: Final = 0.001
 
-# Ends that an operator wants to see without asking.
+# The ends that are logged as warnings.
 _WARNINGS: Final = frozenset(
     reason for reason, state in END_STATE.items() if state in (JobState.TIMED_OUT, JobState.CRASHED)
 )
 
 
 class Dispatcher:
-    """One event loop's way to run jobs.  Implements `EngineEvents`; all is to be called on the loop's thread."""
+    """Runs jobs for one event loop. Implements `EngineEvents`. All methods must be called on the loop's thread."""
 
     def __init__(
         self,
@@ -68,7 +64,10 @@ class Dispatcher:
     # Callers
 
     def rejection(self, terms: JobTerms | None = None, *, size_bytes: int = 0) -> Rejection | None:
-        """Why this job, with a body of that size, or any job at all, would be refused now; None if it would not."""
+        """Returns why such a job, with a body of that size, would be rejected now, None if it would be accepted.
+
+        Without `terms` it stands for any job of any client.
+        """
         if terms is None:
             return self._scheduler.rejection(Inquiry(), self._clock())
         now = self._clock()
@@ -82,7 +81,7 @@ class Dispatcher:
         return self._scheduler.rejection(inquiry, now)
 
     def arrival(self) -> Arrival:
-        """For a body that is going to be read."""
+        """Returns the counter of a body that is about to be read."""
         return Arrival(self._scheduler.traffic)
 
     def reject_body(self, terms: JobTerms) -> Job:
@@ -91,7 +90,7 @@ class Dispatcher:
 
     @contextmanager
     def leaving(self, size_bytes: int) -> Iterator[None]:
-        """Around the sending of a result, which lasts as long as its caller likes."""
+        """Counts a result while it is being sent, which takes as long as the caller likes."""
         self._scheduler.traffic.result_leaves(size_bytes)
         try:
             yield
@@ -99,35 +98,35 @@ class Dispatcher:
             self._scheduler.traffic.result_has_left(size_bytes)
 
     def new_job(self, request: JobRequest) -> Job:
-        """Gives a request its id and number; nothing runs yet."""
+        """Makes the job of a request, with id and number. It is not submitted yet."""
         self._numbers += 1
         return Job(request, id=self._ids.next(), number=self._numbers, submitted_at=self._clock())
 
     def is_suspect(self, limits: TaskLimits) -> bool:
-        """Whether jobs of the task have killed workers lately, so that `run` has to look at what is sent."""
+        """Whether jobs of the task have killed workers lately, so that `run` must fingerprint this one."""
         quarantine = self._scheduler.quarantine
         return bool(quarantine.crashed_at) and quarantine.watches(limits.index, self._clock())
 
     def submit(self, job: Job, on_end: OnEnd) -> None:
-        """Calls `on_end` when the job, of a task that is not suspect, has its outcome, which may be at once.
+        """Submits a job of a task that is not suspect, and calls `on_end` when it has its outcome, perhaps at once.
 
-        It is called amid the dispatcher's work, and must not call back.
+        `on_end` is called while commands are being carried out, and must not call the dispatcher.
         """
         self._waiting[job] = on_end
         self._recorder.count_submission(job.limits.index)
         self._carry_out(self._scheduler.submit(job, self._clock()))
 
     async def run(self, job: Job) -> None:
-        """Returns when the job has its outcome (`job.outcome`), a rejection being one.
+        """Submits a job and returns when it has its outcome; a rejection is one.
 
-        Cancelling the caller's task ends the job, as if the caller had hung up, and its work with it.
+        Cancelling the calling task ends the job and its work, as a disconnected caller does.
         """
         if self.is_suspect(job.limits):
             job.fingerprint = await fingerprint_of(job)
-        is_over = self._loop.create_future()
-        self.submit(job, lambda _: None if is_over.done() else is_over.set_result(None))
+        has_ended = self._loop.create_future()
+        self.submit(job, lambda _: None if has_ended.done() else has_ended.set_result(None))
         try:
-            await is_over
+            await has_ended
         except asyncio.CancelledError:
             self.cancel(job, Reason.DISCONNECTED)
             raise
@@ -135,30 +134,30 @@ class Dispatcher:
             await self.identify(job)
 
     async def identify(self, job: Job) -> None:
-        """Remembers what killed its worker; to be awaited before the caller is told, who might send it again."""
+        """Records which job killed its worker. Await it before answering: the caller might send the job again."""
         fingerprint = job.fingerprint or await fingerprint_of(job)
         if fingerprint is not None:
             self._scheduler.identify(job, fingerprint)
 
     def reject(self, terms: JobTerms, rejection: Rejection) -> Job:
-        """The job of a caller who is refused before its body was read: settled, and counted as any other."""
+        """Rejects a job before its body is read. The job is settled and counted like any other."""
         job = self.new_job(JobRequest(terms))
         self._recorder.count_submission(job.limits.index)
         self._carry_out(self._scheduler.reject(job, rejection, self._clock()))
         return job
 
     def find(self, job_id: JobId) -> Job | None:
-        """A job that has not ended."""
+        """Returns a job that has not ended."""
         return self._scheduler.find(job_id)
 
     def cancel(self, job: Job, why: Reason = Reason.CANCELLED) -> None:
-        """Ends the job and its work; nothing happens if it has ended."""
+        """Ends the job and its work. Does nothing if the job has ended."""
         self._carry_out(self._scheduler.cancel(job, why, self._clock()))
 
     # Stopping
 
     async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
-        """Takes nothing new, lets what is there finish within `timeout_s` or until `hurry`, and stops the rest."""
+        """Accepts no more jobs, lets the others finish within `timeout_s` or until `hurry`, and stops the rest."""
         self.is_draining = True
         self._scheduler.begin_drain(self._clock() + timeout_s)
         if not self._scheduler.is_empty:
@@ -176,7 +175,7 @@ class Dispatcher:
         self._carry_out(self._scheduler.stop_all(self._clock()))
 
     def close(self) -> None:
-        """Stops what is left and the timer; nothing is taken any more."""
+        """Stops the jobs that are left, and the timer. No more jobs are accepted."""
         self.is_draining = True
         self._scheduler.begin_drain(self._clock())
         self.stop_all()
@@ -184,7 +183,7 @@ class Dispatcher:
             self._timer.cancel()
             self._timer = None
 
-    # The engine's events
+    # Events of the engine
 
     def slot_added(self, slot: SlotId) -> None:
         self._scheduler.slot_added(slot)
@@ -208,12 +207,12 @@ class Dispatcher:
     def failing_to_start(self) -> None:
         self._carry_out(self._scheduler.failing_to_start(self._clock()))
 
-    # Carrying out
+    # Commands
 
     def _carry_out(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Settled):
-                self._tell(command.job)
+                self._answer(command.job)
             elif isinstance(command, Start):
                 self._engine.start(command.slot, command.job)
             else:
@@ -221,7 +220,7 @@ class Dispatcher:
         if self._alarm.at < self._timer_at:
             self._arm_timer(self._alarm.at)
 
-    def _tell(self, job: Job) -> None:
+    def _answer(self, job: Job) -> None:
         self._recorder.count_outcome(job)
         if job.outcome is not None and job.outcome.reason in _WARNINGS:
             _log_end(job, job.outcome)
@@ -229,20 +228,20 @@ class Dispatcher:
         if on_end is not None:
             try:
                 on_end(job)
-            except Exception:  # of all that is done now, only this caller may miss something
-                logger.exception("a caller could not be told", extra={"fields": {"job_id": job.id}})
+            except Exception:  # the remaining commands must be carried out
+                logger.exception("answering a caller failed", extra={"fields": {"job_id": job.id}})
         if self.is_draining and self._scheduler.is_empty:
             self._became_empty.set()
 
     def _arm_timer(self, instant: float) -> None:
-        """Only for what is due before the timer goes off; then it looks again."""
+        """Sets the timer to an instant before the present one."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = instant
         self._timer = self._loop.call_later(max(0.0, instant - self._clock()), self._on_timer)
 
     def _on_timer(self) -> None:
-        """To a loop that comes late, answers have come in time: they are read before anybody's time is up."""
+        """If the loop is late, answers that arrived in time are read first, before jobs are timed out."""
         if self._clock() - self._timer_at > _LATE_S:
             self._timer = self._loop.call_later(_LATE_S, self._expire)
         else:

@@ -1,7 +1,7 @@
-"""What tells one job from another with other arguments: a digest of the task and all that it is called with.
+"""The fingerprint of a job: a digest of the task and all that it is called with.
 
-Lives here: the hashing, in steps between which the event loop goes on.  Only jobs of tasks that have crashed lately are
-fingerprinted; the dispatcher asks.
+Hashing goes in steps, so that the event loop stays responsive. Only jobs of tasks that have crashed lately are
+fingerprinted.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _DIGEST_BYTES: Final = 16
 
 
 async def fingerprint_of(job: Job) -> str | None:
-    """The same for two jobs exactly if they are of one task, with one query string and one body.
+    """Returns the same for two jobs exactly if task, query string and body are the same.
 
-    None if a worker has used up the body.  It does so in the last attempt, and the jobs of a task that has crashed are
+    None if a worker has used up the body. That happens in the last attempt, and jobs of a task that has crashed are
     fingerprinted before: so only the first crash with a large body goes unrecognised.
     """
     body = job.request.body

@@ -1,6 +1,6 @@
-"""Names of jobs: 128 random bits, as 32 hexadecimal digits.
+"""Ids of jobs: 128 random bits, as 32 hexadecimal digits.
 
-Whoever knows a job's id may cancel it, so ids cannot be guessed.
+Any client that knows a job's id may cancel it, so ids must not be guessable.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 from offload.core.job import JobId
 
 _ID_BYTES: Final = 16
-# One read from the kernel for many ids: a system call for each would be a noticeable part of a short job.
+# Reads random bits for many ids at once: a system call for each would be a noticeable part of a short job.
 _IDS_A_READ: Final = 256
 
 

@@ -1,7 +1,4 @@
-"""The pulse of the event loop: how late it is, and how many jobs have ended.
-
-Lives here: one repeating timer that feeds two measures.  Started and ended by the composition root.
-"""
+"""A repeating timer that measures how late the event loop is, and how many jobs have ended."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-# Ten looks a second see every stall of a tenth of a second and cost nothing worth measuring.
+# Ten ticks a second notice every stall of a tenth of a second, at a cost too small to measure.
 _TICK_S: Final = 0.1
 
 

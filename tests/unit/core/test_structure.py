@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import offload
 
 PACKAGE = Path(offload.__file__).parent
+CORE = PACKAGE / "core"
 SCHEDULER = "core/scheduler.py"
 # The modules of the scheduler's plain data, which build on each other.
 DATA = {"core/job.py", "core/slot.py", "core/slots.py", "core/queue/job_queue.py", "core/queue/fair_queue.py"}
@@ -60,3 +62,12 @@ def test_only_the_scheduler_changes_jobs_slots_and_the_queue(method: str) -> Non
 @pytest.mark.parametrize("data", ["JobQueue", "Slots", "Tally", "Load", "Admission", "Prefetch"])
 def test_only_the_scheduler_makes_its_data(data: str) -> None:
     assert callers(data) == {SCHEDULER}
+
+
+def test_the_reading_order_names_every_module_once() -> None:
+    table = [
+        line.split("|")[1] for line in (CORE / "README.md").read_text(encoding="utf-8").splitlines() if ".py`" in line
+    ]
+    named = [name for cell in table for name in re.findall(r"`([\w/]+\.py)`", cell)]
+    modules = [str(path.relative_to(CORE)) for path in CORE.rglob("*.py") if path.name != "__init__.py"]
+    assert sorted(named) == sorted(modules)

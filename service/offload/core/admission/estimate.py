@@ -1,7 +1,6 @@
-"""When a job that came now would begin: what goes before it, shared by the slots.
+"""When a job submitted now would begin: arithmetic on what the queue and the slots hold.
 
-Lives here: arithmetic over what the queue and the slots hold, of today's estimates of run times.  It decides nothing
-and changes nothing; `admission` asks it.
+It uses the present estimates of run times, decides nothing and changes nothing.
 """
 
 from __future__ import annotations
@@ -16,25 +15,24 @@ from offload.core.queue.work import wait_s
 from offload.core.request import DEFAULT_URGENCY, TaskLimits
 from offload.core.run_times import RunTimes
 
-# What goes before a job may turn out so many times as much as expected: others come who go first, or the machine has
-# more to do than jobs.  It costs nothing: to keep the slots busy, a queue far shorter than callers' patience is enough.
-DOUBT: Final = 2.0
-# An outlook that is so old, seconds, is still as good as new: by so much jobs are early or late anyway.
-KEPT_S: Final = 0.001
+# The estimate doubles the work ahead of a job as a safety margin: more urgent jobs may come, or other processes may
+# need the CPU. It costs nothing: a queue far shorter than callers' patience is enough to keep the slots busy.
+CAUTION: Final = 2.0
+# An outlook may be reused for so many seconds: jobs are early or late by that much anyway.
+_REUSED_FOR_S: Final = 0.001
 
 
 class BusySlots(Protocol):
-    """The slots, as far as it matters how busy they are.  `changes` counts whatever alters that but time."""
+    """How busy the slots are. `changes` counts whatever alters that, except time."""
 
     changes: int
 
     def busy(self, now: float) -> tuple[int, Sequence[tuple[float, int]]]:
-        """How many slots have a worker; and of each of them, or of many some, for how many seconds it has to do with
-        a job of which task."""
+        """Returns (slots with a worker, [(remaining seconds, task index), …]); may sample the slots."""
 
 
 class Candidate(Protocol):
-    """What has to be known of a job to say when it would be done.  A `Job` is one, an `Inquiry` comes before it."""
+    """What admission must know of a job. A `Job` is a candidate; an `Inquiry` is one without a job."""
 
     @property
     def limits(self) -> TaskLimits | None: ...
@@ -50,9 +48,9 @@ class Candidate(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Inquiry:
-    """A `Candidate` for which there is no job.  Without `limits` it is for any job, of anybody.
+    """A candidate that is not a job yet. Without `limits` it stands for any job of any client.
 
-    `deadline` is the end of the caller's budget, an instant, None without one.
+    `deadline` is the end of the caller's budget, a monotonic instant, None without one.
     """
 
     limits: TaskLimits | None = None
@@ -63,7 +61,7 @@ class Inquiry:
 
 
 class Outlook(NamedTuple):
-    """How long a job would wait, seconds: as expected, and if what goes before it takes `DOUBT` times as long."""
+    """How long a job would wait, in seconds: as expected, and if the work ahead takes `CAUTION` times as long."""
 
     wait_s: float
     cautious_wait_s: float
@@ -77,27 +75,27 @@ class Estimate:
         self._running_limits = running_limits
         self._run_times = run_times
         self._slots = slots
-        self._kept = Outlook(0.0, 0.0)
-        self._kept_for: tuple[object, ...] = ()
-        self._kept_until = 0.0
+        self._last = Outlook(0.0, 0.0)
+        self._last_key: tuple[object, ...] = ()
+        self._last_until = 0.0
 
     def outlook(self, candidate: Candidate, now: float) -> Outlook:
-        """What such a job would wait for while no slot is idle.
+        """Returns how long the candidate would wait while no slot is idle.
 
-        In an overload many are refused between two changes, and to all that are alike it looks the same.
+        Under overload many similar jobs are rejected between two changes; they share one outlook.
         """
-        kept_for = (candidate.limits, candidate.urgency, candidate.client, self._queue.changes, self._slots.changes)
-        if kept_for != self._kept_for or now > self._kept_until:
-            self._kept = self._look_out(candidate, now)
-            self._kept_for = kept_for
-            self._kept_until = now + KEPT_S
-        return self._kept
+        key = (candidate.limits, candidate.urgency, candidate.client, self._queue.changes, self._slots.changes)
+        if key != self._last_key or now > self._last_until:
+            self._last = self._calculate(candidate, now)
+            self._last_key = key
+            self._last_until = now + _REUSED_FOR_S
+        return self._last
 
-    def _look_out(self, candidate: Candidate, now: float) -> Outlook:
+    def _calculate(self, candidate: Candidate, now: float) -> Outlook:
         present, busy = self._slots.busy(now)
         share = len(busy) / present if present else 1.0
         task = candidate.limits
-        shut = {
+        at_limit = {
             limits.index: count * self.cost_s(limits) / limits.max_running
             for limits, count in self._queue.limited(candidate.urgency)
             if limits is not task and not self._running_limits.allow_task(limits)
@@ -107,26 +105,25 @@ class Estimate:
             client=candidate.client,
             index=None if task is None else task.index,
             cost_s=self.cost_s(task),
-            without=shut,
+            without=at_limit,
         )
-        # Jobs that wait at a gate follow those of their task that run: to others their slots are taken for longer.
-        busy_s = [seconds + shut.get(index, 0.0) for seconds, index in busy]
-        gate_s = self.limit_wait_s(task)
-        return Outlook(max(wait_s(ahead_s, busy_s), gate_s), max(wait_s(ahead_s * DOUBT, busy_s), gate_s))
+        # Jobs of a task at its limit follow those of the task that run: for other tasks, their slots stay taken.
+        busy_s = [seconds + at_limit.get(index, 0.0) for seconds, index in busy]
+        limit_s = self.limit_wait_s(task)
+        return Outlook(max(wait_s(ahead_s, busy_s), limit_s), max(wait_s(ahead_s * CAUTION, busy_s), limit_s))
 
     def limit_wait_s(self, limits: TaskLimits | None) -> float:
-        """What a job waits for others of its task, of which only so many may run at once."""
+        """Returns what a job waits for others of its task because of the limit on how many run at once."""
         if limits is None or not limits.max_running:
             return 0.0
-        ahead = (
-            self._queue.length_of_task(limits.index) + self._running_limits.running(limits) / 2
-        )  # on average half done
+        running = self._running_limits.running(limits)
+        ahead = self._queue.length_of_task(limits.index) + running / 2  # on average a running job is half done
         return ahead * self.cost_s(limits) / limits.max_running
 
     def own_s(self, limits: TaskLimits | None) -> float:
-        """What the job itself needs then, if it goes as most do."""
+        """Returns the typical run time of the task."""
         return 0.0 if limits is None else self._run_times.typical_s(limits.index)
 
     def cost_s(self, limits: TaskLimits | None) -> float:
-        """What a job of the task is expected to take of a slot."""
+        """Returns the mean run time of the task: what one of its jobs is expected to take of a slot."""
         return 0.0 if limits is None else self._run_times.expected_s(limits.index)

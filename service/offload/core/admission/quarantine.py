@@ -1,10 +1,10 @@
-"""Jobs that kill their workers, and are no longer given any.
+"""Jobs that kill their workers and are therefore not run again for a while.
 
-Lives here: the memory of attempts that ended with their worker's death, by fingerprint: the task and the arguments.  So
-many in a row, each begun after the death before it, and that very job is answered without a worker until it is
-forgotten.  One attempt that its worker survives clears it.  What we, or people, kill is not told here at all.
+A job is identified by its fingerprint: the task and the arguments. It is quarantined after a number of attempts in a
+row that killed the worker, each begun after the death before it. An attempt that the worker survives clears the
+record. Kills by the service or by people are not counted.
 
-Nobody is fingerprinted but for tasks that have crashed lately.  `dispatch` makes the fingerprints.
+Only jobs of tasks that have crashed lately are fingerprinted.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Final
 
 from offload.core.job import Job
 
-# After so long without another death it is forgotten: the data, the code or the machine may be another by then.
+# A record expires after this time without another death: by then data, code or machine may have changed.
 FORGET_S: Final = 600.0
-# More than this at a time is no job that is poison, it is a task that is broken.
-_MOST: Final = 1000
+# If more jobs than this kill their workers, the task is broken, not the jobs.
+_MAX_RECORDS: Final = 1000
 
 
 @dataclass(slots=True)
@@ -28,8 +28,11 @@ class _Record:
 
 
 class Quarantine:
-    """`after`: so many deaths in a row are enough; 0 for never.  `crashed_at`: when a job of a task killed its worker
-    last, by the task's index; nobody is watched while it is empty, which is looked at for every job."""
+    """A job is quarantined after `after` deaths in a row; 0 for never.
+
+    `crashed_at` is the instant at which a job of a task last killed its worker, by task index. It is read for every
+    job, and empty as long as nothing crashes.
+    """
 
     def __init__(self, after: int) -> None:
         self._after = after
@@ -37,7 +40,7 @@ class Quarantine:
         self._records: OrderedDict[str, _Record] = OrderedDict()  # by fingerprint; the latest death comes last
 
     def watches(self, task_index: int, now: float) -> bool:
-        """Whether jobs of this task are to be fingerprinted."""
+        """Whether jobs of this task must be fingerprinted."""
         crashed_at = self.crashed_at.get(task_index)
         if crashed_at is None:
             return False
@@ -47,12 +50,12 @@ class Quarantine:
         return False
 
     def note_crash(self, job: Job, died_at: float) -> None:
-        """An attempt at the job has killed its worker."""
+        """An attempt at the job killed its worker."""
         if self._after:
             self.crashed_at[job.limits.index] = died_at
 
     def record(self, job: Job) -> None:
-        """What became of a job that has a fingerprint: the attempts at it that killed their workers, or none did."""
+        """Adds the crashes of a fingerprinted job to its record; clears the record if the job survived."""
         if not self._after or job.fingerprint is None:
             return
         for began_at, died_at in job.crashes:
@@ -61,7 +64,7 @@ class Quarantine:
             self._records.pop(job.fingerprint, None)
 
     def crashes(self, fingerprint: str | None, now: float) -> int | None:
-        """How many attempts at this job killed their worker, if it is in quarantine; else None."""
+        """Returns how many attempts killed their worker if the job is quarantined, else None."""
         record = None if fingerprint is None else self._records.get(fingerprint)
         if fingerprint is None or record is None or record.deaths < self._after:
             return None
@@ -71,7 +74,7 @@ class Quarantine:
         return record.deaths
 
     def size(self, now: float) -> int:
-        """How many jobs are in quarantine."""
+        """Returns how many jobs are quarantined."""
         return sum(
             record.deaths >= self._after and now - record.died_at <= FORGET_S for record in self._records.values()
         )
@@ -80,11 +83,11 @@ class Quarantine:
         record = self._records.get(fingerprint)
         if record is None or died_at - record.died_at > FORGET_S:
             record = _Record(0, float("-inf"))
-        # One that was at work beside the one before has the same cause; one that did nothing has another's.
+        # An attempt that overlapped the one before shares its cause, and one that took no time had another cause.
         if record.died_at <= began_at < died_at:
             record.deaths += 1
             record.died_at = died_at
         self._records[fingerprint] = record
         self._records.move_to_end(fingerprint)
-        if len(self._records) > _MOST:
+        if len(self._records) > _MAX_RECORDS:
             self._records.popitem(last=False)

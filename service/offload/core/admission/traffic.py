@@ -1,7 +1,7 @@
-"""Bytes on their way: of bodies that arrive, and of results that leave.
+"""The bytes of bodies that are arriving and of results that are being sent.
 
-Callers are as slow as they like, at both ends, and what they have not sent or taken yet stands in memory.  So it counts
-against the same limit as the bodies of waiting jobs.  Lives here: the two sums.  `dispatch` keeps them true.
+Clients may be slow at both ends, and what they have not sent or taken yet stays in memory. So it counts against the
+same limit as the bodies of waiting jobs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from offload.core.queue.job_queue import JobQueue
 
 
 class Traffic:
-    """`size_bytes` is what leaves and what arrives together."""
+    """`size_bytes` is the sum of both directions."""
 
     def __init__(self, queue: JobQueue) -> None:
         self.size_bytes = 0
@@ -22,15 +22,15 @@ class Traffic:
         return self.size_bytes - self.leaving_bytes
 
     def body_grows(self, size_bytes: int, *, to_bytes: int) -> bool:
-        """So many more bytes have come of one body, `to_bytes` by now.  False if there is no room for it.
+        """Counts more bytes of a body, `to_bytes` by now. Returns whether there is room for it.
 
-        As in the queue, a body that is larger than the whole limit may be there alone.
+        As in the queue, a single body larger than the whole limit may arrive alone.
         """
         self.size_bytes += size_bytes
         return self._queue.has_room_for_bytes(to_bytes, besides_bytes=self.size_bytes - to_bytes)
 
     def body_has_arrived(self, size_bytes: int) -> None:
-        """Or was given up: it waits with its job now, or is gone."""
+        """The body waits with its job now, or was given up."""
         self.size_bytes -= size_bytes
 
     def result_leaves(self, size_bytes: int) -> None:
