@@ -1,4 +1,4 @@
-"""One job as a worker runs it, however it came here."""
+"""`JobCall`, one job as a worker runs it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The worker's end of its channel: blocking reads of frames, blocking writes of answers.
+"""The worker's side of its channel: reads frames and writes answers, both blocking.
 
-One thread, one reader, one writer; no lock.  Whatever goes wrong here (the service is gone, a task closed our
-descriptor) raises OSError or EOFError, and the worker ends.
+One thread reads and writes, without a lock. If the service has ended or a task closed the descriptor, OSError or
+EOFError is raised and the worker ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Frame(NamedTuple):
 
 
 class Channel:
-    """Frames over a connected stream socket.  `descriptors` is for large bodies (`passing`), None where it has none."""
+    """Frames on a connected stream socket. `descriptors`, if not None, passes large bodies, see `wire.passing`."""
 
     def __init__(self, sock: socket.socket, descriptors: socket.socket | None = None) -> None:
         sock.setblocking(True)
@@ -33,9 +33,9 @@ class Channel:
         self._end = 0
 
     def read(self) -> Frame | None:
-        """Waits for the next frame; None when the service has closed its end between two frames.
+        """Wait for the next frame. Returns None when the service has closed its side between two frames.
 
-        Raises EOFError where the end comes inside of a frame.
+        Raises EOFError if the stream ends inside a frame.
         """
         if self._end - self._start < HEADER_BYTES and not self._fill(HEADER_BYTES):
             return None
@@ -46,16 +46,16 @@ class Channel:
             payload = self._take_large(size)
             return Frame(header, bytes(payload[: header.meta_bytes]), payload[header.meta_bytes :])
         if self._end - self._start < size and not self._fill(size):
-            raise EOFError("the service went away in the middle of a frame")
+            raise EOFError("the channel ended inside a frame")
         body_at = self._start + header.meta_bytes
         end = self._start + size
-        # Copies: the buffer takes the next frames while this one still waits or runs.
+        # Copy: the buffer receives the next frames while this job waits or runs.
         frame = Frame(header, bytes(self._view[self._start : body_at]), bytes(self._view[body_at:end]))
         self._start = end
         return frame
 
     def write(self, header: bytes, meta: bytes = b"", body: bytes | bytearray | memoryview = b"") -> None:
-        """Sends a whole frame; a small one in one system call, a large one without joining its parts."""
+        """Send a frame: a small one in one system call, a large one without joining its parts."""
         if len(body) <= _READ_BYTES:
             self._sock.sendall(b"".join((header, meta, body)))
         else:
@@ -63,7 +63,7 @@ class Channel:
             self._sock.sendall(body)
 
     def _fill(self, size: int) -> bool:
-        """Waits until `size` bytes are buffered, which are more than there are.  False at a clean end."""
+        """Wait until `size` bytes are buffered, more than now. Returns False if the stream ends before a frame."""
         if self._start:
             rest = self._end - self._start
             self._view[:rest] = self._view[self._start : self._end]
@@ -72,7 +72,7 @@ class Channel:
             count = self._sock.recv_into(self._view[self._end :])
             if not count:
                 if self._end:
-                    raise EOFError("the service went away in the middle of a frame")
+                    raise EOFError("the channel ended inside a frame")
                 return False
             self._end += count
         return True
@@ -85,6 +85,6 @@ class Channel:
         while count < size:
             more = self._sock.recv_into(payload[count:])
             if not more:
-                raise EOFError("the service went away in the middle of a frame")
+                raise EOFError("the channel ended inside a frame")
             count += more
         return payload

@@ -1,7 +1,6 @@
-"""One job in a worker: decode, validate, call, encode; and what is said when any of it fails.
+"""Runs one job in a worker: decodes, validates, calls and encodes, and makes an answer of anything that is raised.
 
-Lives here: the order of the steps, and the certainty that whatever the user's code raises becomes an answer.  No
-socket and no process is touched.  `main` calls `Executor.run` for each frame.
+It uses no socket and no process.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from offload.worker.large import LargeBody
 # Looked up once, as in `core.job`.
 _SUCCEEDED: Final = Reason.SUCCEEDED
 
-# Of a longer one the end is kept: what was raised, and the frames next to it.
+# A longer traceback keeps its end: the exception and the frames next to it.
 _MAX_TRACEBACK_LENGTH: Final = 1 << 16
 
 
 class Answer(NamedTuple):
-    """What a job ends with.  `run_ns` is the time from the first look at its arguments to the encoded result.
+    """The answer to a job. `run_ns` is the time from decoding its arguments to the encoded result.
 
-    `traceback` is for the service's log, which knows whose it is; in the worker's output it would be anybody's.
+    `traceback` goes to the service's log with the job's id; the worker's own output does not have that.
     """
 
     reason: Reason
@@ -40,7 +39,7 @@ class Answer(NamedTuple):
 
 
 class Executor:
-    """Runs jobs of the tasks in `registry`, one at a time.  `is_debug` puts tracebacks into problems."""
+    """Runs jobs of the tasks in `registry`, one at a time. `is_debug` puts tracebacks into problems."""
 
     def __init__(self, registry: Registry, *, lane: int, is_debug: bool) -> None:
         self._tasks = registry.tasks
@@ -48,7 +47,7 @@ class Executor:
         self._is_debug = is_debug
 
     def run(self, call: JobCall, began_ns: int) -> Answer:
-        """Never raises for what the task does.  `began_ns` is the present, of `time.monotonic_ns`."""
+        """Run a job; never raises because of the task. `began_ns` is the current `time.monotonic_ns()`."""
         task, head = self._tasks[call.task_index], call.head
         set_current((call.job_id, task.name, call.attempt, self._lane, head.request_id, head.traceparent))
         try:
@@ -70,11 +69,11 @@ class Executor:
         return compiled.encode(result, head.accept)
 
     def _fault_of(self, error: BaseException) -> Fault:
-        """The caller is told what was raised; where, only the log (and the caller of a service in debug mode)."""
+        """Returns the fault for an exception. Only the log, or a caller in debug mode, gets its traceback."""
         fault = task_error(error)
         try:
             fault.traceback = "".join(traceback.format_exception(error))[-_MAX_TRACEBACK_LENGTH:]
-        except BaseException as unprintable:  # the exception's own methods run here
+        except BaseException as unprintable:  # the exception's own methods may raise anything
             fault.traceback = f"(no traceback: {type(unprintable).__name__})"
         if self._is_debug:
             fault.fields["traceback"] = fault.traceback

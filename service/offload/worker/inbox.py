@@ -1,13 +1,12 @@
-"""The jobs that a worker was given, and the agreement on which of them it begins.
+"""The jobs that a worker holds, and the protocol that decides which of them it begins.
 
-A worker may hold several jobs, and the service may take back those that it has not begun.  Who wins at the moment when
-one begins a job and the other takes it back is decided by the kernel: for each job the service puts a token into an
-`eventfd`, and whoever gets the token has the job.  The worker takes one to begin its oldest job, the service takes one
-to withdraw the newest and then sends SKIP for it.  No lock is held by anybody, so no death can leave one behind.
+A worker may hold several jobs, and the service may withdraw those that have not begun. The kernel resolves the race
+between beginning and withdrawing: for each job the service puts a token into an `eventfd`, and the side that takes the
+token has the job. The worker takes one to begin its oldest job; the service takes one to withdraw the newest, and then
+sends SKIP for it. Neither side holds a lock, so no death can leave one behind.
 
-A token does not say whose it is.  If the service took job 2 back and then gave job 3, a worker that has read no further
-than job 2 would begin that one by the token of job 3.  So the service gives nothing more until the worker has said, by
-SKIPPED, that it knows.
+Tokens are anonymous. If the service withdrew job 2 and then sent job 3, a worker that has read only up to job 2 would
+begin it with the token of job 3. So the service sends no further job until the worker has confirmed with SKIPPED.
 
 Source: eventfd(2), EFD_SEMAPHORE.
 """
@@ -28,8 +27,10 @@ _JOB: Final = Kind.JOB
 
 
 class Inbox:
-    """What comes through `channel`, one job after the other.  `tokens` is None where the system has no eventfd: then
-    the service gives one job at a time and takes none back."""
+    """The jobs that arrive through `channel`, one after the other.
+
+    `tokens` is None on a system without eventfd: then the service sends one job at a time and withdraws none.
+    """
 
     def __init__(self, channel: Channel, tokens: int | None) -> None:
         self._channel = channel
@@ -37,18 +38,18 @@ class Inbox:
         self._waiting: deque[JobCall] = deque()
 
     def next(self) -> JobCall | None:
-        """Waits for the next job and makes it ours; None when this worker is to leave."""
+        """Wait for the next job and take it. Returns None when this worker should end."""
         while True:
             if not self._waiting and not self._receive():
                 return None
             if self._waiting and self._take_token():
                 return self._waiting.popleft()
-            # Fewer tokens than jobs: the service has taken one back, and the word on which is on its way.
+            # Fewer tokens than jobs: the service has withdrawn one, and its SKIP is on the way.
             if self._waiting and not self._receive():
                 return None
 
     def _receive(self) -> bool:
-        """One more frame; False when there is none to come."""
+        """Receive a frame. Returns False if no job will follow."""
         frame = self._channel.read()
         if frame is None:
             return False
@@ -71,7 +72,7 @@ class Inbox:
         self._waiting = deque(job for job in self._waiting if job.number != number)
 
     def _receive_body(self, frame: Frame) -> LargeBody:
-        """Receives the descriptor now, not when the job begins: the next descriptor belongs to another job."""
+        """Receive the descriptor now, not when the job begins: the next descriptor belongs to another job."""
         assert self._channel.descriptors is not None
         size_bytes, is_last = unpack_place(frame.body)
         return receive_body(self._channel.descriptors, frame.header.number, size_bytes, is_last=is_last)

@@ -1,7 +1,6 @@
-"""What a worker process is: isolated, loaded, ready, and then one job after the other.
+"""The life of a worker process: isolate, load, become ready, and serve one job after the other.
 
-Lives here: the order of a worker's life and its answers.  What a single job is made of stands in `execution`.  Runs as
-the target of a `multiprocessing.Process`, in a process of its own.
+It is the target of a `multiprocessing.Process`.
 """
 
 from __future__ import annotations
@@ -36,20 +35,20 @@ _SUCCEEDED: Final = Reason.SUCCEEDED
 
 _FLAG_OF: Final = {reason: index for index, reason in enumerate(STATUSES)}
 
-# Young objects, after which Python looks for cycles among them: with its own figure, 700, that takes a fifth of the
-# time of a short job.  A task that makes cycles of large things keeps at most so many of them for a while.
+# Number of young objects at which Python looks for cycles: with the default of 700 this takes a fifth of the time of a
+# short job. A task that makes cycles of large objects keeps at most this number of objects for a while.
 _YOUNG_OBJECTS: Final = 10_000
 
-# What FIONREAD says of an empty pipe: an int of C.
+# The result of FIONREAD for an empty pipe, a C int.
 _NO_BYTES: Final = bytes(struct.calcsize("i"))
 
-# Exit codes of our own, told apart from those of tasks in the log.  Source for the range: sysexits.h.
+# Exit codes of workers, distinct from those of tasks. Source of the range: sysexits.h.
 EXIT_START_FAILED: Final = 78
 EXIT_CHANNEL_LOST: Final = 76
 
 
 def serve(spec: WorkerSpec) -> None:
-    """Serves jobs until the service closes the channel or retires this worker."""
+    """Serve jobs until the service closes the channel or retires this worker."""
     output = spec.output.fileno()
     tokens = None if spec.tokens is None else spec.tokens.fileno()
     own = [spec.channel.fileno()] if tokens is None else [spec.channel.fileno(), tokens]
@@ -64,20 +63,20 @@ def serve(spec: WorkerSpec) -> None:
         with suppress(OSError):
             channel.write(pack_answer(Kind.START_FAILED, body_bytes=len(body)), body=body)
         _leave(EXIT_START_FAILED)
-    gc.freeze()  # what is there now stays
-    _look_for_garbage_less_often()
+    gc.freeze()  # the loaded modules stay
+    _raise_garbage_threshold()
     row = spec.metrics.worker_row(spec.lane)
     try:
         hand_over_to_guard()
         channel.write(pack_answer(Kind.READY))
         _serve_jobs(channel, Inbox(channel, tokens), executor, row, output)
     except (OSError, EOFError, FrameError):
-        # The service is gone, or a task closed our descriptors: there is nobody to answer to.
+        # The service has ended, or a task closed the descriptors: no answer can be sent.
         _leave(EXIT_CHANNEL_LOST)
 
 
-def _look_for_garbage_less_often() -> None:
-    """What the user has set is the user's: 0 for never, or more than we would."""
+def _raise_garbage_threshold() -> None:
+    """Raise the threshold of the garbage collection, unless the user disabled it or set a higher one."""
     young, *older = gc.get_threshold()
     if 0 < young < _YOUNG_OBJECTS:
         gc.set_threshold(_YOUNG_OBJECTS, *older)
@@ -93,7 +92,7 @@ def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerR
         is_large = _send(channel, call.number, answer, output)
         row.end(time.monotonic_ns())
         if is_large or isinstance(call.body, LargeBody):
-            del answer  # first, for it may be a view of the body
+            del answer  # first: it may be a view of the body
             if isinstance(call.body, LargeBody):
                 call.body.release()
             del call
@@ -102,7 +101,7 @@ def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerR
 
 
 def _send(channel: Channel, number: int, answer: Answer, output: int) -> bool:
-    """Answers; True if the answer was large."""
+    """Send the answer. Returns whether it was large."""
     flag = _FLAG_OF[answer.reason]
     if _has_output(output):
         flag |= PENDING_OUTPUT
@@ -122,15 +121,15 @@ def _send(channel: Channel, number: int, answer: Answer, output: int) -> bool:
 
 
 def _has_output(output: int) -> bool:
-    """Whether something printed is still on its way: it must be read as this job's before the next begins."""
+    """Returns whether printed output is unread: it must be read as this job's before the next job begins."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except Exception:  # the task has closed or replaced one; what is lost of it is its own loss
+    except Exception:  # the task closed or replaced a stream; its own output may be lost
         _flush_each()
     waiting = bytearray(_NO_BYTES)
     try:
-        fcntl.ioctl(output, termios.FIONREAD, waiting)  # works on the writing end too: pipe(7)
+        fcntl.ioctl(output, termios.FIONREAD, waiting)  # also works on the write end: pipe(7)
     except OSError:
         return False
     return waiting != _NO_BYTES
@@ -143,6 +142,6 @@ def _flush_each() -> None:
 
 
 def _leave(code: int) -> None:
-    """Ends this process without its exit handlers: what they need may be broken."""
+    """End this process without exit handlers, which may depend on something broken."""
     _flush_each()
     os._exit(code)
