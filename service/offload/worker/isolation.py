@@ -106,6 +106,13 @@ def seed_anew() -> None:
         numpy_random.seed()
 
 
+def flush_output() -> None:
+    """Flush stdout and stderr; a task may have closed or replaced them."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+
+
 def _reset_signals() -> None:
     # A worker forked from a running event loop shares its wake-up descriptor: a signal here would wake the loop.
     signal.set_wakeup_fd(-1)

@@ -8,10 +8,8 @@ function that others call.
 from __future__ import annotations
 
 import os
-import sys
 import time
 import traceback
-from contextlib import suppress
 from typing import Final
 
 import orjson
@@ -24,6 +22,7 @@ from offload.wire.frames import STATUSES
 from offload.wire.spec import LoadSpec
 from offload.worker.call import JobCall
 from offload.worker.execution import Executor
+from offload.worker.isolation import flush_output
 from offload.worker.remote import NOT_LOADED, NOT_RUN, Call, PlainAnswer
 from offload.worker.start import StartFailed, end_if_copy, get_ready
 
@@ -74,7 +73,7 @@ def run(call: Call) -> PlainAnswer:
         return _failed(number, NOT_RUN, traceback.format_exc())
     finally:
         end_if_copy(owner)
-        _flush()
+        flush_output()
         if row is not None:
             row.end(time.monotonic_ns())
     result = bytes(answer.body) if isinstance(answer.body, memoryview) else answer.body
@@ -84,12 +83,6 @@ def run(call: Call) -> PlainAnswer:
 
 def _failed(number: int, status: int, why: str) -> PlainAnswer:
     return number, status, "", why.encode("utf-8", "replace"), 0, "", os.getpid(), _rss_bytes()
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # the task may have closed or replaced it
-            stream.flush()
 
 
 def _rss_bytes() -> int:

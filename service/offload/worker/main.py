@@ -25,7 +25,7 @@ from offload.wire.spec import WorkerSpec
 from offload.worker.channel import Channel
 from offload.worker.execution import Answer, Executor
 from offload.worker.inbox import Inbox
-from offload.worker.isolation import hand_over_to_guard, isolate
+from offload.worker.isolation import flush_output, hand_over_to_guard, isolate
 from offload.worker.large import LargeBody, send_result
 from offload.worker.start import StartFailed, end_if_copy, get_ready
 
@@ -97,7 +97,7 @@ def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerR
                 call.body.release()
             del call
             trim()
-    _flush_each()
+    flush_output()
 
 
 def _send(channel: Channel, number: int, answer: Answer, output: int) -> bool:
@@ -126,7 +126,7 @@ def _has_output(output: int) -> bool:
         sys.stdout.flush()
         sys.stderr.flush()
     except Exception:  # the task closed or replaced a stream; its own output may be lost
-        _flush_each()
+        flush_output()
     waiting = bytearray(_NO_BYTES)
     try:
         fcntl.ioctl(output, termios.FIONREAD, waiting)  # also works on the write end: pipe(7)
@@ -135,13 +135,7 @@ def _has_output(output: int) -> bool:
     return waiting != _NO_BYTES
 
 
-def _flush_each() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
-
-
 def _leave(code: int) -> None:
     """End this process without exit handlers, which may depend on something broken."""
-    _flush_each()
+    flush_output()
     os._exit(code)
