@@ -1,8 +1,7 @@
-"""What `remote.run_job` is in the worker process.
+"""The worker's side of `remote.run_job`: loads the tasks once in each process, and runs one job.
 
-Lives here: loading the tasks, once in each process, and running one job.  What a process knows between two jobs (the
-loaded tasks, the row of shared memory that it may have) is plain state of the process, for nothing else reaches a
-function that others call.
+State that is kept between jobs (the loaded tasks, the process's row of shared memory) is global, because another
+library calls these functions and passes only their arguments.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class _Process:
-    """One for each process."""
+    """State of this process."""
 
     __slots__ = ("executors", "row")
 
@@ -43,10 +42,7 @@ _process = _Process()
 
 
 def prepare(load: bytes, lane: int, row: WorkerRow | None = None) -> None:
-    """Loads the tasks and calls their hooks, unless this process has done so.  Raises StartFailed.
-
-    From then on this process writes into `row` what it does.
-    """
+    """Load the tasks and call their hooks, once in each process; record jobs in `row`. Raises StartFailed."""
     _process.row = row
     if load not in _process.executors:
         values = orjson.loads(load)
@@ -57,7 +53,7 @@ def prepare(load: bytes, lane: int, row: WorkerRow | None = None) -> None:
 
 
 def run(call: Call) -> PlainAnswer:
-    """Runs one job and returns its answer; never raises for what the task does."""
+    """Run one job and return its answer; never raises because of the task."""
     load, number, task_index, attempt, lane, job_id, head, body = call
     owner, row = os.getpid(), _process.row
     if row is not None:

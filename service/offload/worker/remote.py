@@ -1,14 +1,13 @@
-"""One job for a worker process that is not of our making: a pool's, an executor's, a cluster's.
+"""`run_job`, which runs one job in a worker process that another library started: a pool, an executor, a cluster.
 
-Lives here: `run_job`, which such a process is asked to call, and what goes in and out.  Both are tuples of numbers,
-text and bytes, whatever carries them: never an object of the user's, never an exception.  The service imports this
-module; what runs there, and what that needs, is imported in the worker, see `job_runner`.
+The call and the answer are tuples of numbers, text and bytes, never an object or exception of the user. The service
+imports this module; the worker imports `job_runner`, which runs the job.
 
     call      load, number, task_index, attempt, lane, job id, head (the strings of a `JobHead`), body
     answer    number, status, media_type, body, run_ns, traceback, pid, rss_bytes
 
-`load` is the JSON of `pack_load`, `status` an index into `frames.STATUSES`, or NOT_LOADED or NOT_RUN, then `body` says
-why in UTF-8.
+`load` is the JSON of `pack_load`. `status` is an index into `frames.STATUSES`, or NOT_LOADED or NOT_RUN; for these two,
+`body` is the reason in UTF-8.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from offload.tasks.loading import targets_to_json
 from offload.wire.frames import STATUSES
 from offload.wire.spec import LoadSpec
 
-NOT_LOADED: Final = -1  # the tasks cannot be loaded, or a hook failed: nothing of the job has begun
-NOT_RUN: Final = -2  # a fault of ours
+NOT_LOADED: Final = -1  # the tasks cannot be loaded or a hook failed: the job has not begun
+NOT_RUN: Final = -2  # a bug in this package
 
 Call = tuple[bytes, int, int, int, int, str, Sequence[str], bytes | bytearray]
 PlainAnswer = tuple[int, int, str, bytes | bytearray, int, str, int, int]
 
 
 class RemoteAnswer(NamedTuple):
-    """What came back, judged."""
+    """A valid answer."""
 
     number: int
     status: int
@@ -45,7 +44,7 @@ class RemoteAnswer(NamedTuple):
 
     @property
     def reason(self) -> Reason | None:
-        """How the job ended by itself; None for NOT_LOADED and NOT_RUN."""
+        """How the job ended in the worker; None for NOT_LOADED and NOT_RUN."""
         return STATUSES[self.status] if self.status >= 0 else None
 
 
@@ -55,17 +54,17 @@ def pack_load(load: LoadSpec, *, is_debug: bool) -> bytes:
 
 
 def run_job(call: Call) -> PlainAnswer:
-    """See `job_runner.run`."""
+    """Run one job, see `job_runner.run`."""
     from offload.worker.job_runner import run
 
     return run(call)
 
 
 def read_answer(values: object, number: int) -> RemoteAnswer:
-    """Raises FrameError for what is no answer to job `number`: a task can reach whatever carries answers."""
+    """Returns the answer to job `number`. Raises FrameError for anything else: a task may write to the transport."""
     match values:
         case (
-            int(told),
+            int(answered),
             int(status),
             str(media_type),
             (bytes() | bytearray()) as body,
@@ -73,6 +72,6 @@ def read_answer(values: object, number: int) -> RemoteAnswer:
             str(trace),
             int(pid),
             int(rss_bytes),
-        ) if told == number and NOT_RUN <= status < len(STATUSES):
+        ) if answered == number and NOT_RUN <= status < len(STATUSES):
             return RemoteAnswer(number, status, media_type, body, run_ns, trace, pid, rss_bytes)
-    raise FrameError(f"no answer to job {number}")
+    raise FrameError(f"invalid answer to job {number}")
