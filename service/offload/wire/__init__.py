@@ -1,1 +1,1 @@
-"""What the service and its workers both speak: frames, shared memory, passed descriptors, start records."""
+"""What the service and its workers both use: frames, shared memory, passed descriptors, start records."""

@@ -1,25 +1,22 @@
-"""The bytes between the service and a worker.
-
-Lives here: the layout of a frame, packing, and the checks on what comes back.  No socket is touched here.  Both ends
-use it: the worker through `worker.channel`, the service through `engines.supervised.channel`.
+"""The bytes between the service and a worker: the layout of a frame, packing, and checks. No socket is used here.
 
 A frame is a header of 32 bytes, then `meta_bytes` of meta, then `body_bytes` of body; little-endian:
 
     offset  size  field
-    0       1     kind           what it is (`Kind`)
-    1       1     flag           JOB: attempt, 1 to 255.  DONE: index into STATUSES, + PENDING_OUTPUT
-    2       2     tag            JOB: index of the task.  From the worker: MAGIC
-    4       4     meta_bytes     JOB: length of the job's id and the head (see `pack_meta`).  DONE: length of the media
-                                 type, where the task raised of the traceback
+    0       1     kind           what the frame is (`Kind`)
+    1       1     flag           JOB: attempt, 1 to 255. DONE: index into STATUSES, + PENDING_OUTPUT
+    2       2     tag            JOB: index of the task. From the worker: MAGIC
+    4       4     meta_bytes     JOB: length of the job's id and the head (see `pack_meta`). DONE: length of the media
+                                 type, or of the traceback if the task raised
     8       8     body_bytes
     16      8     number         of the job; 0 in frames that concern none
     24      8     run_ns         DONE: run time, nanoseconds
 
-A body of more than `shared_bytes.LARGE_BYTES` is not in the stream: LARGE_JOB and LARGE_DONE stand for JOB and DONE
-then, and their body is
+A body of more than `shared_bytes.LARGE_BYTES` is not in the stream. Then LARGE_JOB and LARGE_DONE replace JOB and DONE,
+and the body of the frame is
 
     0       8     size_bytes     of the memory whose descriptor was sent just before (see `passing`)
-    8       1     is_last        LARGE_JOB: the last attempt; when it has begun, nobody else will read that memory
+    8       1     is_last        LARGE_JOB: the last attempt; once it has begun, no other process reads that memory
 """
 
 from __future__ import annotations
@@ -38,24 +35,26 @@ from offload.errors import FrameError
 
 _HEADER: Final = struct.Struct("<BBHIQQQ")
 _ID_BYTES: Final = 32
-# A client sends the same head with each of its requests; only those that name their requests send others.
+# Clients send the same head with each of their requests, unless they give each request an id.
 _KNOWN_HEADS: Final = 64
 HEADER_BYTES: Final = _HEADER.size
-_PLACE: Final = struct.Struct("<Q?")
+_LARGE: Final = struct.Struct("<Q?")
 
-# Marks what a worker sends, so that a task which writes into the channel is found out at the first header.
+# Marks what a worker sends, so that a task that writes into the channel is detected at the first header.
 MAGIC: Final = 0x0FF1
-# The worker's output pipe held bytes when it answered: read them before the answer, they belong to this job.
+# The worker's output pipe held bytes when it answered. Read them before the answer: they belong to this job.
 PENDING_OUTPUT: Final = 0x80
 
 MAX_META_BYTES: Final = 1 << 20
-# The worker refuses to send a longer result; a longer announcement is garbage.
+# The worker does not send longer results; a longer announcement is malformed.
 MAX_BODY_BYTES: Final = 1 << 31
 
 
 class Kind(IntEnum):
-    """JOB, RETIRE (leave after the jobs before it) and SKIP (the job `number` was taken back) go to the worker, which
-    says SKIPPED when it has read the last of these.  Of JOB and DONE there are large ones, see above."""
+    """JOB, RETIRE (exit after the jobs before it) and SKIP (job `number` was withdrawn) go to the worker.
+
+    The worker answers SKIP with SKIPPED once it has read it.
+    """
 
     JOB = 1
     RETIRE = 2
@@ -69,7 +68,7 @@ class Kind(IntEnum):
     LARGE_DONE = 10
 
 
-# Looked up once, as in `core.job`.
+# Looked up once: until Python 3.12 reading an enum member costs more than a call.
 _DONE: Final = Kind.DONE
 _JOB: Final = Kind.JOB
 
@@ -77,7 +76,7 @@ FROM_WORKER: Final = frozenset(
     {Kind.READY, Kind.START_FAILED, Kind.DONE, Kind.CATALOGUE, Kind.SKIPPED, Kind.LARGE_DONE}
 )
 
-# The ways in which a worker can end a job by itself.  The order is the encoding.
+# How a worker can end a job. The order is the encoding.
 STATUSES: Final = (
     Reason.SUCCEEDED,
     Reason.TASK_ERROR,
@@ -97,8 +96,8 @@ class Header(NamedTuple):
     run_ns: int
 
 
-class Place(NamedTuple):
-    """The body of a large frame."""
+class LargeSize(NamedTuple):
+    """The body of a LARGE_JOB or LARGE_DONE frame."""
 
     size_bytes: int
     is_last: bool
@@ -125,57 +124,57 @@ def _unpack_head(head: bytes) -> JobHead:
 
 
 def pack_job(*, number: int, task_index: int, attempt: int, meta_bytes: int, body_bytes: int) -> bytes:
-    """The header of a JOB frame."""
+    """Returns the header of a JOB frame."""
     return _HEADER.pack(_JOB, min(attempt, 255), task_index, meta_bytes, body_bytes, number, 0)
 
 
 def pack_large_job(*, number: int, task_index: int, attempt: int, meta_bytes: int) -> bytes:
-    """The header of a LARGE_JOB frame; `pack_place` is its body."""
-    return _HEADER.pack(Kind.LARGE_JOB, min(attempt, 255), task_index, meta_bytes, _PLACE.size, number, 0)
+    """Returns the header of a LARGE_JOB frame; `pack_large` makes its body."""
+    return _HEADER.pack(Kind.LARGE_JOB, min(attempt, 255), task_index, meta_bytes, _LARGE.size, number, 0)
 
 
-def pack_place(size_bytes: int, *, is_last: bool = False) -> bytes:
-    return _PLACE.pack(size_bytes, is_last)
+def pack_large(size_bytes: int, *, is_last: bool = False) -> bytes:
+    return _LARGE.pack(size_bytes, is_last)
 
 
-def unpack_place(body: bytes | bytearray | memoryview) -> Place:
-    """Raises FrameError if it is none."""
-    if len(body) != _PLACE.size:
-        raise FrameError(f"a large frame with {len(body)} bytes")
-    return Place._make(_PLACE.unpack(body))
+def unpack_large(body: bytes | bytearray | memoryview) -> LargeSize:
+    """Raises FrameError for a body of another length."""
+    if len(body) != _LARGE.size:
+        raise FrameError(f"large frame with a body of {len(body)} bytes")
+    return LargeSize._make(_LARGE.unpack(body))
 
 
 def pack_retire() -> bytes:
-    """The whole RETIRE frame."""
+    """Returns a whole RETIRE frame."""
     return _HEADER.pack(Kind.RETIRE, 0, 0, 0, 0, 0, 0)
 
 
 def pack_skip(number: int) -> bytes:
-    """The whole SKIP frame."""
+    """Returns a whole SKIP frame."""
     return _HEADER.pack(Kind.SKIP, 0, 0, 0, 0, number, 0)
 
 
 def pack_answer(
     kind: Kind, *, flag: int = 0, meta_bytes: int = 0, body_bytes: int = 0, number: int = 0, run_ns: int = 0
 ) -> bytes:
-    """The header of a frame from a worker."""
+    """Returns the header of a frame from a worker."""
     return _HEADER.pack(kind, flag, MAGIC, meta_bytes, body_bytes, number, run_ns)
 
 
 def unpack(data: bytes | bytearray | memoryview, offset: int = 0) -> Header:
-    """Reads a header without judging it; `data` must hold HEADER_BYTES from `offset` on."""
-    return tuple.__new__(Header, _HEADER.unpack_from(data, offset))  # half the price of `_make`
+    """Reads a header without checking it; `data` must hold HEADER_BYTES from `offset` on."""
+    return tuple.__new__(Header, _HEADER.unpack_from(data, offset))  # half the cost of `_make`
 
 
 def check_from_worker(header: Header) -> None:
-    """Raises FrameError for what no worker of ours would send."""
+    """Raises FrameError for a header that a worker does not send."""
     kind, flag, tag, meta_bytes, body_bytes, _, _ = header
     if tag != MAGIC or kind not in FROM_WORKER:
-        raise FrameError(f"kind {kind}, tag {tag:#x}")
+        raise FrameError(f"unknown kind {kind} or tag {tag:#x}")
     if meta_bytes > MAX_META_BYTES or body_bytes > MAX_BODY_BYTES:
-        raise FrameError(f"a frame of {meta_bytes} + {body_bytes} bytes")
+        raise FrameError(f"frame of {meta_bytes} + {body_bytes} bytes")
     if kind == _DONE:
         if flag & ~PENDING_OUTPUT >= len(STATUSES):
-            raise FrameError(f"status {flag}")
+            raise FrameError(f"unknown status {flag}")
     elif kind == Kind.LARGE_DONE and flag & ~PENDING_OUTPUT:
-        raise FrameError(f"a large answer with status {flag}")
+        raise FrameError(f"large answer with status {flag}")

@@ -1,11 +1,10 @@
 """Passing descriptors between the service and one worker, beside the stream.
 
-Lives here: sending and receiving one descriptor with the number of its job, over a socket pair of its own that each
-lane has for nothing else.  The event loop's transports send no descriptors, so this goes around them.
+Each lane has a socket pair for this alone, because the event loop's transports do not send descriptors.
 
-A descriptor is always sent before the frame that speaks of it, so whoever reads the frame finds it there.  Each is a
-message by itself (SOCK_SEQPACKET) and says whose it is: the two sides cannot get out of step without knowing it, and a
-stream's reader could take two at once.
+A descriptor is always sent before the frame that announces it, so the reader of the frame finds it there. Each is one
+message (SOCK_SEQPACKET) with the number of its job: the two sides cannot get out of step unnoticed. On a stream, a
+reader could take two descriptors at once.
 
 Source: unix(7), SCM_RIGHTS; cmsg(3).
 """
@@ -27,17 +26,17 @@ _DESCRIPTOR_BYTES: Final = array.array("i").itemsize
 
 
 def make_pair() -> tuple[socket.socket, socket.socket] | None:
-    """The service's end and the worker's; None where there is no memory that could be passed."""
+    """Returns the service's end and the worker's end; None if the system has no memory that could be passed."""
     if not is_supported():
         return None
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def send_descriptor(sock: socket.socket, number: int, descriptor: int) -> bool:
-    """Sends the descriptor of this job's bytes; ours may be closed afterwards.  Waits for nothing.
+    """Sends the descriptor of this job's bytes, without waiting; the caller may close it afterwards.
 
-    False: it could not be sent, and nobody will receive it.  The other side is hundreds behind, or gone, or this user
-    has too many descriptors on their way (ETOOMANYREFS).
+    Returns False if it could not be sent: the other side is hundreds behind, or gone, or this user has too many
+    descriptors in transit (ETOOMANYREFS).
     """
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
     try:
@@ -48,21 +47,21 @@ def send_descriptor(sock: socket.socket, number: int, descriptor: int) -> bool:
 
 
 def receive_descriptor(sock: socket.socket, number: int) -> int:
-    """The descriptor that was sent for this job, to be closed by whoever asked.  Waits for nothing.
+    """Returns the descriptor that was sent for this job, without waiting; the caller closes it.
 
-    Raises FrameError if there is none, or another job's.  Raises OSError if this process may have no more descriptors;
-    then this one is lost.
+    Raises FrameError if it is missing or another job's. Raises OSError if this process has too many descriptors; then
+    this one is lost.
     """
     flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
     try:
-        data, rights, told, _ = sock.recvmsg(_NUMBER.size, socket.CMSG_LEN(_DESCRIPTOR_BYTES), flags)
+        data, rights, returned_flags, _ = sock.recvmsg(_NUMBER.size, socket.CMSG_LEN(_DESCRIPTOR_BYTES), flags)
     except BlockingIOError:
-        raise FrameError("a descriptor was announced and not sent") from None
+        raise FrameError("a descriptor was announced but not sent") from None
     descriptors = array.array("i", b"".join(part for _, kind, part in rights if kind == socket.SCM_RIGHTS))
     if data != _NUMBER.pack(number) or len(descriptors) != 1:
         for descriptor in descriptors:
             os.close(descriptor)
-        if told & socket.MSG_CTRUNC and not descriptors:
+        if returned_flags & socket.MSG_CTRUNC and not descriptors:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        raise FrameError(f"{len(descriptors)} descriptors came with {data!r} instead of one with job {number}")
+        raise FrameError(f"received {len(descriptors)} descriptors with {data!r}, expected one with job {number}")
     return descriptors[0]

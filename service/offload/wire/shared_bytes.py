@@ -1,11 +1,10 @@
-"""Bytes in memory of their own, which goes from process to process as a descriptor and is never copied on the way.
+"""Bytes in memory of their own, passed between processes as a descriptor and never copied on the way.
 
-Lives here: making such memory, filling it piece by piece, sealing it, and judging one that somebody else made.  A body
-or a result of more than LARGE_BYTES travels so: `web` fills one from a request, a worker one with its result, and
-`passing` carries the descriptors.  Whoever holds one closes it; nothing here waits for the garbage collector.
+Bodies and results of more than LARGE_BYTES travel like this: web fills the memory from a request, a worker with its
+result, and `passing` carries the descriptors. The holder of a `SharedBytes` closes it; the garbage collector does not.
 
-The memory is filled from its beginning to its end, so that it has no holes, and sealed when it is whole: it can neither
-shrink nor grow any more.  A process that maps it need not fear SIGBUS, whatever the others do.
+The memory is filled from beginning to end, so that it has no holes, and sealed when it is complete, so that it can
+neither shrink nor grow. So a process that maps it never gets SIGBUS, whatever the others do.
 
 Source: memfd_create(2), fcntl(2) "File Sealing".
 """
@@ -21,15 +20,15 @@ from typing import Final, Self
 from offload.errors import FrameError
 from offload.wire.memory import punch
 
-# Up to about here the copies through the stream, into memory that is warm, cost less CPU time than fresh pages: an echo
-# of 200 KB took 1.4 ms of it so, and 2.4 ms with memory of its own; one of 2 MB 14.4 ms, and 13.2 ms.
+# Below about this size, copies through the stream into warm memory cost less CPU time than fresh pages. Measured: an
+# echo of 200 KB took 1.4 ms through the stream and 2.4 ms with shared memory; one of 2 MB took 14.4 ms and 13.2 ms.
 LARGE_BYTES: Final = 1 << 20
 
 _STAT_BLOCK_BYTES: Final = 512  # of `st_blocks`, whatever the file system: stat(2)
 
 
 class SharedBytes:
-    """Sealed, and as long as it was made.  Has a length, and is otherwise read where it is needed."""
+    """Sealed memory of fixed length."""
 
     __slots__ = ("_descriptor", "_size_bytes")
 
@@ -39,13 +38,13 @@ class SharedBytes:
 
     @classmethod
     def received(cls, descriptor: int, size_bytes: int) -> Self:
-        """What another process has made and announced with this size; the descriptor is ours from here on.
+        """Takes over the descriptor of memory that another process made and announced with this size.
 
-        Raises FrameError, and closes the descriptor, if it is anything else: what is not sealed could be taken away
-        under whoever reads it.
+        Raises FrameError and closes the descriptor if the memory is not sealed or of another size: memory without
+        seals could be truncated while it is read.
         """
         try:
-            _judge(descriptor, size_bytes)
+            _check(descriptor, size_bytes)
         except BaseException:
             os.close(descriptor)
             raise
@@ -60,14 +59,14 @@ class SharedBytes:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing of it was given back."""
+        """Whether none of the memory was given back."""
         return os.fstat(self._descriptor).st_blocks * _STAT_BLOCK_BYTES >= self._size_bytes
 
     def fileno(self) -> int:
         return self._descriptor
 
     def read(self, start: int, count: int) -> bytes:
-        """Up to so many bytes from there on; one copy."""
+        """Returns up to `count` bytes from `start` on; one copy."""
         return os.pread(self._descriptor, count, start)
 
     def pieces(self, step_bytes: int) -> Iterator[bytes]:
@@ -75,27 +74,27 @@ class SharedBytes:
             yield self.read(start, step_bytes)
 
     def map(self) -> mmap.mmap:
-        """A read-only mapping, which lives on by itself."""
+        """Returns a read-only mapping, which stays valid after `close`."""
         return mmap.mmap(self._descriptor, self._size_bytes, prot=mmap.PROT_READ)
 
     def use_up(self) -> None:
-        """Gives the memory back to the system; from here on there are zeros.  For one that nobody will read again."""
+        """Gives the memory back to the system; it reads as zeros from then on."""
         punch(self._descriptor, self._size_bytes)
 
     def close(self) -> None:
-        """May be called twice.  If nobody else has it, the system frees its memory, a millisecond for some MB."""
+        """May be called twice. Closing the last descriptor frees the memory, which takes a millisecond for some MB."""
         descriptor = self.detach()
         if descriptor >= 0:
             os.close(descriptor)
 
     def detach(self) -> int:
-        """Closed for all who ask here, while the descriptor is the caller's to close."""
+        """Marks it as closed and returns the descriptor, which the caller closes."""
         descriptor, self._descriptor = self._descriptor, -1
         return descriptor
 
 
 class SharedWriter:
-    """Memory that is being filled, to be closed or finished.  Raises OSError where the system gives none."""
+    """Memory that is being filled, to be finished or closed. Raises OSError if the system provides none."""
 
     __slots__ = ("_descriptor", "_size_bytes")
 
@@ -104,27 +103,27 @@ class SharedWriter:
         self._size_bytes = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Adds it at the end; the only copy."""
+        """Appends the data; the only copy."""
         count = os.write(self._descriptor, data)
         self._size_bytes += count
         if count < len(data):  # of more than 2 GiB, or when memory ends
             self.write(memoryview(data)[count:])
 
     def finish(self, *, is_final: bool) -> SharedBytes:
-        """All of it is there.  `is_final`: nobody can write to it any more, or give its memory back, us included."""
+        """Seals the memory. `is_final`: no process can write to it or give it back any more."""
         fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, _seals(is_final=is_final))
         descriptor, self._descriptor = self._descriptor, -1
         return SharedBytes(descriptor, self._size_bytes)
 
     def close(self) -> None:
-        """Gives up what was not finished.  May be called twice."""
+        """Discards memory that was not finished. May be called twice."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
 
 def shared(data: bytes | bytearray | memoryview, *, is_final: bool) -> SharedBytes | None:
-    """A copy of `data` in memory of its own; None where the system has no such memory, or gives none now."""
+    """Returns a copy of `data` in shared memory; None if the system has no such memory, or none now."""
     if not is_supported():
         return None
     try:
@@ -141,7 +140,7 @@ def shared(data: bytes | bytearray | memoryview, *, is_final: bool) -> SharedByt
 
 
 def is_supported() -> bool:
-    """Whether this system has such memory at all."""
+    """Whether this system has memfd."""
     return hasattr(os, "memfd_create")
 
 
@@ -150,14 +149,14 @@ def _seals(*, is_final: bool) -> int:
     return of_size | fcntl.F_SEAL_WRITE if is_final else of_size
 
 
-def _judge(descriptor: int, size_bytes: int) -> None:
+def _check(descriptor: int, size_bytes: int) -> None:
     wanted = _seals(is_final=True)
     try:
         seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
     except OSError as error:
-        raise FrameError("a descriptor of something that cannot be sealed") from error
+        raise FrameError("the descriptor is not one of sealable memory") from error
     if seals & wanted != wanted:
-        raise FrameError(f"memory with the seals {seals:#x} instead of {wanted:#x}")
+        raise FrameError(f"memory has the seals {seals:#x}, expected {wanted:#x}")
     actual = os.fstat(descriptor).st_size
     if actual != size_bytes:
-        raise FrameError(f"{actual} bytes of memory instead of {size_bytes}")
+        raise FrameError(f"memory has {actual} bytes, expected {size_bytes}")

@@ -1,7 +1,4 @@
-"""What a new worker process is told: one picklable record, passed as the argument of its `multiprocessing.Process`.
-
-Made by the service, read by `worker.main` and `worker.describe`.
-"""
+"""The start record of a worker process: the one argument of its `multiprocessing.Process`."""
 
 from __future__ import annotations
 
@@ -14,13 +11,13 @@ if TYPE_CHECKING:
     from offload.metrics.layout import WorkerRows
     from offload.tasks.loading import Target
 
-# How the forkserver learns what to preload: nothing but names and an environment reach it.
+# Tells the forkserver what to preload: only module names and the environment reach it.
 PRELOAD_VARIABLE: Final = "OFFLOAD_PRELOAD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSpec:
-    """What to load: `library_threads` is for `limit_library_threads`."""
+    """What to load. `library_threads` is for `limit_library_threads`."""
 
     targets: tuple[Target, ...]
     library_threads: int
@@ -28,12 +25,11 @@ class LoadSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
-    """`channel` is the worker's end of the socket pair, `output` the writing end of the pipe for what is printed.
+    """`channel` is the worker's end of the socket pair, `output` the writing end of the pipe for its output.
 
-    `tokens` holds the eventfd of `worker.inbox`, None where the system has none; `descriptors` is the worker's end of
-    the pair of `worker.passing`, None where nothing is passed.
-
-    `is_debug` puts tracebacks of the user's code into problems.
+    `tokens` holds the eventfd of `worker.inbox`, None if the system has none. `descriptors` is the worker's end of the
+    pair of `wire.passing`, None if no descriptors are passed. `is_debug` puts tracebacks of the user's code into
+    problems.
     """
 
     load: LoadSpec
@@ -49,7 +45,7 @@ class WorkerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribeSpec:
-    """`channel` takes one CATALOGUE or START_FAILED frame."""
+    """`channel` is for one CATALOGUE or START_FAILED frame."""
 
     load: LoadSpec
     start_method: str

@@ -17,7 +17,7 @@ import os
 from collections import deque
 from typing import Final
 
-from offload.wire.frames import Kind, pack_answer, unpack_meta, unpack_place
+from offload.wire.frames import Kind, pack_answer, unpack_large, unpack_meta
 from offload.worker.call import JobCall
 from offload.worker.channel import Channel, Frame
 from offload.worker.large import LargeBody, receive_body
@@ -74,7 +74,7 @@ class Inbox:
     def _receive_body(self, frame: Frame) -> LargeBody:
         """Receive the descriptor now, not when the job begins: the next descriptor belongs to another job."""
         assert self._channel.descriptors is not None
-        size_bytes, is_last = unpack_place(frame.body)
+        size_bytes, is_last = unpack_large(frame.body)
         return receive_body(self._channel.descriptors, frame.header.number, size_bytes, is_last=is_last)
 
     def _take_token(self) -> bool:

@@ -18,7 +18,7 @@ from typing import Final
 from offload.core.outcome import Reason
 from offload.errors import FrameError
 from offload.metrics.layout import WorkerRow
-from offload.wire.frames import PENDING_OUTPUT, STATUSES, Kind, pack_answer, pack_place
+from offload.wire.frames import PENDING_OUTPUT, STATUSES, Kind, pack_answer, pack_large
 from offload.wire.memory import trim
 from offload.wire.shared_bytes import LARGE_BYTES
 from offload.wire.spec import WorkerSpec
@@ -112,7 +112,7 @@ def _send(channel: Channel, number: int, answer: Answer, output: int) -> bool:
     kind, body = _DONE, answer.body
     is_large = len(body) > LARGE_BYTES
     if is_large and answer.reason is _SUCCEEDED and send_result(channel.descriptors, number, body):
-        kind, body = Kind.LARGE_DONE, pack_place(len(body))
+        kind, body = Kind.LARGE_DONE, pack_large(len(body))
     header = pack_answer(
         kind, flag=flag, meta_bytes=len(meta), body_bytes=len(body), number=number, run_ns=answer.run_ns
     )

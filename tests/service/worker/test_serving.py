@@ -29,13 +29,13 @@ from offload.wire.frames import (
     Kind,
     check_from_worker,
     pack_job,
+    pack_large,
     pack_large_job,
     pack_meta,
-    pack_place,
     pack_retire,
     pack_skip,
     unpack,
-    unpack_place,
+    unpack_large,
 )
 from offload.wire.passing import make_pair, receive_descriptor, send_descriptor
 from offload.wire.shared_bytes import LARGE_BYTES, SharedBytes
@@ -87,7 +87,7 @@ class Worker:
         header = pack_large_job(number=number, task_index=index, attempt=1, meta_bytes=len(meta))
         assert send_descriptor(self.descriptors, number, body.fileno())
         os.eventfd_write(self._tokens.fileno(), 1)
-        self.channel.sendall(header + meta + pack_place(len(body), is_last=is_last))
+        self.channel.sendall(header + meta + pack_large(len(body), is_last=is_last))
 
     def withdraw(self, number: int) -> bool:
         """Withdraw the newest job, as the service does; return False if it has begun."""
@@ -116,7 +116,7 @@ class Worker:
         """Returns a result that arrived as shared memory."""
         header, place = self.frame()
         assert (header.kind, header.number, header.flag) == (Kind.LARGE_DONE, number, 0)
-        size_bytes = unpack_place(place).size_bytes
+        size_bytes = unpack_large(place).size_bytes
         with closing(SharedBytes.received(receive_descriptor(self.descriptors, number), size_bytes)) as result:
             return result.read(0, size_bytes)
 
@@ -403,7 +403,7 @@ def test_a_large_result_uses_the_stream_if_it_cannot_be_passed() -> None:
 def test_a_large_job_without_its_body_ends_the_worker() -> None:
     with worker() as one:
         one.expect_ready()
-        one.channel.sendall(pack_large_job(number=1, task_index=0, attempt=1, meta_bytes=2) + b"[]" + pack_place(9))
+        one.channel.sendall(pack_large_job(number=1, task_index=0, attempt=1, meta_bytes=2) + b"[]" + pack_large(9))
         assert one.exit_code() == EXIT_CHANNEL_LOST
 
 

@@ -20,9 +20,9 @@ from offload.wire.frames import (
     Header,
     check_from_worker,
     pack_job,
+    pack_large,
     pack_large_job,
     pack_meta,
-    pack_place,
     unpack,
 )
 from offload.wire.passing import send_descriptor
@@ -94,7 +94,7 @@ class WorkerChannel(asyncio.BufferedProtocol):
             if body.is_closed:
                 return  # its job is settled, and this worker about to be killed for it
             if self._descriptors is not None and send_descriptor(self._descriptors, job.number, body.fileno()):
-                self._transport.write(large_job_header(job, len(meta)) + meta + place_of(job))
+                self._transport.write(large_job_header(job, len(meta)) + meta + large_size(job))
                 return
         self._transport.write(job_header(job, len(meta)) + meta)
         self._transport.write(memoryview(body.map()) if isinstance(body, SharedBytes) else body)
@@ -175,8 +175,8 @@ def large_job_header(job: Job, meta_bytes: int) -> bytes:
     return pack_large_job(number=job.number, task_index=job.limits.index, attempt=job.attempt, meta_bytes=meta_bytes)
 
 
-def place_of(job: Job) -> bytes:
-    return pack_place(job.size_bytes, is_last=job.attempt > job.limits.retries)
+def large_size(job: Job) -> bytes:
+    return pack_large(job.size_bytes, is_last=job.attempt > job.limits.retries)
 
 
 class _LargeFrame:

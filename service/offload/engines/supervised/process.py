@@ -20,7 +20,7 @@ from offload.engines.supervised.outbox import Outbox
 from offload.errors import FrameError, StartError
 from offload.processes.launcher import Launcher
 from offload.processes.process import WorkerHandle, open_descriptor
-from offload.wire.frames import MAX_BODY_BYTES, unpack_place
+from offload.wire.frames import MAX_BODY_BYTES, unpack_large
 from offload.wire.passing import make_pair, receive_descriptor
 from offload.wire.shared_bytes import LARGE_BYTES, SharedBytes
 from offload.wire.spec import WorkerSpec
@@ -134,7 +134,7 @@ class WorkerProcess:
 
     def receive_body(self, number: int, announced: bytes | bytearray) -> SharedBytes:
         """The result that the worker has sent beside the frame that announced it.  Raises FrameError, OSError."""
-        size_bytes = unpack_place(announced).size_bytes
+        size_bytes = unpack_large(announced).size_bytes
         if self._descriptors is None or not LARGE_BYTES < size_bytes <= MAX_BODY_BYTES:
             raise FrameError(f"a large result of {size_bytes} bytes")
         return SharedBytes.received(receive_descriptor(self._descriptors, number), size_bytes)
