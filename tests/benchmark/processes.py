@@ -27,7 +27,7 @@ from tests.benchmark.systems import Start, System
 
 _READY_S: Final = 30.0
 _STOP_S: Final = 15.0
-_LEAVE_S: Final = 2.0  # for processes that end by themselves after the server
+_LEAVE_S: Final = 15.0  # for processes that end by themselves after the server, such as the resource tracker
 _ANSWER_S: Final = 30.0
 _START_LOAD_S: Final = 30.0
 _POLL_S: Final = 0.001  # the precision of start-up and recovery

@@ -103,7 +103,9 @@ _THROUGHPUT: Final[Columns] = {
     "cpu_us": Column("CPU µs/job", lambda one: one.cpu_us_per_job, ratio_head="CPU (less is better)"),
 }
 _WORK: Final[Columns] = {
-    "overhead_us": Column("overhead µs/job", lambda one: one.overhead_us_per_job, ratio_head="overhead (less)"),
+    "overhead_us": Column(
+        "overhead µs/job", lambda one: one.overhead_us_per_job, ratio_head="overhead (less is better)"
+    ),
     "efficiency": Column("efficiency", lambda one: one.efficiency),
 }
 _LATENCY: Final[Columns] = {
