@@ -1,4 +1,4 @@
-"""From start to end: what keeps an engine from starting is told, what it cannot do is refused, and it drains."""
+"""An engine reports why it cannot start, rejects settings that it cannot honour, and drains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FACTORIES = "tests.contract.factories"
 
 
 @pytest.mark.parametrize("row", ROWS)
-async def test_a_drain_lets_what_is_there_finish_and_takes_nothing_new(row: str, tmp_path: Path) -> None:
+async def test_a_drain_finishes_admitted_jobs_and_rejects_new_ones(row: str, tmp_path: Path) -> None:
     async with opened(row, workers=1) as running:
         await running.full_strength(workers=1)
         spinning = Spinning(running, tmp_path / "spin")
@@ -36,7 +36,7 @@ async def test_a_drain_lets_what_is_there_finish_and_takes_nothing_new(row: str,
 
 
 @pytest.mark.parametrize("row", ROWS)
-async def test_what_does_not_finish_in_time_is_stopped_with_an_answer(row: str, tmp_path: Path) -> None:
+async def test_a_job_that_outlasts_the_drain_is_stopped_and_answered(row: str, tmp_path: Path) -> None:
     async with opened(row, workers=1) as running:
         await running.full_strength(workers=1)
         spinning = Spinning(running, tmp_path / "spin")
@@ -50,8 +50,8 @@ async def test_what_does_not_finish_in_time_is_stopped_with_an_answer(row: str, 
 
 
 @pytest.mark.parametrize("row", ROWS)
-async def test_a_hook_that_fails_is_told(row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first job, or with it; when the cause is gone jobs are done."""
+async def test_a_failing_hook_is_reported(row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first job or with it. Once the cause is gone, jobs are run."""
     broken = tmp_path / "broken"
     broken.touch()
     monkeypatch.setenv("CONTRACT_BROKEN", str(broken))
@@ -89,7 +89,7 @@ async def error_of(running: Running) -> str | None:
         ("retires_workers", {"max_rss_per_worker": "1GiB"}),
     ],
 )
-async def test_a_setting_that_an_engine_cannot_honour_is_refused(
+async def test_a_setting_that_the_engine_cannot_honour_is_an_error(
     row: str, capability: str, settings: dict[str, Any]
 ) -> None:
     faults: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ async def test_a_setting_that_an_engine_cannot_honour_is_refused(
     assert list(faults) == ([] if can[capability] else [f"{flag} cannot be used with --engine {engine}"])
 
 
-async def test_a_factory_needs_the_engine_that_calls_it() -> None:
+async def test_a_factory_needs_the_engine_executor() -> None:
     with pytest.raises(SettingsError, match="--executor cannot be used with --engine pool"):
         async with opened("pool", executor=f"{FACTORIES}:no_executor"):
             pass
@@ -114,11 +114,14 @@ async def test_a_factory_needs_the_engine_that_calls_it() -> None:
     ("factory", "problem"),
     [
         ("no.such.module:make", "no such module"),
-        (f"{FACTORIES}:nothing", "there is no such function in the module"),
-        (f"{FACTORIES}:no_executor", "no executor could be made: OSError: there is no cluster"),
+        (f"{FACTORIES}:nothing", "the module has no such function"),
+        (
+            f"{FACTORIES}:no_executor",
+            "the function did not return an executor: it raised OSError: the cluster cannot be reached",
+        ),
     ],
 )
-async def test_a_factory_that_makes_no_executor_is_told_in_a_sentence(factory: str, problem: str) -> None:
+async def test_a_factory_that_returns_no_executor_is_reported(factory: str, problem: str) -> None:
     with pytest.raises(TargetError) as raised:
         async with opened("executor", executor=factory):
             pass
@@ -134,8 +137,8 @@ async def test_an_engine_whose_package_is_missing_says_what_to_install(monkeypat
 
 
 @pytest.mark.parametrize("row", ["pool", "executor"])
-async def test_nothing_of_the_library_is_waited_for_when_the_service_exits(row: str) -> None:
-    """It would wait for a lock that a dead worker may hold, or for a thread that waits for one."""
+async def test_the_interpreter_does_not_wait_for_the_library_at_exit(row: str) -> None:
+    """Waiting could take forever: for a lock that a dead worker holds, or for a thread that waits for one."""
     async with opened(row) as running:
         await running.full_strength()
         engine: Any = running.engine

@@ -1,1 +1,1 @@
-"""Where jobs run.  An engine does what it is told and reports what it sees; it never decides who runs next."""
+"""Where jobs run. An engine starts and stops jobs and reports what happens; it never decides what runs next."""

@@ -1,7 +1,7 @@
-"""Jobs on their way to workers that are somebody else's, and answers on their way back.
+"""Converts jobs and answers for workers that do not use the wire format: those of a pool, an executor or a cluster.
 
-Lives here: a job as the arguments of `worker.remote.run_job`, and what that returned as an outcome.  The engines that
-use it say in their capabilities that such answers are unpickled before they come here; what is in them is checked here.
+A job becomes the arguments of `worker.remote.run_job`; what that returns becomes an outcome. Such an answer has been
+unpickled before it arrives here (see `Capabilities.unpickles_results`); its content is checked here.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _MAX_LINES: Final = 200
 
 
 def call_of(job: Job, *, load: bytes, lane: int) -> Call:
-    """The arguments of `run_job`."""
+    """Returns the argument of `run_job`."""
     head = tuple(job.request.head)
     return load, job.number, job.limits.index, job.attempt, lane, job.id, head, _body_bytes(job.request.body)
 
 
 def outcome_of(job: Job, answer: RemoteAnswer) -> Outcome:
-    """What the answer means; where the task raised, that goes to the log.  Not for NOT_LOADED."""
+    """Returns the outcome that the answer stands for, and logs a traceback. Not for NOT_LOADED."""
     reason = answer.reason
     if reason is None:
         logger.error("job could not be run", extra={"fields": _fields(job, answer) | {"error": _text(answer.body)}})
-        return broken("a fault of the service itself, see its log")
+        return broken("internal error; see the log of the service")
     if reason is Reason.TASK_ERROR:
         _log_raised(job, answer)
     return Outcome(
@@ -44,7 +44,7 @@ def outcome_of(job: Job, answer: RemoteAnswer) -> Outcome:
 
 
 def broken(note: str) -> Outcome:
-    """The outcome of a job whose answer is none."""
+    """Returns the outcome of a job that got an invalid answer or none."""
     return crashed(Death(note=note))
 
 
@@ -53,7 +53,7 @@ def why_not_loaded(answer: RemoteAnswer) -> str:
 
 
 def _body_bytes(request_body: Sized) -> bytes | bytearray:
-    """The one place in which a body becomes what can be sent by pickle."""
+    """Returns the body as something that can be pickled."""
     body = cast(bytes | bytearray | memoryview | SharedBytes, request_body)
     if isinstance(body, SharedBytes):
         return body.read(0, len(body))

@@ -1,8 +1,4 @@
-"""The seam between deciding and doing: what an engine is, and whom it reports to.
-
-Lives here: small protocols, the record of what an engine can do, and what one is made from.  `dispatch` holds an engine
-and implements `EngineEvents`; the engines implement `Engine`.
-"""
+"""The interface between scheduling and engines: what an engine is, what it can do, and the events that it reports."""
 
 from __future__ import annotations
 
@@ -24,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What an engine can do; shown in `/stats`.  What is weaker than the promises is said so here.
+    """The promises that an engine keeps; shown in `/stats`.
 
-    `isolates_deaths`: the end of a worker, by a kill of ours too, costs its own job and no other's.
-    `starts_before_jobs`: tasks are loaded and hooks called before a worker takes jobs, and a failure is told then.
-    `ends_with_service`: however the service ends, its workers do.  `knows_who_printed`: what a job prints is logged
-    with its id.  `prefetches`: short jobs wait in a worker.  `keeps_spares`, `retires_workers`: `--spares` and
+    `isolates_deaths`: the end of a worker, even a kill by the service, costs its own job only.
+    `starts_before_jobs`: tasks are loaded and hooks called before a worker takes jobs, and failures are reported then.
+    `ends_with_service`: workers end with the service, however it ends. `knows_who_printed`: what a job prints is logged
+    with its id. `prefetches`: short jobs wait in a worker. `keeps_spares`, `retires_workers`: `--spares` and
     `--max-…-per-worker` can be used.
     """
 
@@ -67,10 +63,11 @@ FULL_CAPABILITIES: Final = Capabilities(
 
 
 class EngineEvents(Protocol):
-    """Whom an engine tells what it sees.  All of it is called on the event loop's thread.
+    """What an engine reports, on the event loop's thread.
 
-    `ended`: the jobs of the slot that are over, in their order, as many as were heard of together.  `begun`: how many
-    of its jobs, in their order, may have begun.  `is_leaving`: the worker takes no more, and ends after what it has.
+    `ended`: the jobs of the slot that have ended, in their order, as many as were received together. `begun`: how many
+    of its jobs, in their order, may have begun. `is_leaving`: the worker takes no more jobs and ends after those that
+    it has.
     """
 
     def slot_added(self, slot: SlotId) -> None: ...
@@ -85,10 +82,10 @@ class EngineEvents(Protocol):
 class Engine(Protocol):
     """Where jobs run.
 
-    `start` and `stop` return at once and never raise for what a worker does; what comes of them is an event.  After
-    `stop` the engine reports `died` (or `finished`) when the work is really over, and never hits the job that came
-    after.  A slot may be given several jobs, which it runs in their order; `withdraw` takes the newest back, and says
-    whether it could: True means that it had not begun and never will.
+    `start` and `stop` return at once and never raise for what a worker does; an event reports the result. After `stop`
+    the engine reports `died` (or `finished`) when the work has really ended; it never hits the next job. A slot may be
+    given several jobs, which it runs in order. `withdraw` takes the newest back; True means that it had not begun and
+    never will.
 
     `close` ends everything within about `grace_s` seconds, and may be called twice.
     """
@@ -105,18 +102,15 @@ class Engine(Protocol):
 
 
 class Ahead(Protocol):
-    """Of workers that may hold several jobs: taking one back, as in `Engine`, and since when a worker is at the job
-    that it is at, an instant, None while it is at none."""
+    """For workers that may hold several jobs: `withdraw` as in `Engine`; `busy_since` is the instant at which the job
+    began that runs, None if none does."""
 
     def withdraw(self, slot: SlotId, job: Job) -> bool: ...
     def busy_since(self, slot: SlotId) -> float | None: ...
 
 
 class ServedEngine(Engine, Protocol):
-    """An engine as the service has it: what `/stats` shows comes with it.
-
-    `ahead` is for giving jobs ahead to a slot that has one, None where that cannot be.
-    """
+    """An engine with what `/stats` shows. `ahead`: None if a slot takes one job at a time."""
 
     @property
     def ahead(self) -> Ahead | None: ...
@@ -125,7 +119,7 @@ class ServedEngine(Engine, Protocol):
 
 
 class EngineParts(TypedDict):
-    """What an engine is made from; `launcher` is that of the service, which has learnt by it what there is to serve."""
+    """What an engine is made from."""
 
     settings: Settings
     workers: int

@@ -1,7 +1,6 @@
-"""Which engine runs the jobs.
+"""Chooses the engine that runs the jobs, and renders the documentation's table of what each engine promises.
 
-Lives here: the one table of engines, and the table of what each of them promises, as the README shows it.  An engine is
-imported when it is wanted: one on a cluster pulls in a large package, which nobody else should need to have.
+An engine is imported when it is chosen: those on a cluster need a large package.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from offload.settings.table import EngineName, Settings
 
 
 class _Row(NamedTuple):
-    """`make` is called with `EngineParts`; `needs` is the package that an extra of the engine's name installs."""
+    """`make` is called with `EngineParts`; `needs` is a package, which the extra with the engine's name installs."""
 
     module: str
     make: str
@@ -32,7 +31,7 @@ _ENGINES: Final = {
     EngineName.RAY: _Row("offload.engines.cluster.ray", "ray_engine", needs="ray"),
 }
 
-# Columns of the README's table: where each engine's capabilities stand.
+# Columns of the documentation's table: module and name of each engine's capabilities.
 _COLUMNS: Final = {
     "`supervised`": ("offload.engines.supervised.engine", "CAPABILITIES"),
     "`pool`": ("offload.engines.pool", "CAPABILITIES"),
@@ -43,25 +42,25 @@ _COLUMNS: Final = {
     "`ray`": ("offload.engines.cluster.ray", "CAPABILITIES"),
 }
 _PROMISES: Final = {
-    "stops_running_jobs": "a timeout, a cancel and a caller who hangs up stop the work and free the CPU",
-    "isolates_deaths": "a worker's death, by our own kill too, costs its own job and no other",
-    "names_deaths": "a crash is told with its signal or exit code",
-    "knows_what_had_begun": "a job that had not begun when its worker died is started elsewhere, none is begun twice",
+    "stops_running_jobs": "a timeout, a cancel or a disconnect stops the work and frees the CPU",
+    "isolates_deaths": "a worker's death, even a kill by the service, costs its own job only",
+    "names_deaths": "a crash is reported with its signal or exit code",
+    "knows_what_had_begun": "a job that had not begun when its worker died runs elsewhere; no job begins twice",
     "limits_memory": "`@task(memory=…)` is enforced",
-    "starts_before_jobs": "tasks are loaded and `@on_worker_start` called before a worker takes jobs; a failure is "
-    "told in `/stats`, and braked",
-    "ends_with_service": "workers end with the service, `kill -9` included",
-    "knows_who_printed": "what a task prints is logged with its job's id",
+    "starts_before_jobs": "tasks are loaded and `@on_worker_start` called before a worker takes jobs; failures are "
+    "shown in `/stats`, and restarts slow down",
+    "ends_with_service": "workers end with the service, even after `kill -9`",
+    "knows_who_printed": "what a task prints is logged with the id of its job",
     "prefetches": "short jobs wait in their worker, for speed",
     "keeps_spares": "`--spares`",
     "retires_workers": "`--max-jobs-per-worker`, `--max-rss-per-worker`",
-    "unpickles_results": "nothing that a worker sends is unpickled by the service",
+    "unpickles_results": "the service never unpickles what a worker sends",
 }
 _NEGATED: Final = frozenset({"unpickles_results"})
 
 
 def make_engine(**parts: Unpack[EngineParts]) -> ServedEngine:
-    """The engine that the settings ask for.  Raises SettingsError where it cannot be had or cannot do what they ask."""
+    """Returns the chosen engine. Raises SettingsError if its package is missing or it cannot do what is asked."""
     settings = parts["settings"]
     row = _ENGINES[settings.engine]
     if row.needs and find_spec(row.needs) is None:
@@ -77,7 +76,7 @@ def make_engine(**parts: Unpack[EngineParts]) -> ServedEngine:
 
 
 def promise_table() -> list[str]:
-    """The lines of the README's table: promises, and which engine keeps them."""
+    """Returns the lines of the documentation's table: promises, and which engine keeps them."""
     columns = {title: getattr(import_module(module), name).as_dict() for title, (module, name) in _COLUMNS.items()}
     lines = [f"| promise | {' | '.join(columns)} |", f"| --- {'| --- ' * len(columns)}|"]
     for name, promise in _PROMISES.items():

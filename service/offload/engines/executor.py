@@ -1,8 +1,7 @@
-"""The executor engine: a `concurrent.futures.Executor`, the standard library's or another.
+"""The engine `executor`: a `concurrent.futures.Executor`, the standard library's or another.
 
-Lives here: the `ProcessPoolExecutor` as a host.  A death breaks the whole of such an executor and fails every job in
-it, so each worker has an executor of its own.  With `--executor` it is somebody else's, see `foreign`.  All that we use
-of the library's inner side stands in this file.
+A death breaks a whole `ProcessPoolExecutor` and fails every job in it, so each worker has an executor of its own. With
+`--executor` it is another library's: see `foreign`. Every private name of `concurrent.futures` is used in this file.
 
 Source: `concurrent/futures/process.py` of CPython 3.11 to 3.14.
 """
@@ -19,9 +18,9 @@ from typing import Any, Final, Unpack
 
 from offload.core.death import Death
 from offload.engines.base import Capabilities, EngineParts, ServedEngine
-from offload.engines.foreign import ForeignEngine, Lost
+from offload.engines.foreign import ForeignEngine, WorkerLoss
 from offload.engines.local.engine import LOCAL_CAPABILITIES, LocalEngine
-from offload.engines.local.replaceable_pool import Tell
+from offload.engines.local.replaceable_pool import OnResult
 from offload.engines.local.worker import LocalWorkerEnd
 from offload.errors import TargetError
 from offload.tasks.faults import exception_message, exception_name
@@ -33,12 +32,12 @@ _MAX_NOTE: Final = 300
 CAPABILITIES: Final = LOCAL_CAPABILITIES
 
 
-# Of an executor that somebody else makes nothing is known, and so nothing can be promised.
+# Nothing is known about another library's executor, so nothing is promised.
 FACTORY_CAPABILITIES: Final = Capabilities()
 
 
 class FuturesKind:
-    """Implements `PoolKind`: an executor of one worker for each lane."""
+    """Implements `PoolKind`: one executor with one worker for each slot."""
 
     name: Final = "executor"
     capabilities: Final = CAPABILITIES
@@ -54,7 +53,7 @@ class FuturesKind:
 
 
 def executor_engine(**parts: Unpack[EngineParts]) -> ServedEngine:
-    """Raises TargetError for a factory that cannot be imported."""
+    """Raises TargetError if the factory cannot be imported."""
     factory = parts["settings"].executor
     if factory:
         return ForeignEngine(FactoryBackend(factory), parts)
@@ -66,24 +65,24 @@ class FuturesPool:
 
     def __init__(self, workers: int, context: BaseContext) -> None:
         self._executor = ProcessPoolExecutor(workers, mp_context=context)
-        inner: Any = self._executor  # the stubs know nothing of its inside
+        inner: Any = self._executor  # private in the stubs
         self._result_queue = inner._result_queue
         self._call_queue = inner._call_queue
-        self._executor.submit(int)  # starts the process here, and not on the event loop with the first job
+        self._executor.submit(int)  # starts the process now, not on the event loop with the first job
         self._manager = inner._executor_manager_thread
-        _threads_wakeups.pop(self._manager)  # at exit it would be waited for, whatever it waits for itself
+        _threads_wakeups.pop(self._manager)  # or the interpreter would wait for it at exit, possibly forever
 
-    def submit(self, call: Call, tell: Tell) -> None:
-        self._executor.submit(run_job, call).add_done_callback(partial(_told, tell))
+    def submit(self, call: Call, on_result: OnResult) -> None:
+        self._executor.submit(run_job, call).add_done_callback(partial(_pass_on, on_result))
 
     def forget(self, number: int) -> None:
-        """The executor fails what a dead worker had."""
+        """Does nothing: the executor fails the job of a dead worker."""
 
     def leave(self) -> None:
         self._executor.shutdown(wait=False)
 
     def end(self, timeout_s: float) -> bool:
-        """Its thread sees that no process is left; if it waits for the rest of an answer, that comes to an end, too."""
+        """Ends the executor's thread, which notices that no process is left, even while it waits for an answer."""
         self._result_queue._writer.close()
         self._executor.shutdown(wait=False)
         self._manager.join(timeout_s)
@@ -95,42 +94,42 @@ class FuturesPool:
 
 
 class FactoryBackend:
-    """Implements `Backend`: an executor of somebody else's, made anew when it broke."""
+    """Implements `Backend`: an executor made by the user's factory, and made again when it is broken."""
 
     name: Final = "executor"
     capabilities: Final = FACTORY_CAPABILITIES
 
     def __init__(self, factory: str) -> None:
-        """Raises TargetError for a factory that cannot be imported."""
+        """Raises TargetError if the factory cannot be imported."""
         name, _, function = factory.partition(":")
         module = import_module(name, str(Path.cwd()), named=factory)
         self._name = factory
         self._factory = getattr(module, function, None)
         if not callable(self._factory):
-            raise TargetError(factory, "there is no such function in the module")
+            raise TargetError(factory, "the module has no such function")
         self._executor: Executor | None = None
 
     def open(self, workers: int) -> None:
         try:
             self._executor = self._factory(workers)  # type: ignore[misc]  # it was callable
         except Exception as error:  # whatever the user's function raises
-            told = f"{exception_name(error)}: {exception_message(error)}"
-            raise TargetError(self._name, f"no executor could be made: {told}") from error
+            raised = f"{exception_name(error)}: {exception_message(error)}"
+            raise TargetError(self._name, f"the function did not return an executor: it raised {raised}") from error
 
-    def submit(self, call: Call, tell: Tell) -> Future[object]:
+    def submit(self, call: Call, on_result: OnResult) -> Future[object]:
         if self._executor is None:
-            raise BrokenExecutor("it is being replaced")
+            raise BrokenExecutor("the executor is being replaced")
         future: Future[Any] = self._executor.submit(run_job, call)
-        future.add_done_callback(partial(_told, tell))
+        future.add_done_callback(partial(_pass_on, on_result))
         return future
 
     def stop(self, handle: Future[object]) -> None:
-        handle.cancel()  # which helps only as long as it has not begun
+        handle.cancel()  # has an effect only before it has begun
 
-    def lost(self, error: BaseException) -> Lost:
+    def judge(self, error: BaseException) -> WorkerLoss:
         note = f"{type(error).__name__}: {error}"
         is_broken = isinstance(error, (BrokenExecutor, RuntimeError))
-        return Lost(death=Death(note=note[:_MAX_NOTE]), begun=True, is_broken=is_broken)
+        return WorkerLoss(death=Death(note=note[:_MAX_NOTE]), begun=True, is_broken=is_broken)
 
     def close(self) -> None:
         executor, self._executor = self._executor, None
@@ -138,9 +137,9 @@ class FactoryBackend:
             executor.shutdown(wait=False)
 
 
-def _told(tell: Tell, future: Future[object]) -> None:
-    """Raises nothing, which would tie the future to its exception and keep what both hold."""
+def _pass_on(on_result: OnResult, future: Future[object]) -> None:
+    """Raises nothing: a traceback would keep the future alive with its exception, and everything that both hold."""
     if future.cancelled():
-        tell(CancelledError())
+        on_result(CancelledError())
     else:
-        tell(future.exception() or future.result())
+        on_result(future.exception() or future.result())

@@ -1,11 +1,9 @@
-"""An engine on workers that are somebody else's altogether: another executor's, a cluster's.
+"""An engine on another library's workers, through anything that can call a function elsewhere.
 
-Lives here: slots, jobs and `/stats` for whatever can be asked to call a function elsewhere.  How it is asked, and what
-its errors mean, is said by a `Backend`; each engine on a foreign system is a file with one.  Nothing is known of such
-workers but what comes back with answers: they load the tasks with their first job, and what the parent sees of them it
-writes into their rows itself.
+A `Backend` says how to call it and what its errors mean. Of the workers only their answers are known: they load the
+tasks with their first job, and this engine writes their rows of metrics itself.
 
-A slot stays occupied until its work is really over: one that the backend cannot stop is lost to others until then.
+A slot stays occupied until its work has really ended: one that the backend cannot stop takes no other job until then.
 """
 
 from __future__ import annotations
@@ -38,18 +36,18 @@ from offload.worker.remote import NOT_LOADED, Call, RemoteAnswer, pack_load, rea
 
 logger: Final = logging.getLogger("offload.engine")
 
-# What a broken backend may take to say so of each job that it had.
+# How long a broken backend may take to fail each of its jobs.
 _LAST_WORDS_S: Final = 1.0
 _MAX_ERROR: Final = 200
 
-Tell = Callable[[object], None]
+OnResult = Callable[[object], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lost:
-    """What an error of a backend's means for the job: how its worker died, and whether the job may have begun.
+class WorkerLoss:
+    """What an error of a backend means for the job: how its worker died, and whether the job may have begun.
 
-    `is_broken`: the backend does no other job either, until it is opened anew.
+    `is_broken`: the backend runs no other job either until it is opened again.
     """
 
     death: Death
@@ -58,13 +56,11 @@ class Lost:
 
 
 class Backend(Protocol):
-    """`open` and `close` are called in threads of their own and may take long; `open` again after `close`, when it was
-    broken.
+    """`open` and `close` are called in threads of their own and may block; a broken backend is closed and opened again.
 
-    `submit` has `worker.remote.run_job` called with `call` somewhere; `tell` gets what that returns, or an exception,
-    in any thread, once, whatever happens.  It returns a handle for `stop`, which asks for the work to end, as far as
-    the backend can do that.  Both are called on the event loop and return at once; `submit` may raise what `lost`
-    judges.
+    `submit` has `worker.remote.run_job(call)` called somewhere; `on_result` gets what that returns, or an exception, in
+    any thread, exactly once. It returns a handle for `stop`, which ends the work if the backend can do that. Both are
+    called on the event loop and return at once. `submit` may raise anything that `judge` takes.
     """
 
     @property
@@ -72,14 +68,14 @@ class Backend(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
     def open(self, workers: int) -> None: ...
-    def submit(self, call: Call, tell: Tell) -> Any: ...
+    def submit(self, call: Call, on_result: OnResult) -> Any: ...
     def stop(self, handle: Any) -> None: ...
-    def lost(self, error: BaseException) -> Lost: ...
+    def judge(self, error: BaseException) -> WorkerLoss: ...
     def close(self) -> None: ...
 
 
 class ForeignEngine:
-    """Implements `ServedEngine`.  As many jobs are under way at once as there are to be workers."""
+    """Implements `ServedEngine`. As many jobs run at once as the settings ask for workers."""
 
     ahead = None
 
@@ -96,7 +92,7 @@ class ForeignEngine:
         self._brake = Brake()
         self._restarts: Counter[EndCause] = Counter()
         self._started_at: str | None = None
-        self._epoch = 0
+        self._generation = 0
         self._is_broken = True
         self._is_open = False
         self._reopening: asyncio.Task[None] | None = None
@@ -105,7 +101,7 @@ class ForeignEngine:
     # Engine
 
     async def open(self, events: EngineEvents) -> None:
-        """Raises UserError if the backend says what the user can mend."""
+        """Raises UserError if the backend cannot be opened for a reason that the user can fix."""
         self._loop = asyncio.get_running_loop()
         self._events = events
         self._table = SlotTable(self._workers, events)
@@ -114,13 +110,13 @@ class ForeignEngine:
 
     def start(self, slot: SlotId, job: Job) -> None:
         self._table.assign(slot, job)
-        tell = partial(self._tell, self._epoch, job.number)
+        tell = partial(self._on_result, self._generation, job.number)
         try:
             call = call_of(job, load=self._load, lane=slot)
             self._handles[job.number] = self._backend.submit(call, tell)
-        except Exception as error:  # whatever the foreign system raises
-            # Not at once: the scheduler must not hear of it before it has been heard to the end.
-            self._loop.call_soon(self._failed, job, replace(self._backend.lost(error), begun=False), error)
+        except Exception as error:  # a library may raise anything
+            # Deferred: the scheduler is still processing the event that caused this call.
+            self._loop.call_soon(self._failed, job, replace(self._backend.judge(error), begun=False), error)
 
     def stop(self, slot: SlotId, job: Job, why: Reason) -> None:
         handle = self._handles.get(job.number)
@@ -131,11 +127,11 @@ class ForeignEngine:
         return False
 
     async def close(self, grace_s: float) -> None:
-        """What cannot be stopped is left to the backend, and goes on."""
+        """Work that cannot be stopped is left to the backend, and continues."""
         if not self._is_open:
             return
         self._is_open = False
-        self._epoch += 1
+        self._generation += 1
         for pause in self._pauses.values():
             pause.cancel()
         if self._reopening is not None:
@@ -162,27 +158,27 @@ class ForeignEngine:
 
     # Answers
 
-    def _tell(self, epoch: int, number: int, values: object) -> None:
-        """In any thread."""
+    def _on_result(self, generation: int, number: int, values: object) -> None:
+        """Called in any thread."""
         with suppress(RuntimeError):  # the loop is closed: work that could not be stopped has outlived it
-            self._loop.call_soon_threadsafe(self._told, epoch, number, values)
+            self._loop.call_soon_threadsafe(self._on_answer, generation, number, values)
 
-    def _told(self, epoch: int, number: int, values: object) -> None:
+    def _on_answer(self, generation: int, number: int, values: object) -> None:
         job = self._table.job(number)
-        if epoch != self._epoch or job is None or job.slot is None:
+        if generation != self._generation or job is None or job.slot is None:
             return
         self._handles.pop(number, None)
         if isinstance(values, CancelledError):
             note = "it was cancelled before it began"
-            self._failed(job, Lost(death=Death(note=note), begun=False), None)
+            self._failed(job, WorkerLoss(death=Death(note=note), begun=False), None)
             return
         if isinstance(values, BaseException):
-            self._failed(job, self._backend.lost(values), values)
+            self._failed(job, self._backend.judge(values), values)
             return
         try:
             answer = read_answer(values, number)
         except FrameError:
-            self._table.finish(number, broken("what came back is no answer"))
+            self._table.finish(number, broken("its answer is invalid"))
             return
         if answer.status == NOT_LOADED:
             self._not_loaded(job, job.slot, answer)
@@ -192,7 +188,7 @@ class ForeignEngine:
         self._rows[job.slot].ran(answer.run_ns)
         self._table.finish(number, outcome_of(job, answer), is_leaving=self._is_broken)
 
-    def _failed(self, job: Job, lost: Lost, error: BaseException | None) -> None:
+    def _failed(self, job: Job, loss: WorkerLoss, error: BaseException | None) -> None:
         slot = job.slot
         if slot is None or self._table.job_in(slot) is not job:
             return
@@ -200,14 +196,14 @@ class ForeignEngine:
             fields = {"job_id": job.id, "error": repr(error)[:_MAX_ERROR]}
             logger.warning("worker lost", extra={"fields": fields})
             self._restarts[EndCause.CRASH] += 1
-        if lost.is_broken:
+        if loss.is_broken:
             self._break()
-        self._table.drop_worker(slot, lost.death, begun=lost.begun)
+        self._table.drop_worker(slot, loss.death, begun=loss.begun)
         if not self._is_broken:
             self._table.add_worker([slot])
 
     def _not_loaded(self, job: Job, slot: SlotId, answer: RemoteAnswer) -> None:
-        """Nothing of the job has begun, so it may be tried elsewhere; this place pauses when that goes on."""
+        """The job has not begun, so it may be tried elsewhere; this slot pauses if loading keeps failing."""
         error = why_not_loaded(answer)
         self._brake.failed(slot, error)
         pause_s = self._brake.pause_s()
@@ -230,7 +226,7 @@ class ForeignEngine:
         self._is_broken = True
         for slot in self._slots:
             if self._table.job_in(slot) is None:
-                self._table.drop_worker(slot, Death(note="the whole of its executor is broken"))
+                self._table.drop_worker(slot, Death(note="its executor is broken"))
         self._reopening = asyncio.create_task(self._reopen())
         self._reopening.add_done_callback(self._on_reopened)
 
@@ -238,9 +234,9 @@ class ForeignEngine:
         give_up_at = time.monotonic() + _LAST_WORDS_S
         while any(self._table.jobs_in(self._slots)) and time.monotonic() < give_up_at:
             await asyncio.sleep(_LAST_WORDS_S / 100)
-        self._epoch += 1
+        self._generation += 1
         for slot in self._slots:
-            self._table.drop_worker(slot, Death(note="the whole of its executor is broken"), begun=True)
+            self._table.drop_worker(slot, Death(note="its executor is broken"), begun=True)
         self._handles.clear()
         await off_loop(self._backend.close, name="offload-backend-closing")
         while True:
@@ -249,7 +245,7 @@ class ForeignEngine:
                 return
             except OffloadError as error:
                 self._brake.failed(0, str(error))
-                logger.warning("executor cannot be had", extra={"fields": {"error": str(error)}})
+                logger.warning("executor could not be made", extra={"fields": {"error": str(error)}})
                 self._events.failing_to_start()
                 await asyncio.sleep(max(self._brake.pause_s(), _LAST_WORDS_S))
 
@@ -270,7 +266,7 @@ class ForeignEngine:
             self._table.add_worker([slot])
 
     def _facts(self, slot: SlotId) -> WorkerFacts:
-        """The process is the one that did the last job of this place; the next may be another."""
+        """Returns the facts of a slot. The process is that of its last job; the next may run in another."""
         job, last = self._table.job_in(slot), self._last.get(slot)
         is_present = self._table.has_worker(slot)
         if job is not None:

@@ -1,7 +1,7 @@
-"""Calls that may block for long, or for ever, in threads of their own.
+"""Runs calls that may block for long, or forever, in threads of their own.
 
-A thread of a pool would do, but nobody waits for these when the loop or the interpreter ends: what a foreign library
-does in them is not ours to bound.
+These are not threads of a pool, because neither the loop nor the interpreter may wait for them at its end: what a
+library does in them cannot be bounded.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done(Generic[T]):
-    """What came of a call; `error` may be any exception, SystemExit included, which no future of the loop may hold."""
+    """The result of a call. `error` may be any exception, even SystemExit, which an asyncio future must not hold."""
 
     value: T | None = None
     error: BaseException | None = None
 
 
 def off_loop(call: Callable[[], T], *, name: str) -> asyncio.Future[Done[T]]:
-    """Runs it in a new thread.  The future never fails."""
+    """Runs `call` in a new thread. The future never fails."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Done[T]] = loop.create_future()
 
-    def tell(done: Done[T]) -> None:
+    def set_result(done: Done[T]) -> None:
         if not future.done():
             future.set_result(done)
 
@@ -39,7 +39,7 @@ def off_loop(call: Callable[[], T], *, name: str) -> asyncio.Future[Done[T]]:
         except BaseException as error:
             done = Done(error=error)
         with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(tell, done)
+            loop.call_soon_threadsafe(set_result, done)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future

@@ -1,9 +1,8 @@
-"""The pool engine: a `multiprocessing.Pool` of the standard library, through `apply_async`.
+"""The engine `pool`: a `multiprocessing.Pool` of the standard library.
 
-Lives here: the pool, and how it is given up.  A worker of such a pool that dies between two jobs may have held a lock
-of its queues, and then no other gets a job any more, for ever; so the pool is replaced whole after such a death.  One
-that dies in a job held none, and the library replaces it.  All that we use of the library's inner side stands in this
-file.
+A worker that dies between two jobs may have held a lock of the pool's queues, and then no other worker ever gets a job
+again; so the whole pool is replaced after such a death. A worker that dies in a job held no lock, and the library
+replaces it. Every private name of `multiprocessing.pool` is used in this file.
 
 Source: `multiprocessing/pool.py` of CPython 3.11 to 3.14.
 """
@@ -21,7 +20,7 @@ from typing import Any, Final, Unpack
 from offload.engines.base import EngineParts
 from offload.engines.local.context import NoProcess
 from offload.engines.local.engine import LOCAL_CAPABILITIES, LocalEngine
-from offload.engines.local.replaceable_pool import Tell
+from offload.engines.local.replaceable_pool import OnResult
 from offload.engines.local.worker import LocalWorkerEnd
 from offload.errors import StartError
 from offload.worker.remote import Call, run_job
@@ -30,7 +29,7 @@ CAPABILITIES: Final = replace(LOCAL_CAPABILITIES, isolates_deaths=False)
 
 
 class MultiprocessingKind:
-    """Implements `PoolKind`: one pool for all workers.  A slot is not a certain worker's."""
+    """Implements `PoolKind`: one pool for all workers. A slot does not belong to a certain worker."""
 
     name: Final = "pool"
     capabilities: Final = CAPABILITIES
@@ -56,18 +55,18 @@ class MultiprocessingPool:
         self._pool = _Pool(workers, context, give_up)
         self._numbers: dict[int, int] = {}
 
-    def submit(self, call: Call, tell: Tell) -> None:
+    def submit(self, call: Call, on_result: OnResult) -> None:
         number = call[1]
 
-        def told(values: object) -> None:
+        def on_answer(values: object) -> None:
             self._numbers.pop(number, None)
-            tell(values)
+            on_result(values)
 
-        result: Any = self._pool.apply_async(run_job, (call,), callback=told, error_callback=told)
+        result: Any = self._pool.apply_async(run_job, (call,), callback=on_answer, error_callback=on_answer)
         self._numbers[number] = result._job
 
     def forget(self, number: int) -> None:
-        """The pool would wait for its answer for ever, when it closes."""
+        """Makes the pool forget the job, for whose answer it would wait forever when it closes."""
         self._pool.forget(self._numbers.pop(number, None))
 
     def leave(self) -> None:
@@ -78,26 +77,26 @@ class MultiprocessingPool:
 
 
 class _Pool(Pool):
-    """The library's, which can be given up."""
+    """The library's pool, which can be ended although a dead worker may hold a lock."""
 
     def __init__(self, workers: int, context: BaseContext, on_garbage: Callable[[], None]) -> None:
         self._on_garbage = on_garbage
         super().__init__(workers, context=context)
         inner: Any = self
-        inner._terminate.cancel()  # at exit it would wait for a lock that a dead worker may hold
+        inner._terminate.cancel()  # or it would wait at exit for a lock that a dead worker may hold
 
     @staticmethod
     def Process(ctx: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802  # the name is the library's
-        """In a thread which an exception would end, with a traceback.  The pool is given up for want of a worker."""
+        """Called in a thread, which an exception would end. If no process can be started, the pool is replaced."""
         try:
             return ctx.Process(*args, **kwargs)
         except StartError:
             return NoProcess()
 
     def _setup_queues(self) -> None:
-        """What is read is read in a thread that ends with any exception, and the pool with it; so that must be told."""
+        """Reports an answer that cannot be unpickled: it ends the thread that reads answers, and so the pool."""
         super()._setup_queues()  # type: ignore[misc]  # not in the stubs
-        inner: Any = self  # the stubs know nothing of its inside
+        inner: Any = self  # private in the stubs
         inner._quick_get = partial(_read, inner._quick_get, self._on_garbage)
 
     def forget(self, job: int | None) -> None:
@@ -105,21 +104,21 @@ class _Pool(Pool):
         inner._cache.pop(job, None)
 
     def leave(self) -> None:
-        """As `close`, but it waits for no answer, and starts no worker for one that has died meanwhile."""
+        """As `close`, but does not wait for answers, and does not replace workers that die meanwhile."""
         inner: Any = self
         self._stop_maintaining()
-        inner._taskqueue.put(None)  # its thread passes one on to each worker, and ends
+        inner._taskqueue.put(None)  # its thread passes one to each worker, then ends
 
     def give_up(self, timeout_s: float) -> bool:
-        """Ends the pool's threads, without waiting for a lock, when all of its processes are dead.
+        """Ends the pool's threads when all of its processes are dead; returns whether they have ended.
 
-        `terminate` would wait for a lock that a dead worker held.  Answers that lie in the queue are still read: the
-        thread that reads them ends at the end of the pipe, which comes as nobody is left who could write.
+        `terminate` would wait for a lock that a dead worker held. Answers in the queue are still read: the thread that
+        reads them ends at the end of the pipe, which has no writer any more.
         """
         inner: Any = self
-        free(inner._outqueue._wlock)  # before the thread that hands out tasks says goodbye, for which it takes it
+        free(inner._outqueue._wlock)  # the thread that hands out tasks takes it before it ends
         inner._outqueue._writer.close()
-        inner._inqueue._reader.close()  # if that thread waits until there is room in the pipe, its write fails
+        inner._inqueue._reader.close()  # makes a write of that thread to a full pipe fail
         inner._task_handler._state = TERMINATE
         self._stop_maintaining()
         inner._taskqueue.put(None)
@@ -141,7 +140,7 @@ class _Pool(Pool):
 
 
 def free(lock: Any) -> None:
-    """Frees a lock of `multiprocessing` if somebody holds it, who can only be dead."""
+    """Frees a lock of `multiprocessing`, which only a dead process can hold."""
     lock.acquire(block=False)
     lock.release()
 
@@ -153,4 +152,4 @@ def _read(get: Callable[[], object], on_garbage: Callable[[], None]) -> object:
         raise
     except BaseException as error:
         on_garbage()
-        raise EOFError("what came back cannot be read") from error
+        raise EOFError("an answer cannot be unpickled") from error

@@ -1,7 +1,4 @@
-"""How long a job has run so far, for what `/stats` shows of workers.
-
-Lives here: the one look at the clock for it.  Every engine calls it.
-"""
+"""Measures how long a job has run so far, for `/stats`."""
 
 from __future__ import annotations
 
@@ -11,5 +8,5 @@ from offload.core.job import Job
 
 
 def running_s(job: Job | None) -> float | None:
-    """Seconds; None without a job, and for one that has not begun."""
+    """Returns seconds; None without a job, or if it has not begun."""
     return None if job is None or job.started_at is None else time.monotonic() - job.started_at

@@ -1,7 +1,6 @@
-"""Slots as an engine keeps them whose workers are somebody else's.
+"""The slots of an engine whose workers belong to a library or a cluster, and the job in each.
 
-Lives here: which slots there are, whether each has a worker, in which generation, and what it was given; every change
-is told to the scheduler by the events of `engines.base`.  A slot is an entry for one job, not a certain worker.
+Every change is reported by the events of `engines.base`. A slot holds one job; it is not a certain worker.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class _Slot:
 
 
 class SlotTable:
-    """The slots 0 to `count` - 1, without workers at first.  One job at a time in each."""
+    """The slots 0 to `count` - 1, without workers at first. One job at a time in each."""
 
     def __init__(self, count: int, events: EngineEvents) -> None:
         self._events = events
@@ -38,13 +37,13 @@ class SlotTable:
         return sorted(self._slots)
 
     def add(self, slot: SlotId) -> None:
-        """One slot more, without a worker; nothing happens if it is known."""
+        """Adds a slot without a worker; does nothing if it exists."""
         if slot not in self._slots:
             self._slots[slot] = _Slot(slot)
             self._events.slot_added(slot)
 
     def remove(self, slot: SlotId) -> None:
-        """One slot less, which has no worker; nothing happens if it is not known."""
+        """Removes a slot that has no worker; does nothing if it does not exist."""
         if self._slots.pop(slot, None) is not None:
             self._events.slot_removed(slot)
 
@@ -54,7 +53,7 @@ class SlotTable:
         self._by_number[job.number] = entry
 
     def job(self, number: int) -> Job | None:
-        """A job that was given, and is not over."""
+        """Returns an assigned job that has not ended."""
         entry = self._by_number.get(number)
         return None if entry is None else entry.job
 
@@ -65,11 +64,11 @@ class SlotTable:
         return self._slots[slot].has_worker
 
     def jobs_in(self, slots: Iterable[SlotId]) -> Iterator[Job]:
-        """What these slots were given, and is not over."""
+        """Returns the jobs in these slots."""
         return iter([job for slot in slots if (job := self._slots[slot].job) is not None])
 
     def add_worker(self, slots: Iterable[SlotId]) -> None:
-        """One more worker is ready, for one of these slots that has none."""
+        """One more worker is ready, for the first of these slots that has none."""
         entry = next((self._slots[slot] for slot in slots if not self._slots[slot].has_worker), None)
         if entry is not None:
             entry.has_worker = True
@@ -77,7 +76,7 @@ class SlotTable:
             self._events.ready(entry.slot, entry.generation)
 
     def finish(self, number: int, outcome: Outcome, *, is_leaving: bool = False) -> None:
-        """A job is over, its worker ready for the next unless it `is_leaving`; no news if it was over before."""
+        """The job has ended; its worker is ready for the next unless `is_leaving`. Ignored if it had ended before."""
         entry = self._by_number.pop(number, None)
         if entry is not None:
             entry.job = None
@@ -85,13 +84,13 @@ class SlotTable:
             self._events.finished(entry.slot, entry.generation, [(number, outcome)], is_leaving=is_leaving)
 
     def drop_worker_of(self, number: int, death: Death, *, begun: bool) -> None:
-        """A job's worker is gone, and the slot has none; nothing happens if the job was over before."""
+        """The job's worker is gone, and its slot has none; ignored if the job had ended before."""
         entry = self._by_number.get(number)
         if entry is not None:
             self.drop_worker(entry.slot, death, begun=begun)
 
     def drop_worker(self, slot: SlotId, death: Death, *, begun: bool = False) -> None:
-        """The slot has no worker any more; of its job, if it has one, `begun` is told."""
+        """The slot has no worker any more; `begun`: whether its job, if it has one, may have begun."""
         entry = self._slots[slot]
         if entry.job is not None:
             del self._by_number[entry.job.number]

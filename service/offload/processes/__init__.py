@@ -1,1 +1,1 @@
-"""Starting, watching and killing worker processes, and naming their deaths, for every local engine."""
+"""Starts, watches and kills worker processes, and names their deaths, for every local engine."""

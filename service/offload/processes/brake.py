@@ -1,8 +1,8 @@
-"""How long to wait before the next start of a worker, when starts keep failing.
+"""Decides how long to wait before the next start of a worker when starts keep failing.
 
-Pure: it counts and answers.  Only *failed start-ups* count; a worker that dies after it was ready is replaced at once,
-always.  One brake for all lanes: they run the same code, so what fails in one fails in all.  For the same reason it is
-one failure if many lanes fail once, and not many.
+Only failed start-ups count; a worker that dies after it was ready is always replaced at once. There is one brake for
+all lanes: they run the same code, so what fails in one fails in all. For the same reason, many lanes that fail once
+each count as one failure.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-# Two failures may be chance (somebody killed a starting worker); the third in a row is a pattern.
+# Two failures may be chance (someone killed a starting worker); the third in a row is a pattern.
 _FREE_FAILURES: Final = 2
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 15.0
@@ -27,7 +27,7 @@ class Brake:
         return self._in_a_row() > _FREE_FAILURES
 
     def failed(self, lane: int, error: str) -> None:
-        """A worker ended before it was ready; `error` says why, for whoever asks."""
+        """A worker ended before it was ready; `error` says why, for `/stats`."""
         self._failures[lane] += 1
         self.error = error
 
@@ -37,7 +37,7 @@ class Brake:
         self.error = None
 
     def pause_s(self) -> float:
-        """Seconds to wait before the next start: none at first, then doubling."""
+        """Returns the seconds to wait before the next start: 0 at first, then doubling."""
         if not self.is_on:
             return 0.0
         doublings = min(self._in_a_row() - _FREE_FAILURES - 1, 10)

@@ -1,7 +1,7 @@
-"""How many CPUs this process may really use: the fewest of what the machine, its affinity and its cgroups grant.
+"""Counts the CPUs that this process may use: the least that the machine, its affinity and its cgroups grant.
 
-Lives here: the reading of `/proc` and of both versions of cgroups, below a root directory that tests put elsewhere.
-What cannot be read limits nothing.  `service` asks once, when the number of workers is left to us.
+Reads `/proc` and both versions of cgroups below a root directory, which tests replace. What cannot be read limits
+nothing.
 
 Source: sched_setaffinity(2); Documentation/admin-guide/cgroup-v2.rst ("cpu.max") and scheduler/sched-bwc.rst of the
 kernel; proc(5) for `mountinfo`.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-# Of a line of mountinfo: "36 35 98:0 ROOT MOUNT_POINT options… - TYPE SOURCE SUPER_OPTIONS".
+# Positions in a line of mountinfo: "36 35 98:0 ROOT MOUNT_POINT options… - TYPE SOURCE SUPER_OPTIONS".
 _MOUNT_ROOT: Final = 3
 _MOUNT_POINT: Final = 4
 _TAIL_FIELDS: Final = 3
@@ -23,7 +23,7 @@ _TAIL_FIELDS: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """Where a hierarchy of cgroups is seen: its directory `root` stands at `point`."""
+    """A mounted hierarchy of cgroups: its directory `root` is visible at `point`."""
 
     version: int
     root: PurePosixPath
@@ -31,20 +31,20 @@ class Mount:
 
 
 def usable_cpus(root: Path = Path("/")) -> int:
-    """CPUs that this process may use, at least 1.  Part of a CPU counts as one: a worker can use it."""
+    """Returns the number of CPUs that this process may use, at least 1. Part of a CPU counts as one."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([cpus, *cpu_quotas(root)]))
 
 
 def cpu_quotas(root: Path) -> Iterator[int]:
-    """The quota of each cgroup that this process is in, its ancestors included, in CPUs, rounded up."""
+    """Yields the quota of each cgroup of this process, including ancestors, in CPUs, rounded up."""
     groups = parse_groups(_read(root / "proc/self/cgroup"))
     for mount in parse_mounts(_read(root / "proc/self/mountinfo")):
         group = groups.get(mount.version)
         if group is None:
             continue
         top = root / mount.point.relative_to("/")
-        # A container without a cgroup namespace sees the host's path, and as mount point only its own group.
+        # A container without a cgroup namespace sees the path on the host, but its own group as mount point.
         own = top / group.relative_to(mount.root) if group.is_relative_to(mount.root) else top
         for directory in (own, *(parent for parent in own.parents if parent.is_relative_to(top))):
             quota = _quota_v2(directory) if mount.version == 2 else _quota_v1(directory)  # noqa: PLR2004  # cgroup "v2"
@@ -53,7 +53,7 @@ def cpu_quotas(root: Path) -> Iterator[int]:
 
 
 def parse_groups(text: str) -> dict[int, PurePosixPath]:
-    """From `/proc/self/cgroup` the group that rules the CPU time, for each version of cgroups."""
+    """Reads `/proc/self/cgroup`; returns the group that controls CPU time, by version of cgroups."""
     groups = {}
     for line in text.splitlines():
         number, _, rest = line.partition(":")
@@ -66,7 +66,7 @@ def parse_groups(text: str) -> dict[int, PurePosixPath]:
 
 
 def parse_mounts(text: str) -> Iterator[Mount]:
-    """From `/proc/self/mountinfo` the hierarchies that can limit CPU time."""
+    """Reads `/proc/self/mountinfo`; yields the hierarchies that can limit CPU time."""
     for line in text.splitlines():
         head, _, tail = line.partition(" - ")
         fields, tail_fields = head.split(), tail.split()
@@ -82,13 +82,13 @@ def parse_mounts(text: str) -> Iterator[Mount]:
 
 
 def _quota_v2(directory: Path) -> int | None:
-    """`cpu.max` holds "quota period" in microseconds, "max" for no quota."""
+    """Reads `cpu.max`: "quota period" in microseconds, with "max" for no quota."""
     quota, _, period = _read(directory / "cpu.max").strip().partition(" ")
     return _whole_cpus(quota, period)
 
 
 def _quota_v1(directory: Path) -> int | None:
-    """A quota of -1 is none."""
+    """Reads two files, in microseconds; a quota of -1 means no quota."""
     return _whole_cpus(_read(directory / "cpu.cfs_quota_us").strip(), _read(directory / "cpu.cfs_period_us").strip())
 
 
@@ -102,4 +102,4 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
-        return ""  # no such file on this system, or not ours to read
+        return ""  # this system does not have the file, or does not let us read it

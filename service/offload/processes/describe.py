@@ -1,7 +1,7 @@
-"""Learning what there is to serve, without loading it here.
+"""Reads the catalogue of tasks without loading the user's modules in the service.
 
-Lives here: one short-lived process that loads the user's modules and sends the catalogue as bytes.  What goes wrong in
-them (an import error, an endless loop, a crash) goes wrong there, and comes back as a sentence.
+A short-lived process loads them and sends the catalogue as bytes. What goes wrong in them (an import error, an endless
+loop, a crash) goes wrong there, and is reported as a sentence.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _END_S: Final = 1.0
 
 
 async def describe(launcher: Launcher, load: LoadSpec, *, timeout_s: float) -> bytes:
-    """The catalogue of the targets, JSON.  Raises TargetError for what the user can mend.
+    """Returns the catalogue of the targets as JSON. Raises TargetError for what the user can fix.
 
-    After a timeout the launcher may still be held up by what loads; closing it ends that.
+    After a timeout the launcher may still be blocked by the loading; closing it ends that.
     """
     try:
         async with asyncio.timeout(timeout_s):

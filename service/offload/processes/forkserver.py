@@ -1,9 +1,8 @@
-"""A forkserver of our own, with the user's modules loaded.
+"""A forkserver per engine, with the user's modules loaded, and the `multiprocessing` process that is forked from it.
 
-The standard library has one forkserver for a whole process, whose preload list is fixed when it starts, and which lives
-as long as that process.  An engine needs one that is its own: other tasks, another engine or the application around it
-must not get in its way, and it must end with the engine.  Lives here: that forkserver, and the `multiprocessing`
-process that is forked from it; all that we use of the library's inner side stands in this file.
+The standard library has one forkserver for the whole process: its preload list is fixed when it starts, and it lives as
+long as that process. An engine needs its own, which no other engine or the surrounding application can interfere with,
+and which ends with the engine. Every private name of the library that this takes is used in this file.
 
 Source: `multiprocessing/forkserver.py` and `popen_forkserver.py` of CPython 3.11 to 3.14.
 """
@@ -23,8 +22,8 @@ from typing import Any, Final
 
 from offload.processes.proctree import read
 
-# The user's modules; and what every worker would have to import before it is ready, for itself or to read its
-# `WorkerSpec` and the process object that it is made as.
+# The user's modules, and what every worker would otherwise import before it is ready, for itself or to unpickle its
+# `WorkerSpec` and its process object.
 PRELOADED: Final = (
     "offload.worker.preload",
     "offload.worker.main",
@@ -33,7 +32,7 @@ PRELOADED: Final = (
     __name__,
 )
 
-# The forkserver died before it could tell how its child ended.  No process has such an exit code.
+# The forkserver died before it could report how its child ended. No process has this exit code.
 UNKNOWN_EXIT_CODE: Final = 1 << 16
 
 
@@ -41,14 +40,14 @@ Environment = Callable[[], AbstractContextManager[None]]
 
 
 class OwnForkServer:
-    """One forkserver process.  Its methods block for milliseconds, and are called from one thread; `end` from any.
+    """One forkserver process. Its methods block for milliseconds and are called from one thread, `end` from any.
 
-    `environment` is entered when the process is started, and only then, and sets what it is to find in its
-    environment: whatever else starts a process meanwhile gives it that, too.
+    `environment` is entered only while the process is being started, and sets its environment variables. Any other
+    process that is started meanwhile inherits them too.
     """
 
     def __init__(self, environment: Environment) -> None:
-        self._server: Any = _Server(environment)  # the stubs know nothing of its inside
+        self._server: Any = _Server(environment)  # private in the stubs
         self._server.set_forkserver_preload(list(PRELOADED))
 
     @property
@@ -57,33 +56,33 @@ class OwnForkServer:
         return pid
 
     def ensure_running(self) -> None:
-        """Starts it if it does not run, or runs no more."""
+        """Starts the process unless it is running."""
         self._server.ensure_running()
 
     def fork(self, descriptors: list[int]) -> tuple[int, int]:
-        """Asks for a new process; returns (status to read, data to write) as `ForkServer.connect_to_new_process`."""
+        """Forks a process; returns (status to read, data to write) as `ForkServer.connect_to_new_process` does."""
         status, data = self._server.connect_to_new_process(descriptors)
         return status, data
 
     def kill(self) -> None:
-        """Ends the process at once, whatever state it is in; a later `fork` starts another."""
+        """Kills the process, even if it is stopped; a later `fork` starts another."""
         if self.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
     def end(self) -> None:
-        """Ends it for good, and with it a `fork` that waits for it in another thread; that one gets no other."""
+        """Kills the process for good. A `fork` that waits for it in another thread fails."""
         self._server.forbid_start()
         self.kill()
 
     def close(self) -> None:
-        """Ends it and waits for its end."""
+        """Kills the process for good and waits for its end."""
         self.end()
-        self._server._stop()  # the only way to end a forkserver before the process ends that started it
+        self._server._stop()  # the only way to reap it
 
 
 class _Server(forkserver.ForkServer):
-    """The library's, which starts itself again when it is needed and was killed."""
+    """The library's forkserver, which is started again when it is needed after a kill."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__()
@@ -92,21 +91,21 @@ class _Server(forkserver.ForkServer):
         self._may_start = True
 
     def ensure_running(self) -> None:
-        resource_tracker.ensure_running()  # the library would start it in that environment, too
+        resource_tracker.ensure_running()  # or the library would start it in the environment below
         with self._start_lock:
             if not self._may_start:
-                raise EOFError("the forkserver was ended")
+                raise EOFError("the forkserver has been closed")
             if not self._runs():
                 with self._environment():
                     super().ensure_running()
 
     def forbid_start(self) -> None:
-        """From here on `ensure_running` raises; none is being started any more."""
+        """Makes `ensure_running` raise; waits for a start that is under way."""
         with self._start_lock:
             self._may_start = False
 
     def _runs(self) -> bool:
-        """Without waiting for it, which is the library's."""
+        """Whether it is alive. Does not reap it: the library does."""
         pid: int | None = self._forkserver_pid  # type: ignore[attr-defined]  # not in the stubs
         info = None if pid is None else read(pid)
         return info is not None and not info.is_dead
@@ -122,7 +121,7 @@ class ForkserverProcess(process.BaseProcess):
         self._server = server
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to the child: everything but the way back to the forkserver."""
+        """Returns what travels to the child: everything except the forkserver."""
         state = self.__dict__.copy()
         del state["_server"]
         return state
@@ -133,8 +132,7 @@ class ForkserverProcess(process.BaseProcess):
 
 
 class _Popen(popen_forkserver.Popen):
-    """As the library's, with our forkserver instead of the one of the process, and an exit code that two threads may
-    ask for: the library polls all children whenever it starts one."""
+    """As the library's, but forked from a given forkserver, and safe to poll from several threads: see `children`."""
 
     def __init__(self, process_obj: ForkserverProcess) -> None:
         self._lock = threading.Lock()
@@ -142,7 +140,7 @@ class _Popen(popen_forkserver.Popen):
 
     def _launch(self, process_obj: ForkserverProcess) -> None:
         preparation = spawn.get_preparation_data(process_obj.name)
-        # A worker needs nothing of our main module, and would run it once more for each start.
+        # A worker needs nothing from the service's main module, and would run it again at each start.
         preparation.pop("init_main_from_name", None)
         preparation.pop("init_main_from_path", None)
         data = io.BytesIO()
@@ -153,7 +151,7 @@ class _Popen(popen_forkserver.Popen):
         finally:
             set_spawning_popen(None)
         self.sentinel, data_writer = process_obj._server.fork(self._fds)  # type: ignore[attr-defined]  # not in the stubs
-        parent_alive = os.dup(data_writer)  # the child sees our end by it (`multiprocessing.parent_process`)
+        parent_alive = os.dup(data_writer)  # the child sees the service's end by it (`multiprocessing.parent_process`)
         self.finalizer = util.Finalize(
             self,
             util.close_fds,  # type: ignore[attr-defined]  # not in the stubs
@@ -164,7 +162,7 @@ class _Popen(popen_forkserver.Popen):
         self.pid = forkserver.read_signed(self.sentinel)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
-        """Returns the exit code, None while there is none."""
+        """Returns the exit code, None until it is known."""
         if self.returncode is None and flag != os.WNOHANG:
             wait([self.sentinel])  # without the lock: others must not wait for this process to end
         with self._lock:

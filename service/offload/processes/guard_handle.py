@@ -1,7 +1,4 @@
-"""The service's side of the guard: start it, tell it of workers, replace it when it dies.
-
-The launcher owns one `GuardHandle` from its `open` to its `close`.
-"""
+"""The service's side of the guard process: starts it, announces workers to it, replaces it when it dies."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ _COMMAND: Final = (
     f"import sys; sys.path.insert(0, {_ROOT!r}); from offload.processes.guard import main; main(sys.argv[1])"
 )
 _END_S: Final = 5.0
-# What is refused for want of memory, processes or descriptors may be there a moment later.
+# A start that failed for want of memory, processes or descriptors is tried again after this pause.
 _TRY_AGAIN_S: Final = 1.0
 
 
 class GuardHandle:
-    """Keeps one guard process that knows the living workers."""
+    """Keeps one guard process running, which knows the living workers."""
 
     def __init__(self, mark: str) -> None:
         self._mark = mark
@@ -40,17 +37,17 @@ class GuardHandle:
         return self._process.pid
 
     def watch(self, pid: int) -> None:
-        """A new worker: it must not outlive the service."""
+        """Announces a worker, which must not outlive the service."""
         self._workers.add(pid)
-        self._tell(f"+{pid}\n")
+        self._send(f"+{pid}\n")
 
     def forget(self, pid: int) -> None:
-        """That worker has ended; its id may be somebody else's by now."""
+        """Announces the end of a worker, whose id may be another process's by now."""
         self._workers.discard(pid)
-        self._tell(f"-{pid}\n")
+        self._send(f"-{pid}\n")
 
     async def close(self) -> None:
-        """Lets it end and waits for it.  May be called twice."""
+        """Ends the guard and waits for it. May be called twice."""
         if not self._is_closing:
             self._is_closing = True
             if self._pipe >= 0:
@@ -60,7 +57,7 @@ class GuardHandle:
         await asyncio.to_thread(self._end)
 
     def _start(self) -> None:
-        # -I -S: no site-packages, no environment, no user's files: it starts in milliseconds and nothing can break it.
+        # -I -S: without site-packages, environment and the user's files it starts in milliseconds and cannot be broken.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _COMMAND, self._mark],
             stdin=subprocess.PIPE,
@@ -70,14 +67,14 @@ class GuardHandle:
         assert self._process.stdin is not None
         self._pipe = self._process.stdin.fileno()
         os.set_blocking(self._pipe, False)
-        # A pipe's writing end becomes readable (POLLERR) when nobody is left who reads: the guard is gone.
+        # The writing end of a pipe becomes readable (POLLERR) when its reader is gone: the guard has ended.
         self._loop.add_reader(self._pipe, self._replace)
         for pid in self._workers:
-            self._tell(f"+{pid}\n")
+            self._send(f"+{pid}\n")
 
     def _replace(self) -> None:
         if self._pipe < 0:
-            return  # it is being replaced, or was let go
+            return  # it is being replaced, or was closed
         self._loop.remove_reader(self._pipe)
         if self._is_closing:
             return
@@ -89,25 +86,25 @@ class GuardHandle:
         try:
             self._start()
         except OSError:
-            self._drop()  # it may have come as far as being a process
-            message = "no guard process could be started: if the service were killed now, its workers would live on"
+            self._drop()  # the process may exist already
+            message = "guard process could not be started: workers would outlive a killed service"
             logger.exception(message, extra={"fields": {"retry_s": _TRY_AGAIN_S}})
             self._retry = self._loop.call_later(_TRY_AGAIN_S, self._start_another)
 
     def _drop(self) -> None:
-        """Ends it, before its pipe: a guard whose pipe ends kills the workers.  May be called twice."""
+        """Kills the guard before it closes the pipe, whose end would make it kill the workers. May be called twice."""
         self._process.kill()
         self._process.wait()
         self._close_pipe()
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         if self._pipe < 0:
             return
         try:
             # One write of less than PIPE_BUF bytes arrives whole or not at all (pipe(7)).
             os.write(self._pipe, line.encode("ascii"))
         except OSError:
-            # It is gone (then `_replace` is on its way), or was stopped for so long that the pipe is full.
+            # It has ended (then `_replace` is about to be called), or was stopped for so long that the pipe is full.
             self._loop.call_soon(self._replace)
 
     def _end(self) -> None:
@@ -119,6 +116,6 @@ class GuardHandle:
             self._process.wait()
 
     def _close_pipe(self) -> None:
-        self._pipe = -1  # the number may be somebody else's from now on
+        self._pipe = -1  # the number may be reused from now on
         if self._process.stdin is not None:
             self._process.stdin.close()

@@ -1,8 +1,7 @@
-"""Making worker processes, in a thread of its own.
+"""Starts processes, by any of the three start methods, in a thread of its own.
 
-Lives here: the three start methods behind one face, and the stray hunt, which shares the thread because it must not run
-while a process is being made (a newborn that nobody knows yet would look like a stray).  Starting a process blocks for
-milliseconds, or for as long as a stopped forkserver stays stopped, and so never happens on the event loop.
+Starting a process blocks for milliseconds, or for as long as a stopped forkserver stays stopped, so it never happens on
+the event loop. The hunt for strays shares the thread: a process that is just being started would look like a stray.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ from offload.worker.isolation import limit_library_threads
 
 MARK_VARIABLE: Final = "OFFLOAD_TREE"
 
-# There is one environment for all engines of this process.  Held for milliseconds.
+# All engines of this process share one environment. Held for milliseconds.
 _environment_lock: Final = threading.Lock()
 
 
 class Launcher:
-    """Starts processes for one engine.  `mark` stands in the environment of all that it starts by exec."""
+    """Starts processes for one engine. All that it starts by exec have `mark` in their environment."""
 
     def __init__(self, start_method: StartMethod, spec: LoadSpec) -> None:
         self.start_method = start_method
@@ -47,33 +46,33 @@ class Launcher:
         self._spec = spec
         self._forkserver = OwnForkServer(self._environment) if start_method == "forkserver" else None
         self._known: set[int] = set()
-        # What the user's modules started at their import, id → start_ticks, and the forkserver last asked for it.
+        # What the user's modules started when they were imported, id → start_ticks, and by which forkserver.
         self._helpers: dict[int, int] = {}
         self._helpers_of: int | None = None
         self._guard: GuardHandle | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="offload-launcher")
 
     def warm_up(self) -> None:
-        """Gets going what takes time: the forkserver begins to load the user's modules.  Blocks for milliseconds.
+        """Starts the forkserver, which begins to load the user's modules. Blocks for milliseconds.
 
-        To be called in a thread that lives as long as the service: the forkserver ends with the one that starts it.
-        (One that dies later is replaced from our own thread, which lives as long as the launcher.)
+        Call it in a thread that lives as long as the service: the forkserver ends with the thread that starts it. (One
+        that dies later is replaced from the launcher's thread, which lives as long as the launcher.)
 
-        Under `fork` the modules are loaded here and now, in this process: that is what `fork` is.
+        With `fork` the modules are loaded in this process, before the call returns.
         """
         resource_tracker.ensure_running()  # first, so that it does not carry the mark
         if self._forkserver is not None:
             self._forkserver.ensure_running()
         elif self.start_method == "fork":
-            limit_library_threads(self._spec.library_threads)  # the libraries read it once, when they are imported
+            limit_library_threads(self._spec.library_threads)  # libraries read it once, at import
             load(self._spec.targets)
 
     def open(self) -> None:
-        """From here on nothing that is started outlives this process.  Needs a running event loop."""
+        """Starts the guard: from here on nothing that is started outlives this process. Needs a running event loop."""
         self._guard = GuardHandle(self.mark)
 
     async def start(self, target: Callable[..., None], argument: object, *, name: str) -> BaseProcess:
-        """A new process that runs `target(argument)`.  Raises StartError if the system does not give us one."""
+        """Starts a process that runs `target(argument)`. Raises StartError."""
         process = self.make(target, argument, name=name)
         loop = asyncio.get_running_loop()
         pid = await loop.run_in_executor(self._thread, self._start, process)
@@ -81,55 +80,52 @@ class Launcher:
         return process
 
     def make(self, target: Callable[..., None], *arguments: object, name: str) -> BaseProcess:
-        """A process that has not been started yet, to run `target(*arguments)`."""
+        """Returns a process that has not been started yet, to run `target(*arguments)`."""
         if self._forkserver is not None:
             return ForkserverProcess(self._forkserver, target=target, args=arguments, name=name)
         make = ForkedProcess if self.start_method == StartMethod.FORK else SpawnedProcess
         return make(target=target, args=arguments, name=name)
 
     def start_made(self, process: BaseProcess) -> None:
-        """Starts what `make` made, and waits for it: never to be called on the event loop, which then tells `watch`.
-
-        Raises StartError.
-        """
+        """Starts what `make` returned. Blocks; the event loop must then call `watch`. Raises StartError."""
         try:
             self._thread.submit(self._start, process).result()
         except (RuntimeError, CancelledError) as error:  # the thread was shut down
             raise StartError("the service is ending") from error
 
     def watch(self, pid: int) -> None:
-        """A process that `start_made` started: it must not outlive the service."""
+        """Announces a process that `start_made` started: it must not outlive the service."""
         if self._guard is not None:
             self._guard.watch(pid)
 
     def forget(self, pid: int) -> None:
-        """This process has ended, and its id may be somebody else's by now."""
+        """Announces the end of a process, whose id may be another's by now."""
         self._known.discard(pid)
         if self._guard is not None:
             self._guard.forget(pid)
 
     async def hunt_strays(self) -> None:
-        """Kills processes of ours that belong to no worker any more: what a dead worker left behind.
+        """Kills what dead workers left behind: marked processes that no longer belong to a worker.
 
-        They are known by their mark, which a fork of this process itself (start method `fork`) does not carry.
+        A fork of this process itself (start method `fork`) does not have the mark.
         """
         await asyncio.get_running_loop().run_in_executor(self._thread, self._hunt_strays)
 
     @property
     def forkserver_pid(self) -> int | None:
-        """None where there is none: not yet, not now, or not with this start method."""
+        """None while no forkserver runs, and with the other start methods."""
         return None if self._forkserver is None else self._forkserver.pid
 
     def kill_forkserver(self) -> None:
-        """For a start that does not return: a stopped forkserver.  The next start begins with a new one."""
+        """Kills the forkserver: a stopped one would block a start forever. The next start brings up another."""
         if self._forkserver is not None:
             self._forkserver.kill()
 
     async def close(self) -> None:
-        """Ends the forkserver, the guard and the thread.  May be called twice."""
+        """Ends the forkserver, the guard and the thread. May be called twice."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self._forkserver is not None:
-            self._forkserver.end()  # a start that is under way would wait for it, or start another
+            self._forkserver.end()  # or a start that is under way would wait for it, or start another
         await asyncio.to_thread(self._thread.shutdown)
         if self._forkserver is not None:
             await asyncio.to_thread(self._forkserver.close)
@@ -141,19 +137,20 @@ class Launcher:
         if self.forkserver_pid is not None:
             keep.add(self.forkserver_pid)
         if self._guard is not None:
-            keep.add(self._guard.pid)  # it may have been started just while the mark stood in our environment
+            keep.add(self._guard.pid)  # it may have been started while the mark was in this environment
         infos = {pid: read(pid) for pid in self._helpers}
         living = {pid for pid, info in infos.items() if info is not None and info.start_ticks == self._helpers[pid]}
-        # Without a forkserver the mark stands in our environment at each start, and what an application around us
-        # starts at that moment inherits it.  It is our child then, which a stray never is: who loses its parent goes
-        # to the nearest subreaper above, or to process 1.  Where the service itself is one of these, what has left a
-        # dead worker's group lives on until the guard ends it with the service: better than to kill a bystander.
+        # Without a forkserver the mark is in this environment during each start, and what the surrounding application
+        # starts at that moment inherits it. Such a process is a child of the service, which a stray never is: a process
+        # that loses its parent is adopted by the nearest subreaper above, or by process 1. Where the service itself is
+        # one of these, what has left a dead worker's group lives until the guard ends it with the service: better
+        # than to kill a bystander.
         host = os.getpid() if self._forkserver is None else None
         kill_strays(self.mark.encode("ascii"), known=self._known | living, keep=keep, host=host)
 
     def _note_helpers(self, newborn: int) -> None:
-        """Whatever else descends from a forkserver at its first birth was started by the modules that it has loaded
-        (a server of `multiprocessing.Manager`, say): all workers may use it, and it is nobody's stray."""
+        """Notes what else descends from a forkserver at its first fork: the modules that it has loaded started it (for
+        example a server of `multiprocessing.Manager`). All workers may use it, so it is not a stray."""
         if self.forkserver_pid is None or self.forkserver_pid == self._helpers_of:
             return
         self._helpers_of = self.forkserver_pid
@@ -162,8 +159,8 @@ class Launcher:
         self._helpers.update((pid, processes[pid].start_ticks) for pid in helpers)
 
     def _start(self, process: BaseProcess) -> int:
-        resource_tracker.ensure_running()  # if it has died, the start would replace it, with the mark
-        # A forkserver has its environment already; it may also be stopped and hold us up, and others may not wait then.
+        resource_tracker.ensure_running()  # or the start would replace a dead one, with the mark
+        # A forkserver has its environment already. It may be stopped and block this thread, while others need the lock.
         environment = self._environment() if self._forkserver is None else nullcontext()
         with environment, _signals_blocked(self.start_method == "fork"):
             try:
@@ -178,10 +175,10 @@ class Launcher:
 
     @contextmanager
     def _environment(self) -> Iterator[None]:
-        """What a process must find in its environment from its first moment on; there is no other way to give it.
+        """Sets what a process must find in its environment from its first moment on.
 
-        It is set in our own environment for the moment of the start, and taken out again: programs that an
-        application around us starts must not be taken for ours, nor those of another engine.
+        The only way is to set it in this process's environment. It is removed after the start: what the surrounding
+        application or another engine starts must not have the mark.
         """
         added = dict([self.mark.split("=")])
         if self._forkserver is not None:
@@ -202,17 +199,17 @@ class Launcher:
                     if value is None:
                         del os.environ[name]
                     else:
-                        os.environ[name] = value  # a service that is itself started by a task of another
+                        os.environ[name] = value  # this service was started by a task of another
 
 
 @contextmanager
 def _signals_blocked(is_fork: bool) -> Iterator[None]:
-    """Under `fork`: until the child has its own handlers, a signal to it would arrive in the service."""
+    """Blocks signals with `fork`: until the child has its own handlers, a signal to it would reach the service."""
     if not is_fork:
         yield
         return
     with warnings.catch_warnings():
-        # Python 3.12 and newer warn of forks under threads; the README says what `fork` weakens.
+        # Python 3.12 and newer warn about forks with threads; the documentation says what `fork` weakens.
         warnings.simplefilter("ignore", DeprecationWarning)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:

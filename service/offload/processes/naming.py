@@ -1,4 +1,4 @@
-"""What the end of a process looks like: the one function that names exit codes and signals."""
+"""Names the exit codes and signals with which processes end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from offload.core.death import Death
 
 
 def name_death(exit_code: int | None, *, note: str = "") -> Death:
-    """`exit_code` as `multiprocessing` has it: negative for a signal; None where nobody can tell any more."""
+    """Returns the death for an exit code of `multiprocessing`: negative for a signal, None if unknown."""
     if exit_code is None or exit_code >= 0:
         return Death(exit_code=exit_code, note=note)
     return Death(signal=signal_name(-exit_code), note=note)
@@ -18,4 +18,4 @@ def signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
-        return f"SIG{number}"  # a real-time signal has a number and no name
+        return f"SIG{number}"  # a real-time signal has only a number

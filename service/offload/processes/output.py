@@ -1,8 +1,7 @@
-"""What a worker prints, and where its jobs raised, on its way to the log.
+"""Logs what a worker prints, and the tracebacks of its jobs.
 
-Lives here: the service's end of the pipe that is a worker's stdout and stderr.  It is always emptied, so that printing
-never holds a task up; what comes faster than a log can be read is counted and dropped.  A `WorkerProcess` owns
-one; the lane says whose job is printing.
+The pipe that is a worker's stdout and stderr is always emptied, so that printing never blocks a task. What arrives
+faster than a log can be read is counted and dropped.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ logger: Final = logging.getLogger("offload.output")
 
 _READ_BYTES: Final = 64 * 1024
 _MAX_LINE_BYTES: Final = 4096
-# A human reads a few lines a second and a log collector some thousand of them; beyond that it is noise.
+# A person reads a few lines a second, a log collector a few thousand; more is noise.
 _LINES_PER_S: Final = 500
 _BURST_LINES: Final = 1000
-_TELL_DROPPED_EVERY_S: Final = 1.0
-# What one look at the end of a job or worker reads at most: a pipe holds 64 KiB, unless somebody enlarged it.
+_REPORT_DROPPED_EVERY_S: Final = 1.0
+# Reads at most at the end of a job or worker: a pipe holds 64 KiB unless it was enlarged.
 _MAX_READS: Final = 16
 
 
 class OutputReader:
-    """Reads one pipe, line by line, from `open` on.  Made on the loop's thread; owns the descriptor.
+    """Reads one pipe line by line, from `open` on. Made on the event loop's thread; owns the descriptor.
 
-    `lane`: whose worker prints, None for the driver of a cluster.  `has_news`: only then `end_of_job` has to be called.
+    `lane` is that of the worker, None for the driver of a cluster. `has_news`: `end_of_job` needs to be called.
     """
 
     def __init__(self, descriptor: int, *, lane: int | None, pid: int) -> None:
@@ -41,27 +40,27 @@ class OutputReader:
         self._allowance = float(_BURST_LINES)
         self._allowed_at = time.monotonic()
         self._dropped = 0
-        self._tell_at = 0.0
+        self._report_at = 0.0
         self._has_read = False
         self.has_news = False
         os.set_blocking(descriptor, False)
         self._loop = asyncio.get_running_loop()
 
     def open(self) -> None:
-        """From here on what is printed is read as it comes.  Raises OSError."""
+        """Starts reading. Raises OSError."""
         self._loop.add_reader(self._descriptor, self._read_once)
 
     def belongs_to(self, job: Job | None) -> None:
-        """What is read from now on was printed by this job; None where nobody can tell by which."""
-        # Not the job itself: its body and its result would stay until the next one comes.
-        self._printing = self._fields if job is None else self._whose(job)
+        """Attributes what is read from now on to this job; None: it is unknown which job prints."""
+        # Keeps fields and not the job, whose body and result would stay in memory until the next one.
+        self._printing = self._fields if job is None else self._fields_of(job)
 
     def log_raised(self, job: Job, traceback: bytes) -> None:
-        """Where a job raised what ended it, line by line as if it had printed that; but whose it is, is known."""
+        """Logs the traceback of the exception that ended a job."""
         lines = traceback.splitlines()
         may_log = self._may_log(len(lines))
         for line in lines[:may_log]:
-            logger.info("task raised", extra={"fields": {**self._whose(job), "line": _text(line)}})
+            logger.info("task raised", extra={"fields": {**self._fields_of(job), "line": _text(line)}})
         self._dropped += len(lines) - may_log
         self.has_news = True
 
@@ -72,18 +71,18 @@ class OutputReader:
                 return
 
     def end_of_job(self) -> bool:
-        """A line without its end is a line.  Returns whether anything was printed since the end of the last job."""
+        """Logs a last line without a newline. Returns whether anything was printed since the last call."""
         has_read, self._has_read = self._has_read, False
         self.has_news = False
         if self._rest:
             self._log(self._rest)
             self._rest = b""
         if self._dropped:
-            self._tell_dropped()
+            self._report_dropped()
         return has_read
 
     def close(self) -> None:
-        """Reads what is left and closes the pipe.  May be called twice."""
+        """Reads what is left and closes the pipe. May be called twice."""
         if self._descriptor < 0:
             return
         self.read_pending()
@@ -93,7 +92,7 @@ class OutputReader:
         self._descriptor = -1
 
     def _read_once(self) -> bool:
-        """One read; False when there was nothing."""
+        """Reads once; returns False if there was nothing to read."""
         try:
             data = os.read(self._descriptor, _READ_BYTES)
         except BlockingIOError:
@@ -116,15 +115,15 @@ class OutputReader:
         self._rest = rest[rest.rfind(b"\n") + 1 :][:_MAX_LINE_BYTES]
 
     def _may_log(self, lines: int) -> int:
-        """How many of so many lines may be logged now."""
+        """Returns how many of `lines` lines may be logged now."""
         now = time.monotonic()
         self._allowance = min(_BURST_LINES, self._allowance + (now - self._allowed_at) * _LINES_PER_S)
         self._allowed_at = now
         may_log = min(lines, int(self._allowance))
         self._allowance -= may_log
-        if self._dropped and now >= self._tell_at:
-            self._tell_dropped()
-            self._tell_at = now + _TELL_DROPPED_EVERY_S
+        if self._dropped and now >= self._report_at:
+            self._report_dropped()
+            self._report_at = now + _REPORT_DROPPED_EVERY_S
         return may_log
 
     def _log(self, line: bytes) -> None:
@@ -132,12 +131,12 @@ class OutputReader:
             return
         logger.info("task printed", extra={"fields": {**self._printing, "line": _text(line)}})
 
-    def _tell_dropped(self) -> None:
+    def _report_dropped(self) -> None:
         fields = {**self._printing, "lines": self._dropped, "limit_per_s": _LINES_PER_S}
         self._dropped = 0
         logger.warning("task printed too much, lines were dropped", extra={"fields": fields})
 
-    def _whose(self, job: Job) -> dict[str, object]:
+    def _fields_of(self, job: Job) -> dict[str, object]:
         return {"job_id": job.id, "task": job.limits.name, **self._fields, **job.request.head.labels()}
 
 

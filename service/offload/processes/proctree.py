@@ -1,7 +1,7 @@
-"""What `/proc` says about processes: who descends from whom, who is stopped, how much memory they hold.
+"""Reads `/proc`: which process descends from which, which are stopped, how much memory they hold.
 
-Lives here: reading only; `killing` acts on it.  A scan of all processes takes milliseconds, so none of this belongs on
-the event loop.  Linux; where there is no `/proc` nothing is found and callers fall back to process groups.
+A scan of all processes takes milliseconds and does not belong on the event loop. Without `/proc` (not Linux) nothing is
+found, and callers fall back to process groups.
 
 Source: proc_pid_stat(5), proc_pid_statm(5).
 """
@@ -19,10 +19,10 @@ _SHORT_BYTES: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """One process at one moment.  `start_ticks` since boot tells a process from a later one with the same id.
-    `rss_bytes` is its resident memory.
+    """One process at one moment.
 
-    `state` is a letter: R, S, D, Z (ended, not waited for), T (stopped), t (traced), X.
+    `state` is a letter: R, S, D, Z (ended, not reaped), T (stopped), t (traced), X. `start_ticks` since boot tells a
+    process from a later one with the same id. `rss_bytes` is its resident memory.
     """
 
     pid: int
@@ -41,17 +41,17 @@ class ProcessInfo:
 
 
 def read(pid: int) -> ProcessInfo | None:
-    """One process; None if there is none of that id."""
+    """Returns the process with this id, None if it does not exist."""
     data = _content(f"/proc/{pid}/stat")
     if not data:
         return None
-    # The second field is the command in parentheses, and may itself hold spaces and parentheses.
+    # The second field is the command in parentheses, which may itself contain spaces and parentheses.
     fields = data[data.rindex(b")") + 2 :].split()
     return ProcessInfo(pid, int(fields[1]), fields[0].decode("ascii"), int(fields[19]), int(fields[21]) * _PAGE_BYTES)
 
 
 def all_processes() -> dict[int, ProcessInfo]:
-    """Every process that can be seen, by id."""
+    """Returns every visible process, by id."""
     try:
         names = os.listdir("/proc")
     except OSError:
@@ -61,7 +61,7 @@ def all_processes() -> dict[int, ProcessInfo]:
 
 
 def descendants(roots: set[int], processes: dict[int, ProcessInfo]) -> set[int]:
-    """All that descend from `roots`, without the roots themselves."""
+    """Returns the ids of all that descend from `roots`, without the roots."""
     children: dict[int, list[int]] = {}
     for info in processes.values():
         children.setdefault(info.parent, []).append(info.pid)
@@ -76,19 +76,22 @@ def descendants(roots: set[int], processes: dict[int, ProcessInfo]) -> set[int]:
 
 
 def rss_bytes(pid: int) -> int:
-    """Resident memory, bytes; 0 if the process is gone."""
+    """Returns the resident memory in bytes, 0 if the process is gone."""
     fields = _content(f"/proc/{pid}/statm").split()
     return int(fields[1]) * _PAGE_BYTES if fields else 0
 
 
 def last_pid() -> bytes:
-    """Changes whenever a process or thread is made anywhere: as long as it stays, no scan finds anything new."""
+    """Returns the newest id on the machine. While it stays the same, a scan finds nothing new."""
     return _content("/proc/loadavg").rpartition(b" ")[2]
 
 
 def _content(path: str) -> bytes:
-    """Of a short file, nothing if it cannot be read.  `open` would take three times as many system calls: after each of
-    them the thread that looks wants the interpreter's lock back, and is in the event loop's way."""
+    """Reads a short file; returns nothing if it cannot be read.
+
+    `open` would take three times as many system calls. After each, this thread wants the interpreter's lock back, which
+    delays the event loop.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -111,8 +114,8 @@ def has_mark(pid: int, mark: bytes) -> bool:
 
 
 def is_tracker(pid: int) -> bool:
-    """Whether it is a resource tracker of `multiprocessing`: it unlinks from shared memory what the dead have left
-    there, and ends when the last of those is gone whom it does that for."""
+    """Whether it is a resource tracker of `multiprocessing`, which unlinks the shared memory that ended processes have
+    left, and ends when the last process that it serves is gone."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return b"multiprocessing.resource_tracker" in file.read()

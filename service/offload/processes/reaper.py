@@ -1,9 +1,7 @@
-"""Killing without holding up the event loop.
+"""Kills processes in a thread, so that the event loop does not block.
 
-Lives here: the thread in which a kill looks at all processes, and the order of kills.  A look costs the same for one
-worker as for hundreds, so whatever is ordered during one kill is killed together in the next; and of hunts for strays
-at most one waits.  How a kill is done is in `killing`.  The engine owns one `Reaper`; its lanes call it through
-`LaneParts`.
+A scan of all processes costs the same for one worker as for hundreds. So everything requested during one kill is killed
+together in the next, and at most one hunt for strays waits.
 """
 
 from __future__ import annotations
@@ -21,13 +19,13 @@ logger: Final = logging.getLogger("offload.engine")
 
 
 class Reaper:
-    """Made and called on the loop's thread.  `hunt` ends what dead workers have left behind."""
+    """Made and called on the event loop's thread. `hunt` kills what dead workers have left behind."""
 
     def __init__(self, hunt: Callable[[], Awaitable[None]]) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="offload-reaper")
         self._hunt = hunt
-        # What is ordered and not begun: roots with their start_ticks, and what follows.
+        # Requested and not begun: roots and groups with their start_ticks, and the callbacks.
         self._trees: dict[int, int] = {}
         self._groups: dict[int, int] = {}
         self._then: list[Callable[[], None]] = []
@@ -37,7 +35,7 @@ class Reaper:
         self._is_closed = False
 
     def kill_tree(self, pid: int, start_ticks: int, then: Callable[[], None]) -> None:
-        """As `killing.kill_trees`; `then` is called when that is over, whomever it found."""
+        """Kills as `killing.kill_trees` does; then calls `then`, whatever was found."""
         if self._is_closed:
             then()
             return
@@ -46,21 +44,21 @@ class Reaper:
         self._kill_next()
 
     def kill_group(self, pid: int, start_ticks: int) -> None:
-        """As `killing.kill_group`."""
+        """Kills as `killing.kill_group` does."""
         if not self._is_closed:
             self._groups[pid] = start_ticks
             self._kill_next()
 
     def hunt_strays(self) -> None:
-        """A worker has died: a hunt that begins from now on is to follow."""
+        """Starts a hunt after a worker's death, or notes that one must follow the hunt that is under way."""
         self._must_hunt = True
         if self._hunting is None:
             self._hunting = asyncio.create_task(self._hunt_all())
             self._hunting.add_done_callback(self._on_hunted)
 
     async def close(self, grace_s: float) -> None:
-        """Ends when all is killed, and the hunt for strays after `grace_s` at the latest; what is to be killed later is
-        the guard's.  May be called twice."""
+        """Waits until everything requested is killed, but for a hunt at most `grace_s`. What is requested later is left
+        to the guard. May be called twice."""
         if self._hunting is not None:
             await asyncio.wait([self._hunting], timeout=grace_s)
         if self._hunting is not None:
@@ -97,7 +95,7 @@ class Reaper:
         if error is not None:
             logger.error("the hunt for strays failed", exc_info=error)
         elif self._must_hunt and not hunting.cancelled():
-            self.hunt_strays()  # asked for between the end of the last one and now
+            self.hunt_strays()  # requested since the last one ended
 
 
 def _kill(trees: dict[int, int], groups: dict[int, int]) -> None:

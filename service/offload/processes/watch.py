@@ -120,7 +120,7 @@ class Watch:
         self._wake.set()
 
     async def close(self) -> None:
-        """Ends the thread.  May be called twice."""
+        """Ends the thread. May be called twice."""
         self._is_closing = True
         self._wake.set()
         await asyncio.to_thread(self._thread.join)

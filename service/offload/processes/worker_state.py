@@ -1,11 +1,8 @@
-"""The life of a worker, as a table, and the ways in which it ends.
+"""The states of a worker process as a transition table, and the causes of its end.
 
-Lives here: the states of a lane's worker, what makes one end, and the record of an end.  Only `Lane` steps from one
-state to another; the engine and the statistics read.
-
-      DEAD ──start──► STARTING ──READY──► IDLE ◄──job / answer──► BUSY
-        ▲                │                 │                       │
-        └───the end──────┴────── KILLING or RETIRING ◄─────────────┘
+DEAD ──start──► STARTING ──READY──► IDLE ◄──job / answer──► BUSY
+  ▲                │                 │                       │
+  └────it ends─────┴────── KILLING or RETIRING ◄─────────────┘
 """
 
 from __future__ import annotations
@@ -39,7 +36,7 @@ STEPS: Final[Mapping[WorkerState, frozenset[WorkerState]]] = {
 
 
 class EndCause(StrEnum):
-    """Why a worker ended; the keys of `/stats`'s `pool.restarts`."""
+    """Why a worker ended; the keys of `pool.restarts` in `/stats`."""
 
     CRASH = "crash"
     TIMEOUT = "timeout"
@@ -48,7 +45,7 @@ class EndCause(StrEnum):
     RETIRE = "retire"
 
 
-# What a job's end that we bring about means for its worker.
+# Why a worker ends when the service stops its job.
 STOP_CAUSES: Final[Mapping[Reason, EndCause]] = {
     Reason.JOB_TIMEOUT: EndCause.TIMEOUT,
     Reason.DEADLINE_EXCEEDED: EndCause.TIMEOUT,
@@ -61,10 +58,9 @@ STOP_CAUSES: Final[Mapping[Reason, EndCause]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerEnd:
-    """How a worker ended; `pid` is None if it never was one, `start_ticks` as in `proctree.ProcessInfo`.
+    """How a worker ended. `pid`: None if no process was started; `start_ticks` as in `proctree.ProcessInfo`.
 
-    `was_ready`: it had come as far as taking jobs.  `begun`: how many of the jobs that it had, in their order, it may
-    have begun.
+    `was_ready`: it had been ready for jobs. `begun`: how many of its jobs, in their order, it may have begun.
     """
 
     pid: int | None

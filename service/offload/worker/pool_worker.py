@@ -1,8 +1,7 @@
-"""A worker process that the standard library's pools and executors believe to be theirs.
+"""The worker process of a standard pool or executor.
 
-Lives here: what such a process does before it does what the library made it for: it is isolated as any worker, loads
-the tasks, calls the hooks and says that it is ready.  `engines.local` makes it; what it is asked to run is
-`remote.run_job`.
+Before it runs the library's loop, it is isolated like any worker, loads the tasks, calls the hooks and reports that it
+is ready. What the library then makes it call is `remote.run_job`.
 """
 
 from __future__ import annotations
@@ -18,14 +17,12 @@ from offload.metrics.layout import WorkerRows
 
 READY: Final = b"R"
 FAILED: Final = b"F"  # followed by why, in UTF-8
-MAX_MESSAGE_BYTES: Final = 4096  # so much arrives whole or not at all: pipe(7), PIPE_BUF
-
-EXIT_START_FAILED: Final = 78  # as that of every worker of ours
+MAX_MESSAGE_BYTES: Final = 4096  # PIPE_BUF: written whole or not at all, pipe(7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolWorkerSpec:
-    """`ready` and `output` are the writing ends of two pipes: for READY or FAILED, and for what is printed."""
+    """`ready` and `output` are the writing ends of pipes: for READY or FAILED, and for what is printed."""
 
     load: bytes
     lane: int
@@ -36,7 +33,7 @@ class PoolWorkerSpec:
 
 
 def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-    """`target(*arguments)` is what the library wants of this process: to run jobs until it is told to leave."""
+    """Prepares this process, then calls `target(*arguments)`, the library's loop, which runs jobs."""
     from offload.worker.isolation import hand_over_to_guard, isolate
     from offload.worker.job_runner import prepare
     from offload.worker.start import StartFailed
@@ -46,6 +43,8 @@ def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], argumen
     try:
         prepare(spec.load, spec.lane, spec.metrics.worker_row(spec.lane))
     except StartFailed as failure:
+        from offload.worker.main import EXIT_START_FAILED
+
         with suppress(OSError):
             os.write(ready, (FAILED + str(failure).encode("utf-8", "replace"))[:MAX_MESSAGE_BYTES])
         os._exit(EXIT_START_FAILED)
@@ -56,7 +55,7 @@ def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], argumen
 
 
 def _descriptors(arguments: tuple[Any, ...]) -> Iterator[int]:
-    """The pipes of the library's queues; all else that is open was inherited."""
+    """Yields the pipes of the library's queues; every other open descriptor was inherited."""
     for queue in arguments:
         for name in ("_reader", "_writer"):
             connection = getattr(queue, name, None)

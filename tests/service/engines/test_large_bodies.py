@@ -1,4 +1,4 @@
-"""Large bodies and results between the service and real workers: whole, whatever dies, and nothing is left of them."""
+"""Large bodies and results arrive complete, and their memory is released, whatever dies."""
 
 from __future__ import annotations
 
@@ -84,21 +84,21 @@ def memory(size, seals):
 
 SIZE = 2 << 20
 ALL = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-GARBAGE = {
+INVALID = {
     "nothing at all": lambda: None,
     "a pipe": lambda: (1, os.pipe()[0], SIZE),
     "memory that can shrink": lambda: (1, memory(SIZE, 0), SIZE),
     "memory that can be written": lambda: (1, memory(SIZE, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW), SIZE),
     "less than announced": lambda: (1, memory(SIZE - 1, ALL), SIZE),
     "another job's": lambda: (2, memory(SIZE, ALL), SIZE),
-    "no large one": lambda: (1, memory(10, ALL), 10),
-    "more than there may be": lambda: (1, memory((1 << 31) + 1, ALL), (1 << 31) + 1),
+    "less than a large result": lambda: (1, memory(10, ALL), 10),
+    "more than the limit": lambda: (1, memory((1 << 31) + 1, ALL), (1 << 31) + 1),
 }
 
 @task
 def answer_with(what: str) -> None:
-    """Answers in the place of the worker, with what is no result."""
-    number, descriptor, size = GARBAGE[what]() or (1, None, SIZE)
+    """Answers instead of the worker, with an invalid result."""
+    number, descriptor, size = INVALID[what]() or (1, None, SIZE)
     if descriptor is not None:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
         next(sockets(socket.SOCK_SEQPACKET)).sendmsg([struct.pack("<Q", number)], rights)
@@ -121,14 +121,14 @@ def reason(job: Job) -> Reason:
 
 
 @pytest.mark.parametrize("start_method", ["forkserver", "spawn", "fork"])
-async def test_a_large_body_and_a_large_result_arrive_whole(start_method: str, tmp_path: Path) -> None:
+async def test_a_large_body_and_a_large_result_arrive_complete(start_method: str, tmp_path: Path) -> None:
     async with dispatched(tmp_path, TASKS, start_method=start_method) as one:
         for task, expected in (("echo", DATA), ("reverse", DATA[::-1]), ("echo", DATA)):
             assert result(await one.run(one.job(task, DATA))) == expected
         await seen(lambda: shared_memory() == [])
 
 
-async def test_the_loop_maps_nothing_and_holds_one_descriptor(tmp_path: Path) -> None:
+async def test_the_service_maps_nothing_and_holds_one_descriptor(tmp_path: Path) -> None:
     async with dispatched(tmp_path, TASKS) as one:
         job = await one.run(one.job("echo", DATA))
         (held,) = shared_memory()
@@ -136,7 +136,7 @@ async def test_the_loop_maps_nothing_and_holds_one_descriptor(tmp_path: Path) ->
         result(job)
 
 
-async def test_a_worker_that_dies_with_a_large_body_leaves_nothing_of_it(tmp_path: Path) -> None:
+async def test_a_worker_that_dies_with_a_large_body_leaves_no_memory(tmp_path: Path) -> None:
     async with dispatched(tmp_path, TASKS) as one:
         for _ in range(3):
             assert reason(await one.run(one.job("die", DATA))) is Reason.WORKER_CRASHED
@@ -152,7 +152,7 @@ async def test_a_retry_gets_the_whole_body_again(tmp_path: Path) -> None:
         assert job.attempt == 2
 
 
-async def test_a_job_whose_worker_died_before_beginning_it_gets_the_whole_body_elsewhere(tmp_path: Path) -> None:
+async def test_a_job_that_had_not_begun_gets_the_whole_body_elsewhere(tmp_path: Path) -> None:
     async with dispatched(tmp_path, TASKS) as one:
         await one.run(one.job("echo", b""))
         pid = one.pid
@@ -161,14 +161,14 @@ async def test_a_job_whose_worker_died_before_beginning_it_gets_the_whole_body_e
         job = one.job("echo", DATA)
         running = asyncio.create_task(one.run(job))
         await seen(lambda: job.is_running)
-        with suppress(ProcessLookupError):  # the engine may have seen first that it is stopped, and killed it
+        with suppress(ProcessLookupError):  # the engine may have noticed the stop first, and killed it
             os.kill(pid, signal.SIGKILL)
         assert result(await running) == DATA
         assert (job.attempt, job.unbegun_deaths) == (1, 1)
 
 
-async def test_a_body_that_its_last_attempt_has_used_up_identifies_no_job(tmp_path: Path) -> None:
-    """From the next attempt on the job is known before it runs, and quarantined like others."""
+async def test_a_used_up_body_has_no_fingerprint(tmp_path: Path) -> None:
+    """From the next attempt on the job has a fingerprint before it runs, and can be quarantined."""
     async with dispatched(tmp_path, TASKS, quarantine_after=2) as one:
         reasons = [reason(await one.run(one.job("die", DATA))) for _ in range(4)]
         assert reasons == [Reason.WORKER_CRASHED] * 3 + [Reason.QUARANTINED]
@@ -194,7 +194,7 @@ async def cancelled(one: Dispatched, job: Job) -> None:
     one.dispatcher.cancel(job)
 
 
-async def hung_up(one: Dispatched, job: Job) -> None:
+async def disconnected(one: Dispatched, job: Job) -> None:
     one.dispatcher.cancel(job, Reason.DISCONNECTED)
 
 
@@ -207,8 +207,8 @@ async def drained(one: Dispatched, job: Job) -> None:
     await one.dispatcher.drain(0, asyncio.Event())
 
 
-@pytest.mark.parametrize("end", [cancelled, hung_up, killed, drained])
-async def test_however_a_job_ends_nothing_is_left_of_its_body(
+@pytest.mark.parametrize("end", [cancelled, disconnected, killed, drained])
+async def test_a_large_body_is_released_however_its_job_ends(
     end: Callable[[Dispatched, Job], Awaitable[None]], tmp_path: Path
 ) -> None:
     async with dispatched(tmp_path, TASKS) as one:
@@ -221,7 +221,7 @@ async def test_however_a_job_ends_nothing_is_left_of_its_body(
         await seen(lambda: shared_memory() == [])
 
 
-async def test_a_job_that_is_taken_back_before_the_worker_knows_of_it_is_given_again_whole(tmp_path: Path) -> None:
+async def test_a_job_that_was_withdrawn_at_once_can_be_sent_again(tmp_path: Path) -> None:
     async with dispatched(tmp_path, TASKS) as one:
         await one.run(one.job("echo", b""))
         slot = SlotId(0)
@@ -230,14 +230,14 @@ async def test_a_job_that_is_taken_back_before_the_worker_knows_of_it_is_given_a
         await seen(lambda: first.is_running)
         for _ in range(3):
             one.engine.start(slot, second)
-            await asyncio.sleep(0)  # the descriptor is on its way
+            await asyncio.sleep(0)  # the descriptor has been sent
             assert one.engine.withdraw(slot, second)
         one.dispatcher.cancel(first)
         await running
         assert result(await one.run(second)) == DATA
 
 
-async def test_a_task_that_closes_all_descriptors_ends_its_worker_only(tmp_path: Path) -> None:
+async def test_a_task_that_closes_all_descriptors_ends_only_its_worker(tmp_path: Path) -> None:
     async with dispatched(tmp_path, TASKS) as one:
         assert reason(await one.run(one.job("close_everything", DATA))) is Reason.WORKER_CRASHED
         assert result(await one.run(one.job("echo", DATA))) == DATA
@@ -252,16 +252,16 @@ async def test_a_task_that_closes_all_descriptors_ends_its_worker_only(tmp_path:
         "memory that can be written",
         "less than announced",
         "another job's",
-        "no large one",
-        "more than there may be",
+        "less than a large result",
+        "more than the limit",
     ],
 )
-async def test_a_worker_that_answers_with_what_is_no_result_is_ended(what: str, tmp_path: Path) -> None:
+async def test_a_worker_that_sends_an_invalid_large_result_is_killed(what: str, tmp_path: Path) -> None:
     async with dispatched(tmp_path, TASKS) as one:
         job = await one.run(one.job("answer_with", b'{"what": "%s"}' % what.encode()))
         assert reason(job) is Reason.WORKER_CRASHED
         assert job.outcome is not None
-        assert "it wrote garbage to its channel" in str(job.outcome.facts["death"])
+        assert "it wrote an invalid frame to its channel" in str(job.outcome.facts["death"])
         await seen(lambda: shared_memory() == [])
         assert result(await one.run(one.job("echo", DATA))) == DATA
 
@@ -275,7 +275,7 @@ async def test_a_body_whose_descriptor_cannot_be_sent_goes_through_the_stream(
         await seen(lambda: shared_memory() == [])
 
 
-async def test_a_result_for_which_the_service_has_no_descriptor_is_a_crash_that_says_so(
+async def test_a_large_result_that_cannot_be_received_is_a_crash_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def receive(*arguments: object) -> int:
@@ -291,15 +291,15 @@ async def test_a_result_for_which_the_service_has_no_descriptor_is_a_crash_that_
         assert result(await one.run(one.job("echo", DATA))) == DATA
 
 
-async def test_a_result_that_nobody_takes_is_let_go(tmp_path: Path) -> None:
-    """Such as one whose job was settled while the answer was on its way."""
-    async with opened(tmp_path, tasks=TASKS) as (engine, told):
-        await told.until(lambda: ("ready", 0, 1) in told.events)
+async def test_a_result_that_arrives_too_late_is_released(tmp_path: Path) -> None:
+    """Its job was settled while the answer was on its way."""
+    async with opened(tmp_path, tasks=TASKS) as (engine, events):
+        await events.until(lambda: ("ready", 0, 1) in events.seen)
         body = made(DATA)
         limits = TaskLimits(name="echo", index=0, timeout_s=BOUND_S)
         engine.start(SlotId(0), make_job(number=1, limits=limits, body=body))
         body.close()
-        await told.until(lambda: told.all("finished") == [(0, 1)])
+        await events.until(lambda: events.all("finished") == [(0, 1)])
         await seen(lambda: shared_memory() == [])
 
 
@@ -321,29 +321,29 @@ def wanted(number: int, size: int, gate: Path) -> Job:
     return make_job(number=number, limits=limits, body=body)
 
 
-async def test_answers_that_come_together_are_told_in_the_order_of_the_jobs(tmp_path: Path) -> None:
-    """Of whatever size: a large result goes another way, and must not overtake the small ones before it."""
+async def test_answers_that_arrive_together_are_reported_in_the_order_of_the_jobs(tmp_path: Path) -> None:
+    """A large result takes another way, and must not overtake the small ones before it."""
     gate = tmp_path / "gate"
-    async with opened(tmp_path, tasks=WAITING) as (engine, told):
-        await told.until(lambda: bool(told.all("ready")))
+    async with opened(tmp_path, tasks=WAITING) as (engine, events):
+        await events.until(lambda: bool(events.all("ready")))
         for number, size in enumerate((10, 2 * LARGE_BYTES, 10, 10), 1):
             engine.start(SlotId(0), wanted(number, size, gate))
-        await asyncio.sleep(0)  # what is given in one turn of the loop leaves at its end
+        await asyncio.sleep(0)  # what is sent in one iteration of the loop leaves at its end
         await asyncio.sleep(0)
         gate.touch()
         give_up_at = time.monotonic() + BOUND_S
-        while engine._lanes[0].row.jobs < 4:  # meanwhile the loop hears nothing
+        while engine._lanes[0].row.jobs < 4:  # meanwhile the event loop is blocked
             assert time.monotonic() < give_up_at
-        await told.until(lambda: len(told.all("finished")) == 4)
-        assert told.all("finished") == [(0, 1), (0, 2), (0, 3), (0, 4)]
+        await events.until(lambda: len(events.all("finished")) == 4)
+        assert events.all("finished") == [(0, 1), (0, 2), (0, 3), (0, 4)]
 
 
-async def test_an_answer_to_another_job_than_the_first_ends_its_worker(tmp_path: Path) -> None:
-    """No worker of ours gives one: a task has written it."""
-    async with opened(tmp_path, tasks=WAITING) as (engine, told):
-        await told.until(lambda: bool(told.all("ready")))
+async def test_an_answer_to_another_job_than_the_first_ends_the_worker(tmp_path: Path) -> None:
+    """A worker never sends one; a task has written it."""
+    async with opened(tmp_path, tasks=WAITING) as (engine, events):
+        await events.until(lambda: bool(events.all("ready")))
         for number in (1, 2):
             engine.start(SlotId(0), wanted(number, 10, tmp_path / "gate"))
         engine._lanes[0].frames([(unpack(pack_answer(Kind.DONE, number=2)), b"", b"")])
-        await told.until(lambda: bool(told.all("died")))
-        assert told.all("finished") == []
+        await events.until(lambda: bool(events.all("died")))
+        assert events.all("finished") == []

@@ -1,1 +1,1 @@
-"""Engines whose workers are processes of this machine, made for a pool or an executor of the standard library."""
+"""The engines `pool` and `executor`: pools of the standard library, with the service's workers."""

@@ -1,7 +1,6 @@
-"""A `multiprocessing` context whose processes are workers of ours.
+"""A `multiprocessing` context that starts the service's workers for a pool or an executor of the standard library.
 
-Lives here: what a pool or an executor of the standard library is given instead of its own way of making processes.  It
-makes queues and locks as ever, and asks the crew for each process.  What it gets looks like one, and runs already.
+It makes queues and locks as usual, but gets each process from the service, already started.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _CONTEXTS: Final[dict[StartMethod, type[BaseContext]]] = {
 
 
 class StartPermit:
-    """What one pool or executor hires: for which lanes, and whether it still may."""
+    """Allows one pool or executor to start workers for `slots`, until it is revoked."""
 
     def __init__(self, slots: frozenset[int]) -> None:
         self.slots = slots
@@ -31,11 +30,11 @@ class StartPermit:
 
 
 class StartedProcess:
-    """Stands for `process`, which has been started, in the library's hands.
+    """What the library gets in place of `process`, which has been started.
 
-    Whatever the library calls it, or wants it to be (a pool wants daemons, which may have no children), stays here.
-    Its `sentinel` becomes readable when it ends: that of `process` may be a pipe, which the worker has closed with all
-    else that it inherited.
+    Attributes that the library sets stay here (a pool makes its processes daemons, which may not have children). The
+    `sentinel` becomes readable when the process ends; that of `process` may be a pipe, which the worker has closed with
+    everything else that it inherited.
     """
 
     daemon = True
@@ -47,29 +46,29 @@ class StartedProcess:
         try:
             self.sentinel = os.pidfd_open(process.pid)
             weakref.finalize(self, os.close, self.sentinel)
-        except OSError:  # it has ended
+        except OSError:  # it has ended, or no descriptor is left
             self.sentinel = process.sentinel
 
     def start(self) -> None:
-        """It runs."""
+        """Does nothing: the process is running."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._process, name)
 
 
 class NoProcess:
-    """Stands for a process that was not to be had, where the library cannot do without."""
+    """Placeholder used when no process could be started."""
 
     name = ""
     daemon = True
     exitcode = None
 
     def start(self) -> None:
-        """It never will."""
+        """Does nothing."""
 
 
 def make_context(start_method: StartMethod, start_process: Callable[..., StartedProcess]) -> BaseContext:
-    """`hire` is called as `multiprocessing.Process` is."""
+    """Returns a context that calls `start_process` as the library calls `multiprocessing.Process`."""
     context = _CONTEXTS[start_method]()
     vars(context)["Process"] = start_process
     return context

@@ -45,21 +45,21 @@ _STOP_S: Final = 1.0
 _NOTICE_S: Final = 0.1
 # How long the threads of a pool whose processes are all dead may take to end.
 _END_S: Final = 5.0
-_GIVEN_UP: Final = Death(note="its pool was replaced, because another worker of it had died")
+_GIVEN_UP: Final = Death(note="its pool was replaced because another worker died")
 
-Tell = Callable[[object], None]
+OnResult = Callable[[object], None]
 
 
 class WorkerPool(Protocol):
     """A pool or an executor.
 
-    `submit` is called on the event loop and may raise anything; `tell` gets a `remote.PlainAnswer` or an exception, in
-    any thread. `forget`: the job with this number will not be answered. `leave` lets idle workers end by themselves.
-    `end` is called in a thread of its own when no process is left; it returns True if all threads have ended, so that
-    every answer has been passed to `tell`.
+    `submit` is called on the event loop and may raise anything; `on_result` gets a `remote.PlainAnswer` or an
+    exception, in any thread. `forget`: the job with this number will not be answered. `leave` lets idle workers end by
+    themselves. `end` is called in a thread of its own when no process is left; it returns True if all threads have
+    ended, so that every answer has been passed to `on_result`.
     """
 
-    def submit(self, call: Call, tell: Tell) -> None: ...
+    def submit(self, call: Call, on_result: OnResult) -> None: ...
     def forget(self, number: int) -> None: ...
     def leave(self) -> None: ...
     def end(self, timeout_s: float) -> bool: ...
@@ -123,9 +123,9 @@ class ReplaceablePool:
         self._table.assign(slot, job)
         try:
             if self._pool is None or self._state is not PoolState.OPEN:
-                raise BrokenExecutor("it is being replaced")
+                raise BrokenExecutor("the pool is being replaced")
             call = call_of(job, load=self._load, lane=slot)
-            self._pool.submit(call, partial(self._tell, self._permit, job.number))
+            self._pool.submit(call, partial(self._on_result, self._permit, job.number))
         except Exception as error:
             logger.debug("pool took no job", extra={"fields": {"error": repr(error)}})
             # Deferred: the scheduler is still processing the event that caused this call.
@@ -299,7 +299,7 @@ class ReplaceablePool:
 
     # Answers
 
-    def _tell(self, permit: StartPermit, number: int, values: object) -> None:
+    def _on_result(self, permit: StartPermit, number: int, values: object) -> None:
         """Called in a thread of the library."""
         self._loop.call_soon_threadsafe(self._on_answer, permit, number, values)
 
@@ -318,7 +318,7 @@ class ReplaceablePool:
             try:
                 outcome = outcome_of(job, read_answer(values, number))
             except FrameError:
-                outcome = broken("what came back is no answer")
+                outcome = broken("its answer is invalid")
             self._finish(number, outcome)
 
     def _finish(self, number: int, outcome: Outcome) -> None:

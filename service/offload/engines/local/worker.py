@@ -41,7 +41,7 @@ class StartedWorker:
     output: int
 
     def abandon(self) -> None:
-        """Kills the process and releases the descriptors: there is no service any more that could watch it."""
+        """Kills the process and releases the descriptors: the service has ended and cannot watch it."""
         self.process.kill()
         for descriptor in (self.descriptor, self.ready, self.output):
             if descriptor is not None:

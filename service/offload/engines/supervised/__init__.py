@@ -1,1 +1,1 @@
-"""The default engine: supervised lanes, each a process of its own with a private channel to the event loop."""
+"""The default engine: supervised lanes, each with a worker process and a private channel to it."""

@@ -1,8 +1,4 @@
-"""What a worker's answer says of the job that it was at.
-
-Lives here: from a frame to the job's outcome, with what it printed before it.  What becomes of the worker then is the
-lane's business, which is the only caller.
-"""
+"""Converts a worker's answer to the outcome of its job."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ _TASK_ERROR: Final = Reason.TASK_ERROR
 def outcome_of(
     job: Job, header: Header, meta: bytes, body: bytes | bytearray | SharedBytes, output: OutputReader
 ) -> Outcome:
-    """`header`, `meta` and `body` are those of a DONE frame; `output` is its worker's."""
+    """Returns the outcome for a DONE frame; logs what the job has printed, read from its worker's `output`."""
     flag = header.flag
     if flag & PENDING_OUTPUT:
         output.read_pending()

@@ -1,8 +1,7 @@
 """The service's end of a worker's channel: frames in and out on the event loop.
 
-Lives here: cutting the stream into frames without joining or copying what is large.  A large body is received straight
-into a buffer of its own size.  What no worker of ours would send ends the channel with an error.  A `WorkerProcess`
-owns one, and passes on what it hears of frames and of the end.
+The stream is cut into frames without copying large bodies: each is received into a buffer of its own size. A frame that
+no worker would send ends the channel with an error.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ from offload.wire.shared_bytes import SharedBytes
 _BUFFER_BYTES: Final = 64 * 1024
 _EMPTY: Final = memoryview(b"")
 
-# A bytearray of so many bytes that nobody has written yet: `bytearray(n)` writes n zeros, a second for some GiB, and on
-# the event loop, where a header alone would hold up all others.  Here the system gives each page when bytes for it
-# arrive.  (Source: "Byte Array Objects", Python/C API.)
+# Makes a bytearray of uninitialized memory. `bytearray(n)` writes n zeros: a header alone could make the event loop do
+# that for a second, for some GiB. Here the system provides each page when bytes for it arrive. (Source: "Byte Array
+# Objects", Python/C API.)
 _new_body: Final = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctypes.c_ssize_t)(
     ("PyByteArray_FromStringAndSize", ctypes.pythonapi)
 )
@@ -44,16 +43,16 @@ Frame = tuple[Header, bytes, bytes | bytearray]
 
 
 class ChannelEvents(Protocol):
-    """`frames` are those that came together, in their order."""
+    """`frames` are those that were received together, in order."""
 
     def frames(self, frames: list[Frame]) -> None: ...
     def channel_closed(self, error: FrameError | None) -> None: ...
 
 
 class WorkerChannel(asyncio.BufferedProtocol):
-    """One worker's stream.  Writing is not held up here: a lane has few jobs in flight, and the queue is bounded.
+    """The stream of one worker. Writes are not limited: a lane has few jobs in flight, and the queue is bounded.
 
-    `descriptors` is the service's end of `worker.passing`, None where large bodies go through the stream like others.
+    `descriptors` is the service's end of a `wire.passing` pair, None if large bodies go through the stream too.
     """
 
     def __init__(self, events: ChannelEvents, descriptors: socket.socket | None = None) -> None:
@@ -67,12 +66,12 @@ class WorkerChannel(asyncio.BufferedProtocol):
         self._error: FrameError | None = None
 
     def write(self, frame: bytes) -> None:
-        """Sends a whole frame.  To a worker that is gone it is lost without an error; its death is told elsewhere."""
+        """Sends a whole frame. It is lost without an error if the worker is gone; its death is reported elsewhere."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frame)
 
     def write_jobs(self, jobs: Iterable[Job]) -> None:
-        """Sends a JOB frame for each, small ones in one write, the body of a large one without joining it."""
+        """Sends a JOB frame for each: small ones in one write, the body of a large one without copying it."""
         small: list[Any] = []
         for job in jobs:
             if job.size_bytes < _BUFFER_BYTES:
@@ -92,7 +91,7 @@ class WorkerChannel(asyncio.BufferedProtocol):
         meta = pack_meta(job.id, job.request.terms.head)
         if isinstance(body, SharedBytes):
             if body.is_closed:
-                return  # its job is settled, and this worker about to be killed for it
+                return  # its job is settled, and this worker is about to be killed
             if self._descriptors is not None and send_descriptor(self._descriptors, job.number, body.fileno()):
                 self._transport.write(large_job_header(job, len(meta)) + meta + large_size(job))
                 return
@@ -100,14 +99,14 @@ class WorkerChannel(asyncio.BufferedProtocol):
         self._transport.write(memoryview(body.map()) if isinstance(body, SharedBytes) else body)
 
     def close(self) -> None:
-        """Drops the connection at once; may be called twice."""
+        """Drops the connection at once. May be called twice."""
         if self._transport is not None:
             self._transport.abort()
 
     # asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one, but does not say so
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not declared as one
 
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._large is not None:
@@ -132,14 +131,14 @@ class WorkerChannel(asyncio.BufferedProtocol):
             self.close()
 
     def eof_received(self) -> bool:
-        return False  # the transport closes itself, and tells by connection_lost
+        return False  # the transport closes itself and calls connection_lost
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._events.channel_closed(self._error)
 
     def _cut(self, frames: list[Frame]) -> None:
-        """Appends the frames that are whole.  Raises FrameError for one that is none; those before it stay."""
+        """Appends the complete frames. Raises FrameError for an invalid one; those before it stay."""
         start, view = 0, self._view
         while self._end - start >= HEADER_BYTES:
             header = unpack(self._buffer, start)
@@ -180,7 +179,7 @@ def large_size(job: Job) -> bytes:
 
 
 class _LargeFrame:
-    """A frame that does not fit the buffer: received into its own two, which hold anything until it is whole."""
+    """A frame larger than the buffer. Its own two buffers have undefined content until it is complete."""
 
     def __init__(self, header: Header, received: memoryview) -> None:
         self.header = header
@@ -195,13 +194,13 @@ class _LargeFrame:
             self.received(count)
 
     def free(self) -> memoryview:
-        """Where the next bytes go."""
+        """Returns the buffer for the next bytes."""
         while self._open and not len(self._open[0]):
             self._open.pop(0)
         return self._open[0] if self._open else _EMPTY
 
     def received(self, count: int) -> bool:
-        """That many more bytes are there; True when the frame is whole."""
+        """Accepts `count` more bytes; returns True when the frame is complete."""
         self._open[0] = self._open[0][count:]
         return not len(self.free())
 

@@ -1,9 +1,4 @@
-"""The supervised engine: lanes, and what they share.
-
-Lives here: the lanes and the watch, the brake on failing start-ups, spares, retirement, and the translation of what
-lanes see into the events of `engines.base`.  Who runs next is not decided here.  `service` makes one; `dispatch` drives
-it.
-"""
+"""The supervised engine: its lanes, the brake on failing start-ups, spares, and the retirement of workers."""
 
 from __future__ import annotations
 
@@ -38,7 +33,7 @@ CAPABILITIES: Final = FULL_CAPABILITIES
 
 
 class SupervisedEngine:
-    """Implements `Engine`.  Slot ids are lane numbers; with spares there are more lanes than slots at any time."""
+    """Implements `ServedEngine`. Slot ids are lane numbers; with spares there are more lanes than slots."""
 
     name: Final = "supervised"
     capabilities: Final = CAPABILITIES
@@ -64,7 +59,7 @@ class SupervisedEngine:
     # Engine
 
     async def open(self, events: EngineEvents) -> None:
-        """Starts all workers; they are ready when they say so."""
+        """Starts all workers, which report when they are ready."""
         self._events = events
         self._reaper = Reaper(self._launcher.hunt_strays)
         self._watch = Watch(self._watched, self, self._launcher)
@@ -96,18 +91,18 @@ class SupervisedEngine:
 
     @property
     def ahead(self) -> Self | None:
-        """None where jobs cannot be taken back, and for workers that are to run so many jobs and no more."""
+        """None if jobs cannot be taken back, or if the number of jobs of a worker is limited."""
         return self if hasattr(os, "eventfd") and not self._settings.max_jobs_per_worker else None
 
     def withdraw(self, slot: SlotId, job: Job) -> bool:
         return self._lanes[slot].take_back(job)
 
     def busy_since(self, slot: SlotId) -> float | None:
-        """Since when its worker is at the job that it is at, as it says itself: an instant; None while at none."""
+        """Returns the instant at which the running job began, as its worker reports it; None if none runs."""
         return self._lanes[slot].row.busy_since_s()
 
     async def close(self, grace_s: float) -> None:
-        """Idle workers leave, all others are killed; whatever is left after `grace_s` is killed too."""
+        """Retires idle workers and kills all others; what is left after `grace_s` is killed too."""
         if not self._is_open:
             return
         self._is_open = False
@@ -124,10 +119,10 @@ class SupervisedEngine:
         try:
             await asyncio.wait_for(self._all_dead.wait(), grace_s)
         except TimeoutError:
-            self._launcher.kill_forkserver()  # stopped, it would hold up a start for ever
+            self._launcher.kill_forkserver()  # a stopped one would block a start forever
             for lane in self._lanes:
                 lane.kill(EndCause.RETIRE)
-            with suppress(TimeoutError):  # what is not dead by then (a process in the kernel's hands) is the guard's
+            with suppress(TimeoutError):  # what is still alive then (stuck in the kernel) is left to the guard
                 await asyncio.wait_for(self._all_dead.wait(), grace_s)
         for lane in self._lanes:
             lane.abandon()
@@ -137,7 +132,7 @@ class SupervisedEngine:
     # What `/stats` shows
 
     def worker_facts(self) -> list[WorkerFacts]:
-        """The lanes that take jobs now; spares are not among them."""
+        """Returns the facts of the lanes that take jobs now, without spares."""
         return [self._facts(lane) for lane in self._lanes if lane.number in self._active]
 
     def pool_facts(self) -> PoolFacts:
@@ -164,7 +159,7 @@ class SupervisedEngine:
 
     def lane_lost(self, lane: Lane) -> None:
         if lane.number in self._active:
-            death = Death(note="it was ended while it was idle")
+            death = Death(note="it was killed while idle")
             self._events.died(SlotId(lane.number), lane.generation, death, begun=0)
 
     def lane_answered(self, lane: Lane, ended: list[Ended]) -> None:
@@ -175,7 +170,7 @@ class SupervisedEngine:
         self._events.finished(SlotId(lane.number), lane.generation, ended, is_leaving=is_leaving)
 
     def lane_ended(self, lane: Lane, end: WorkerEnd) -> None:
-        if end.pid is not None:  # after `kill_tree` nothing is left there, unless the worker died just before
+        if end.pid is not None:  # empty after `kill_tree`, unless the worker had died before it
             self._reaper.kill_group(end.pid, end.start_ticks)
         if self._is_closing:
             self._note_dead()
@@ -190,7 +185,7 @@ class SupervisedEngine:
             self._events.died(SlotId(lane.number), lane.generation, end.death, begun=end.begun)
             self._stand_in_for_missing()
         self._restart(lane, 0.0 if end.was_ready else self._brake.pause_s())
-        self._reaper.hunt_strays()  # what it left outside of its group; while closing that is the guard's
+        self._reaper.hunt_strays()  # what it left outside its group; at the close, the guard does that
 
     # WatchEvents
 
@@ -251,14 +246,14 @@ class SupervisedEngine:
         self._pauses[lane.number] = asyncio.get_running_loop().call_later(pause_s, start)
 
     def _end_pauses(self) -> None:
-        """What kept workers from starting is gone."""
+        """Starts the paused lanes: what kept workers from starting is gone."""
         pauses, self._pauses = self._pauses, {}
         for number, pause in pauses.items():
             pause.cancel()
             self._lanes[number].start()
 
     def _stand_in_for_missing(self) -> None:
-        """A warm spare takes the place of a lane that has no worker; that lane becomes the spare."""
+        """Replaces each lane without a worker by a warm spare; that lane becomes a spare."""
         missing = [n for n in self._active if self._lanes[n].state in (WorkerState.DEAD, WorkerState.STARTING)]
         spares = [lane for lane in self._lanes if lane.number not in self._active and lane.state is WorkerState.IDLE]
         for number, spare in zip(missing, spares, strict=False):

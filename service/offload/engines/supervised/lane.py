@@ -1,8 +1,6 @@
-"""The service's side of one worker: the jobs that it was given, and the life that outlives it.
+"""One lane: starts a worker, sends it jobs, ends it, reports its death, and starts the next.
 
-Lives here: one lane, which starts a worker, hands it jobs, ends it, sees it die and starts the next.  It decides
-nothing about jobs: what it sees it tells the engine, which owns it.  The states between which it steps are in
-`processes.worker_state`.
+A lane decides nothing about jobs; it reports to the engine. Its states are in `processes.worker_state`.
 """
 
 from __future__ import annotations
@@ -36,11 +34,11 @@ from offload.wire.spec import WorkerSpec
 
 logger: Final = logging.getLogger("offload.engine")
 
-# A worker whose channel has ended can answer nothing any more; this long it may still end by itself and be named.
+# A worker whose channel has ended cannot answer any more. It may still end by itself within this time, with a cause.
 _SILENT_S: Final = 0.1
-# With one job more or less than so many it changes whether a worker's output is one job's.
-_TELLING: Final = 2
-# A retired worker has nothing to do but leave; exit handlers of the user's libraries may take a while.
+# With fewer jobs than this, a worker's output can be attributed to its job.
+_AMBIGUOUS_JOBS: Final = 2
+# How long a retired worker may take to end: exit handlers of the user's libraries may be slow.
 _RETIRE_S: Final = 5.0
 
 
@@ -51,7 +49,7 @@ _KILLING: Final = WorkerState.KILLING
 
 
 class LaneEvents(Protocol):
-    """What the engine is told.  `lane_lost`: an idle lane is none any more; `lane_ended` follows."""
+    """`lane_lost`: an idle lane no longer is; `lane_ended` follows."""
 
     def lane_ready(self, lane: Lane) -> None: ...
     def lane_lost(self, lane: Lane) -> None: ...
@@ -61,10 +59,7 @@ class LaneEvents(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneParts:
-    """What all lanes of an engine share.
-
-    `start_timeout_s`: a worker that is not ready by then is a failed start.
-    """
+    """What all lanes of an engine share. A worker that is not ready after `start_timeout_s` is a failed start."""
 
     launcher: Launcher
     make_spec: Callable[[int, WorkerEnds], WorkerSpec]
@@ -102,7 +97,7 @@ class Lane:
 
     @property
     def job(self) -> Job | None:
-        """The one that runs; others may wait behind it."""
+        """The running job; others may wait behind it."""
         return self._jobs[0] if self._jobs else None
 
     @property
@@ -123,28 +118,28 @@ class Lane:
         self._starting.add_done_callback(self._on_started)
 
     def give(self, job: Job) -> None:
-        """Hands the job to the worker, which runs it after those that it has."""
+        """Sends the job to the worker, which runs it after those that it has."""
         assert self._worker is not None and self.watched is not None
         if not self._jobs:
             self._step(_BUSY)
         elif self._state not in (_BUSY, _KILLING):
-            raise IllegalStep(thing=f"lane {self.number}", state=self._state, event="give one more job")
+            raise IllegalStep(thing=f"lane {self.number}", state=self._state, event="one more job")
         self._jobs.append(job)
-        if len(self._jobs) <= _TELLING:
-            self._look_at_first()
-        # A busy worker that we kill for what it did is still busy to the core; its end gives back what had not begun.
+        if len(self._jobs) <= _AMBIGUOUS_JOBS:
+            self._attribute_to_first()
+        # To the core, a busy worker that is being killed is still busy; its end gives back the jobs that had not begun.
         if self._state is _BUSY:
             self._worker.outbox.send_job(job, is_idle=len(self._jobs) == 1)
 
     def take_back(self, job: Job) -> bool:
-        """Takes the newest job back.  False if it has begun."""
+        """Takes the newest job back. Returns False if it has begun."""
         if self._worker is None or self._jobs[-1] is not job or not self._worker.outbox.take_back(job):
             return False
         self._jobs.pop()
         return True
 
     def kill(self, cause: EndCause, *, note: str = "", dump: bool = False) -> None:
-        """Ends the worker with everything that it started; with `dump`, its Python stacks go to the log before."""
+        """Kills the worker with everything that it started; with `dump`, its Python stacks go to the log first."""
         if self._state in (WorkerState.DEAD, WorkerState.KILLING):
             return
         was_idle = self._state is WorkerState.IDLE
@@ -153,7 +148,7 @@ class Lane:
         if was_idle:
             self._events.lane_lost(self)
         if self._worker is None:
-            return  # it is still being made, and killed as soon as it is
+            return  # it is still being started, and is killed then
         if dump:
             self._worker.handle.dump_stacks()
             self._set_timer(DUMP_S, self._kill_now)
@@ -161,7 +156,7 @@ class Lane:
             self._kill_now()
 
     def retire(self) -> None:
-        """Lets the worker leave by itself, after the jobs that it has."""
+        """Makes the worker end by itself, after the jobs that it has."""
         self._step(WorkerState.RETIRING)
         self._cause = EndCause.RETIRE
         assert self._worker is not None
@@ -169,13 +164,13 @@ class Lane:
         self._expect_to_leave()
 
     def abandon(self) -> None:
-        """At the end of the service, of a worker whose end was not seen in time: releases what it holds."""
+        """Releases the descriptors of a worker whose end was not seen in time, when the engine closes."""
         self._clear_timer()
         if self._worker is not None:
             self._worker.close()
 
     def must_answer(self) -> bool:
-        """Whether the worker, if it were stopped now, would hold up a job that it has not begun."""
+        """Whether the worker, if it were stopped now, would delay a job that it has not begun."""
         if self._state is WorkerState.BUSY:
             return not self._has_begun()
         return self._state in (WorkerState.STARTING, WorkerState.IDLE)
@@ -183,7 +178,7 @@ class Lane:
     # WorkerEvents
 
     def frames(self, frames: list[Frame]) -> None:
-        """Answers that came together are told together, and before all that comes behind them."""
+        """Reports answers that were received together in one event, before whatever follows them."""
         ended: list[Ended] = []
         for header, meta, body in frames:
             jobs = self._jobs
@@ -193,14 +188,14 @@ class Lane:
             if ended:
                 self._events.lane_answered(self, ended)
                 ended = []
-            self._hear(header, meta, body)
+            self._on_other_frame(header, meta, body)
         if ended:
             self._events.lane_answered(self, ended)
 
     def channel_closed(self, error: FrameError | None) -> None:
-        """It can answer no more.  Most often its end follows at once and says more than we can."""
+        """The worker cannot answer any more. Most often its end follows at once, with its cause."""
         if error is not None:
-            self.kill(EndCause.CRASH, note="it wrote garbage to its channel")
+            self.kill(EndCause.CRASH, note="it wrote an invalid frame to its channel")
         elif self._state not in (WorkerState.KILLING, WorkerState.RETIRING):
             self._set_timer(_SILENT_S, lambda: self.kill(EndCause.CRASH, note="it closed its channel"))
 
@@ -237,14 +232,14 @@ class Lane:
         if error is None:
             return
         logger.error("a worker could not be started", exc_info=error, extra={"fields": {"lane": self.number}})
-        self._error = "a fault of the service itself, see its log"
+        self._error = "internal error; see the log of the service"
         if self._worker is None:
             self._end(Death(note=self._error), None)
         else:
             self.kill(EndCause.CRASH, note=self._error)
 
-    def _hear(self, header: Header, meta: bytes, body: bytes | bytearray) -> None:
-        """Whatever a worker says that is no answer to its first job, or a large one."""
+    def _on_other_frame(self, header: Header, meta: bytes, body: bytes | bytearray) -> None:
+        """Handles a frame that is not a small answer to the first job."""
         kind = header.kind
         if self._state is WorkerState.STARTING and kind == Kind.READY:
             self._step(WorkerState.IDLE)
@@ -258,16 +253,16 @@ class Lane:
         elif kind == Kind.SKIPPED and self._worker is not None and self._worker.outbox.skip_was_read():
             return
         elif self._jobs or self._state is WorkerState.IDLE:
-            self.kill(EndCause.CRASH, note="it wrote garbage to its channel")
+            self.kill(EndCause.CRASH, note="it wrote an invalid frame to its channel")
 
     def _end_first_at_large(self, header: Header, meta: bytes, announced: bytes | bytearray) -> None:
-        """As `_end_first`, with the result in memory of its own, and told."""
+        """Ends the first job with a result in shared memory, and reports it."""
         assert self._worker is not None
         job = self._jobs[0]
         try:
             body = self._worker.receive_body(header.number, announced)
         except FrameError:
-            self.kill(EndCause.CRASH, note="it wrote garbage to its channel")
+            self.kill(EndCause.CRASH, note="it wrote an invalid frame to its channel")
             return
         except OSError as error:
             self.kill(EndCause.CRASH, note=f"its result could not be received: {error.strerror}")
@@ -275,31 +270,31 @@ class Lane:
         if job.number == header.number:
             self._events.lane_answered(self, [(job.number, self._end_first(header, meta, body))])
         else:
-            self.kill(EndCause.CRASH, note="it wrote garbage to its channel")
+            self.kill(EndCause.CRASH, note="it wrote an invalid frame to its channel")
         if job.outcome is None or job.outcome.body is not body:
-            release_body(body)  # it came too late
+            release_body(body)  # the job was settled before
 
     def _end_first(self, header: Header, meta: bytes, body: bytes | bytearray | SharedBytes) -> Outcome:
-        """The first job is over."""
+        """Ends the first job; returns its outcome."""
         assert self._worker is not None and self.watched is not None
         outcome = outcome_of(self._jobs.popleft(), header, meta, body, self._worker.output)
         if self.watched.limit_bytes is not None:
             self.watched.end()
         self.jobs_of_worker += 1
         if self._jobs:
-            if len(self._jobs) < _TELLING:
-                self._look_at_first()
+            if len(self._jobs) < _AMBIGUOUS_JOBS:
+                self._attribute_to_first()
         elif self._state is WorkerState.RETIRING:
             self._expect_to_leave()
         else:
             self._step(WorkerState.IDLE)
         return outcome
 
-    def _look_at_first(self) -> None:
-        """The output and the memory that are seen from now on are the first job's.
+    def _attribute_to_first(self) -> None:
+        """Attributes output and memory to the first job from now on.
 
-        With others behind it the worker may be at the next before we have heard of it, so nobody can tell whose line
-        it was; a task that is seen to print is given alone from then on.
+        With others behind it, the worker may have begun the next one already, so it is unknown which job has printed a
+        line. A task that has printed gets its workers for itself from then on.
         """
         assert self._worker is not None and self.watched is not None
         first = self._jobs[0]
@@ -309,7 +304,7 @@ class Lane:
 
     def _has_begun(self) -> bool:
         begun = self.row.current_job
-        first = next(iter(tuple(self._jobs)), None)  # the watch's thread asks too, while the loop may take the last out
+        first = next(iter(tuple(self._jobs)), None)  # also called in the watch's thread
         return first is not None and first.number == begun
 
     def _expect_to_leave(self) -> None:
@@ -319,7 +314,7 @@ class Lane:
     def _on_start_timeout(self) -> None:
         self._error = f"it was not ready within {self._parts.start_timeout_s:g} s"
         if self._worker is None:
-            self._parts.launcher.kill_forkserver()  # what holds up the start can only be the forkserver
+            self._parts.launcher.kill_forkserver()  # only a stopped forkserver blocks a start
         self.kill(EndCause.CRASH, dump=True)
 
     def _kill_now(self) -> None:
@@ -329,7 +324,7 @@ class Lane:
 
     def _end(self, death: Death, worker: WorkerProcess | None) -> None:
         number_begun = self.row.died(time.monotonic_ns())
-        begun = next((place for place, job in enumerate(self._jobs, 1) if job.number == number_begun), 0)
+        begun = next((position for position, job in enumerate(self._jobs, 1) if job.number == number_begun), 0)
         self._clear_timer()
         self.watched = None
         self._jobs.clear()

@@ -1,7 +1,7 @@
-"""The service's side of `worker.inbox`: giving jobs to one worker, and taking back those that it has not begun.
+"""Sends jobs to one worker, and takes back those that it has not begun: the service's side of `worker.inbox`.
 
-Lives here: what is sent when, and the tokens by which the kernel decides who has a job.  What is given in one turn of
-the loop leaves in one write.  A `WorkerProcess` owns one; the lane gives and takes.
+The tokens of an eventfd decide whether the worker or the service has a job. All jobs of one iteration of the event loop
+are sent in one write.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from offload.wire.frames import pack_retire, pack_skip
 
 
 class Outbox:
-    """`tokens` holds the eventfd, None where the system has none: then no job can be taken back."""
+    """`tokens` holds the eventfd. Without one (None) no job can be taken back."""
 
     def __init__(self, channel: WorkerChannel, tokens: connection.Connection | None) -> None:
         self._channel = channel
@@ -28,9 +28,9 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
 
     def send_job(self, job: Job, *, is_idle: bool) -> None:
-        """Gives it one more job: at once if it is idle, else with all others of this turn of the loop.
+        """Sends one more job: at once if the worker is idle, else with all others of this iteration of the loop.
 
-        Waking a process costs more than all else on the way; several frames in one write wake it once.
+        Waking a process costs more than everything else; several frames in one write wake it once.
         """
         self._unsent.append(job)
         if is_idle:
@@ -39,7 +39,7 @@ class Outbox:
             self._loop.call_soon(self._send_all)
 
     def take_back(self, job: Job) -> bool:
-        """Takes the newest job back, if it has not begun."""
+        """Takes the newest job back. Returns False if it has begun."""
         if self._unsent and self._unsent[-1] is job:
             self._unsent.pop()
             return True
@@ -54,7 +54,7 @@ class Outbox:
         return True
 
     def skip_was_read(self) -> bool:
-        """The worker says that it knows of a job that was taken back.  False: there is none that it can mean."""
+        """The worker reports that it knows of a job that was taken back. Returns False if none was."""
         if not self._unread_skips:
             return False
         self._unread_skips -= 1
@@ -62,19 +62,21 @@ class Outbox:
         return True
 
     def send_retire(self) -> None:
-        """Lets it leave after the jobs that it was given."""
+        """Makes the worker end after the jobs that it has."""
         self._must_retire = True
         self._send_all()
 
     def close(self) -> None:
-        """The worker is gone; nothing is sent any more."""
+        """Stops sending: the worker has ended. May be called twice."""
         self._is_closed = True
         if self._tokens is not None:
             self._tokens.close()
 
     def _send_all(self) -> None:
-        """The tokens first: the worker must find one for each frame that it reads.  Nothing before it has read of all
-        jobs that were taken back, see `worker.inbox`."""
+        """Sends all jobs, unless the worker has yet to read of one that was taken back: see `worker.inbox`.
+
+        Writes the tokens first: the worker must find one for each frame that it reads.
+        """
         if self._unread_skips or self._is_closed:
             return
         jobs, self._unsent = self._unsent, []

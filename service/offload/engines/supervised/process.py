@@ -26,13 +26,13 @@ from offload.wire.shared_bytes import LARGE_BYTES, SharedBytes
 from offload.wire.spec import WorkerSpec
 from offload.worker.entry import run_worker
 
-# How long, after the end, a descendant that has not been killed yet may hold the channel open.
+# How long after the end a descendant that has not been killed yet may hold the channel open.
 _CHANNEL_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerEnds:
-    """The worker's ends of what connects it with the service; see `worker.spec.WorkerSpec`."""
+    """The worker's ends of its connections with the service; see `wire.spec.WorkerSpec`."""
 
     channel: socket.socket
     output: connection.Connection
@@ -44,7 +44,7 @@ MakeSpec = Callable[[WorkerEnds], WorkerSpec]
 
 
 class WorkerEvents(Protocol):
-    """What the lane is told.  `worker_ended` comes last, once."""
+    """`worker_ended` is called once, last."""
 
     def frames(self, frames: list[Frame]) -> None: ...
     def channel_closed(self, error: FrameError | None) -> None: ...
@@ -52,7 +52,7 @@ class WorkerEvents(Protocol):
 
 
 class WorkerProcess:
-    """Made by `start`, then to be connected.  All other methods return at once."""
+    """Made by `start`; then call `connect`. All other methods return at once."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class WorkerProcess:
 
     @classmethod
     async def start(cls, launcher: Launcher, make_spec: MakeSpec, events: WorkerEvents) -> WorkerProcess:
-        """A new process; nothing is heard of it until `connect`.  Raises StartError."""
+        """Starts a process, which reports nothing until `connect`. Raises StartError."""
         with ExitStack() as ours, ExitStack() as theirs:
             try:
                 sock, channel = socket.socketpair()
@@ -118,7 +118,7 @@ class WorkerProcess:
         )
 
     async def connect(self) -> None:
-        """From here on its frames and its end are told.  Raises OSError: then there will be no frames, but its end."""
+        """From here on frames and the end are reported. Raises OSError: then only the end will be reported."""
         self.handle.watch_end()  # first: whatever fails below, its end must be seen
         try:
             self.output.open()
@@ -128,12 +128,12 @@ class WorkerProcess:
             if self._is_closed:
                 self.channel.close()
         except OSError:
-            self._is_channel_open = False  # and never was: its end need not wait for that
+            self._is_channel_open = False  # the end need not wait for it
             self._socket.close()
             raise
 
     def receive_body(self, number: int, announced: bytes | bytearray) -> SharedBytes:
-        """The result that the worker has sent beside the frame that announced it.  Raises FrameError, OSError."""
+        """Returns the result that the worker has sent beside the frame with `announced`. Raises FrameError, OSError."""
         size_bytes = unpack_large(announced).size_bytes
         if self._descriptors is None or not LARGE_BYTES < size_bytes <= MAX_BODY_BYTES:
             raise FrameError(f"a large result of {size_bytes} bytes")
@@ -168,8 +168,7 @@ class WorkerProcess:
             self._report_end()
 
     def _read_rest(self, *, is_garbage: bool) -> None:
-        """What the worker had sent before it died, if writing to it failed first and closed the connection: answers
-        that were given are not lost."""
+        """Reads what the worker had sent before it died: a failed write closes the connection before that is read."""
         rest, self._rest = self._rest, None
         if rest is None:
             return
@@ -207,7 +206,7 @@ async def _start_process(launcher: Launcher, spec: WorkerSpec) -> tuple[BaseProc
 
 
 def _make_tokens() -> connection.Connection | None:
-    """An eventfd, in a wrapping that travels to the child."""
+    """Returns an eventfd in a wrapper that can be passed to the child."""
     if not hasattr(os, "eventfd"):
         return None
     return connection.Connection(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE))
