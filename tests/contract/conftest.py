@@ -1,4 +1,4 @@
-"""One open engine of each row for a module."""
+"""For each module, one open engine of each row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.contract.engines import ROWS, Running, opened
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> None:
-    """Judged when the module's engine has ended: what it makes anew in a test lives as long as it does."""
+    """Replaces the check after each test by that after the module: what the engine replaces lives as long as it."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=ROWS)

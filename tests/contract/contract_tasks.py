@@ -1,4 +1,4 @@
-"""Tasks for the contract that all engines keep: those that behave, and those that do not."""
+"""Tasks for the contract of all engines: well-behaved ones and others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add(a: int, b: int = 0) -> int:
 
 @task
 def starts() -> list[int | None]:
-    """The lane at each call of the hook in this process."""
+    """Returns the lane at each call of the hook in this process."""
     return STARTS
 
 
@@ -73,7 +73,7 @@ def swap(point: Point) -> Point:
 
 
 class OwnError(Exception):
-    """Cannot be pickled, and is nobody's business but the worker's."""
+    """Ends the process that pickles it."""
 
     def __reduce__(self) -> tuple[object, ...]:
         os._exit(99)
@@ -95,13 +95,13 @@ def leave_by_exit() -> None:
 
 
 @task
-def tell(text: str) -> None:
+def say(text: str) -> None:
     print(text)
 
 
 @task
 def fork_and_return() -> int:
-    """Both sides of the fork return; the child's answer must not be heard."""
+    """Both sides of the fork return; the answer of the child must be ignored."""
     pid = os.fork()
     if pid:
         os.waitpid(pid, 0)
@@ -116,7 +116,7 @@ def _leave_trace(path: str, text: str) -> None:
 
 @task(timeout=60)
 def spin(path: str) -> str:
-    """Says who it is in a file, and burns its core as long as the file is there."""
+    """Writes its process id to a file, and burns its core while the file exists."""
     _leave_trace(path, str(os.getpid()))
     end = time.monotonic() + 60
     while os.path.exists(path) and time.monotonic() < end:
@@ -167,7 +167,7 @@ def die_twice(path: str) -> int:
 
 @task(memory="200MB")
 def hog() -> int:
-    """Goes far over its limit, for long enough to be seen."""
+    """Exceeds its memory limit for long enough to be seen."""
     data = bytearray(b"x") * 400_000_000
     time.sleep(0.5)
     return len(data)

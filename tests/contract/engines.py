@@ -1,7 +1,7 @@
-"""The engines that are held to the contract, one row each, and a service's inside on each of them.
+"""The engines under contract, one row each, and a service without HTTP on each of them.
 
-What an engine promises is what its capabilities say.  A test asserts that it is kept where it is promised, and that it
-is not where it is not: nothing is skipped.
+The capabilities of an engine are its promises. A test asserts what an engine does in both cases, whether it promises it
+or not; nothing is skipped.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WORKERS: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """`settings` make the engine, which needs the package `needs`; `end` ends what that keeps as long as a process."""
+    """`settings` select the engine, which needs the package `needs`; `end` ends what that package leaves running."""
 
     settings: dict[str, Any]
     needs: str = ""
@@ -51,7 +51,7 @@ ROWS: Final[dict[str, Row]] = {
     "ray": Row(settings={"engine": "ray"}, needs="ray"),
     "executor of loky": Row(settings={"engine": "executor", "executor": _LOKY}, needs="loky", end=end_loky),
 }
-# A job takes some milliseconds there and a death some seconds: fewer of them show the same.
+# A job takes milliseconds there and a death seconds, so the tests use fewer of them.
 CLUSTERS: Final = ("dask", "ray")
 
 
@@ -71,14 +71,14 @@ class Running:
         return self.engine.capabilities
 
     def stats(self) -> dict[str, Any]:
-        """The document of `/stats`."""
+        """Returns the document of `/stats`."""
         document: dict[str, Any] = orjson.loads(orjson.dumps(self.service.stats()))
         return document
 
     def begin(
         self, name: str, arguments: dict[str, Any] | None = None, **request: Any
     ) -> tuple[Job, asyncio.Task[None]]:
-        """A job, and the caller who waits for it."""
+        """Returns a job and the task that waits for it."""
         limits = self.service.catalogue[name].limits
         body = request.pop("body", json.dumps(arguments or {}).encode())
         head = JobHead(*(request.pop(name, "") for name in JobHead._fields))
@@ -95,22 +95,22 @@ class Running:
         return json.loads(body_of(outcome))
 
     async def full_strength(self, workers: int = WORKERS) -> dict[str, Any]:
-        """Every worker idle, nothing queued, the books balanced."""
+        """Waits until every worker is idle and nothing is queued; checks the counters. Returns the statistics."""
 
-        async def is_there() -> dict[str, Any] | None:
+        async def is_at_full_strength() -> dict[str, Any] | None:
             stats = self.stats()
             jobs = stats["jobs"]
             assert jobs["submitted"] == sum(count for state, count in jobs.items() if state != "submitted"), jobs
             states = [worker["state"] for worker in stats["workers"]]
             return stats if states == ["idle"] * workers and not jobs["running"] + jobs["queued"] else None
 
-        stats: dict[str, Any] = await eventually("full strength", is_there)
+        stats: dict[str, Any] = await eventually("full strength", is_at_full_strength)
         self.service._scheduler.check_invariants()
         return stats
 
 
 def body_of(outcome: Outcome) -> bytes:
-    """Wherever it lies; nobody needs it afterwards."""
+    """Returns the body, and releases a large one."""
     body = cast(bytes | SharedBytes, outcome.body)
     if not isinstance(body, SharedBytes):
         return bytes(body)
@@ -135,7 +135,7 @@ async def eventually(what: str, condition: Callable[[], Awaitable[Any]]) -> Any:
 
 @asynccontextmanager
 async def opened(row: str, tasks: Path = TASKS, **settings: Any) -> AsyncIterator[Running]:
-    """On one of ROWS; its workers are starting."""
+    """Opens the engine of one of ROWS; its workers are starting."""
     made = ROWS[row]
     if made.needs:
         needed_package(made.needs, f"the engine {row} is NOT tested (pip install '.[dev,dask,ray]')")
@@ -156,7 +156,7 @@ class Spinning:
         self.job, self.caller = running.begin(task, {"path": str(path)}, **request)
 
     async def pid(self) -> int:
-        """Of its process, as soon as it runs."""
+        """Waits until it runs; returns the id of its process."""
 
         async def find() -> str:
             return self._path.read_text() if self._path.exists() else ""

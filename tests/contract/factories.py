@@ -1,4 +1,4 @@
-"""Executors of somebody else's, as `--executor` names them."""
+"""Factories of executors for `--executor`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def loky_executor(workers: int) -> Executor:
 
 
 def end_loky() -> None:
-    """Its resource tracker otherwise lives as long as this process.  It goes last: what goes later starts another."""
+    """Ends the resource tracker of loky, which would live as long as this process. A later use starts another."""
     _join_threads()
     gc.collect()
     tracker: Any = import_module("loky.backend.resource_tracker")
@@ -31,4 +31,4 @@ def _join_threads() -> None:
 
 
 def no_executor(workers: int) -> Executor:
-    raise OSError("there is no cluster")
+    raise OSError("the cluster cannot be reached")

@@ -1,4 +1,4 @@
-"""What goes in and what comes out is the same on every engine, and nothing of a job is left when it is over."""
+"""Requests and answers are the same on every engine."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ async def test_arguments_are_read_and_results_written(running: Running) -> None:
         ("unserialisable", {}, "result-not-serialisable", {"result_type": "builtins.object"}),
     ],
 )
-async def test_what_is_wrong_with_a_job_is_told_as_plain_fields(
+async def test_an_error_of_a_job_is_reported_in_plain_fields(
     running: Running, task: str, arguments: dict[str, Any], reason: str, fields: dict[str, Any]
 ) -> None:
     outcome = await running.outcome(task, arguments)
     assert outcome.reason == reason
-    told = orjson.loads(body_of(outcome))
-    assert {name: told[name] for name in fields} == fields
+    document = orjson.loads(body_of(outcome))
+    assert {name: document[name] for name in fields} == fields
 
 
-async def test_a_body_that_is_no_json_is_told_with_its_position(running: Running) -> None:
+async def test_invalid_json_is_reported_with_its_position(running: Running) -> None:
     outcome = await running.outcome("add", body=b'{"a": 1,}')
     assert (outcome.reason, orjson.loads(body_of(outcome))["position"]) == ("invalid-json", 7)
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 10_000_000])
-async def test_bytes_arrive_as_they_are(running: Running, size: int) -> None:
+async def test_bytes_arrive_unchanged(running: Running, size: int) -> None:
     data = bytes(range(256)) * (size // 256 + 1)
     for body in (data[:size], bytearray(data[:size]), memoryview(data)[:size]):
         assert await running.result("length", body=body, query="times=2") == 2 * size
@@ -64,14 +64,14 @@ async def test_arrays_arrive_as_files(running: Running) -> None:
     assert np.load(io.BytesIO(body_of(outcome))).tolist() == [[0.0, 2.0, 4.0], [6.0, 8.0, 10.0]]
 
 
-async def test_a_job_knows_what_it_is(running: Running) -> None:
+async def test_a_task_can_read_the_facts_of_its_job(running: Running) -> None:
     job, caller = running.begin("about_job", request_id="order-17", traceparent="00-a-b-01")
     await caller
     assert job.outcome is not None
-    told = orjson.loads(body_of(job.outcome))
-    assert (told["id"], told["task"], told["attempt"]) == (job.id, "about_job", 1)
-    assert (told["request_id"], told["traceparent"]) == ("order-17", "00-a-b-01")
-    assert told["lane"] in range(WORKERS)
+    document = orjson.loads(body_of(job.outcome))
+    assert (document["id"], document["task"], document["attempt"]) == (job.id, "about_job", 1)
+    assert (document["request_id"], document["traceparent"]) == ("order-17", "00-a-b-01")
+    assert document["lane"] in range(WORKERS)
 
 
 async def test_numeric_libraries_get_one_thread(running: Running) -> None:
@@ -79,11 +79,11 @@ async def test_numeric_libraries_get_one_thread(running: Running) -> None:
 
 
 async def test_hooks_are_called_once_in_each_process_with_its_lane(running: Running) -> None:
-    told = await asyncio.gather(*(running.result("starts") for _ in range(20)))
-    assert {tuple(lanes) for lanes in told} <= {(lane,) for lane in range(WORKERS)}
+    lanes_seen = await asyncio.gather(*(running.result("starts") for _ in range(20)))
+    assert {tuple(lanes) for lanes in lanes_seen} <= {(lane,) for lane in range(WORKERS)}
 
 
-async def test_many_jobs_are_all_answered_with_their_own_results(running: Running) -> None:
+async def test_each_of_many_jobs_gets_its_own_result(running: Running) -> None:
     count = 100 if running.is_on_cluster else 600
     numbers = iter(range(count))
     results: dict[int, int] = {}
@@ -99,7 +99,7 @@ async def test_many_jobs_are_all_answered_with_their_own_results(running: Runnin
     assert stats["jobs"]["succeeded"] - before["jobs"]["succeeded"] == count
     done_before = sum(row["jobs"] for row in before["workers"])
 
-    async def are_counted() -> bool:  # a worker counts a job when it has sent the answer
+    async def are_counted() -> bool:  # a worker counts a job after it has sent the answer
         return bool(sum(row["jobs"] for row in running.stats()["workers"]) >= done_before + count)
 
     await eventually("the workers have counted them", are_counted)
@@ -110,14 +110,14 @@ async def test_a_fork_that_returns_from_the_task_does_not_answer(running: Runnin
     await running.full_strength()
 
 
-async def test_what_an_engine_is_stands_in_the_statistics(running: Running) -> None:
+async def test_the_statistics_describe_the_engine_and_its_workers(running: Running) -> None:
     await asyncio.gather(*(running.result("add", {"a": 1}) for _ in range(8)))
 
     async def is_seen() -> dict[str, Any] | None:
         stats = running.stats()
         return stats if all(row["rss_bytes"] for row in stats["workers"]) else None
 
-    stats = await eventually("all workers were looked at", is_seen)
+    stats = await eventually("all workers were watched", is_seen)
     assert stats["pool"]["engine"] == running.service.settings.engine
     assert stats["pool"]["size"] == WORKERS
     assert stats["pool"]["capabilities"] == running.can.as_dict()
@@ -128,37 +128,37 @@ async def test_what_an_engine_is_stands_in_the_statistics(running: Running) -> N
         assert 1 << 20 < row["rss_bytes"] < 1 << 30
 
 
-async def test_where_a_job_raised_is_logged_with_its_id(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_traceback_is_logged_with_the_id_of_its_job(running: Running, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "offload.output")
     job, caller = running.begin("fail", {"message": "here"})
     await caller
-    told = [vars(record)["fields"] for record in caplog.records if record.message == "task raised"]
-    assert {fields["job_id"] for fields in told} == {job.id}
-    assert any("in fail" in fields["line"] for fields in told)
+    fields_logged = [vars(record)["fields"] for record in caplog.records if record.message == "task raised"]
+    assert {fields["job_id"] for fields in fields_logged} == {job.id}
+    assert any("in fail" in fields["line"] for fields in fields_logged)
 
 
-async def test_what_a_job_prints_is_logged_with_its_id_where_that_is_known(
+async def test_output_is_logged_with_the_id_of_its_job_if_promised(
     running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "offload.output")
-    job, caller = running.begin("tell", {"text": "hello"})
+    job, caller = running.begin("say", {"text": "hello"})
     await caller
 
-    async def told() -> list[dict[str, Any]]:
+    async def printed() -> list[dict[str, Any]]:
         records = [record for record in caplog.records if record.message == "task printed"]
         return [vars(record)["fields"] for record in records]
 
-    if running.can.starts_before_jobs:  # else nothing of the worker's but answers is known
-        (fields,) = await eventually("it is logged", told)
+    if running.can.starts_before_jobs:  # otherwise only answers of the worker are seen
+        (fields,) = await eventually("it is logged", printed)
         assert fields["line"] == "hello"
-    assert [fields.get("job_id") == job.id for fields in await told()] == [True] * running.can.knows_who_printed or (
-        not running.can.knows_who_printed and all("job_id" not in fields for fields in await told())
+    assert [fields.get("job_id") == job.id for fields in await printed()] == [True] * running.can.knows_who_printed or (
+        not running.can.knows_who_printed and all("job_id" not in fields for fields in await printed())
     )
 
 
-async def test_answers_are_unpickled_only_where_that_is_said(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_answers_are_unpickled_only_if_declared(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     unpickled = []
-    real = connections._ForkingPickler.loads  # type: ignore[attr-defined]  # the library's inside
+    real = connections._ForkingPickler.loads  # type: ignore[attr-defined]  # private in the stubs
 
     def loads(data: Any, **more: Any) -> Any:
         unpickled.append(data)
@@ -166,9 +166,9 @@ async def test_answers_are_unpickled_only_where_that_is_said(running: Running, m
 
     monkeypatch.setattr(connections._ForkingPickler, "loads", loads)  # type: ignore[attr-defined]
     assert await running.result("add", {"a": 1}) == 1
-    # On a cluster by the driver, which is a process of its own.
+    # On a cluster, the driver unpickles, which is another process.
     assert bool(unpickled) == (running.can.unpickles_results and not running.is_on_cluster)
 
 
-async def test_short_jobs_wait_in_a_worker_only_where_that_is_said(running: Running) -> None:
+async def test_short_jobs_wait_in_a_worker_only_if_promised(running: Running) -> None:
     assert (running.engine.ahead is not None) == running.can.prefetches

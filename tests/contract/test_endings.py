@@ -1,4 +1,4 @@
-"""Work that has to end: it does, and its CPU is free, wherever the engine says that it can do that."""
+"""A stopped job really ends and frees its CPU, on every engine that promises it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def check_stopped(running: Running, spinning: Spinning, pid: int) -> None:
-    """Its caller has been answered.  Where the work cannot be stopped, its slot is occupied as long as it goes on."""
+    """Checks after the answer that the work has ended; if it cannot be stopped, that its slot stays occupied."""
     if running.can.stops_running_jobs:
 
         async def is_gone() -> bool:
@@ -41,7 +41,7 @@ async def check_stopped(running: Running, spinning: Spinning, pid: int) -> None:
 
 
 @pytest.mark.parametrize("budget_s", [None, 0.3], ids=["of the task", "of the caller"])
-async def test_a_time_limit_ends_a_job(running: Running, tmp_path: Path, budget_s: float | None) -> None:
+async def test_a_timeout_or_budget_ends_a_job(running: Running, tmp_path: Path, budget_s: float | None) -> None:
     task = "spin_too_long" if budget_s is None else "spin"
     spinning = Spinning(running, tmp_path / "spin", task, budget_s=budget_s)
     pid = await spinning.pid()
@@ -59,7 +59,7 @@ async def test_a_cancel_ends_a_job(running: Running, tmp_path: Path) -> None:
     await check_stopped(running, spinning, pid)
 
 
-async def test_a_caller_who_hangs_up_ends_a_job(running: Running, tmp_path: Path) -> None:
+async def test_a_disconnect_ends_a_job(running: Running, tmp_path: Path) -> None:
     spinning = Spinning(running, tmp_path / "spin")
     pid = await spinning.pid()
     spinning.caller.cancel()
@@ -71,7 +71,7 @@ async def test_a_caller_who_hangs_up_ends_a_job(running: Running, tmp_path: Path
 
 
 async def test_a_job_that_is_cancelled_before_it_begins_ends(running: Running) -> None:
-    """At whatever moment on its way into the worker."""
+    """At any moment on its way to the worker."""
     for _ in range(20):
         job, caller = running.begin("add", {"a": 1})
         await asyncio.sleep(0)
@@ -80,8 +80,8 @@ async def test_a_job_that_is_cancelled_before_it_begins_ends(running: Running) -
     await running.full_strength()
 
 
-async def test_a_cancel_hits_no_job_that_came_after(running: Running) -> None:
-    """The work of those that are cancelled ends by itself about then, and their workers go on to the next."""
+async def test_a_cancel_never_hits_the_next_job(running: Running) -> None:
+    """The cancelled work ends by itself at about that time, and its worker begins the next job."""
     dice = random.Random(5)
     outcomes: list[Outcome] = []
 
@@ -109,7 +109,7 @@ DEATHS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("how", DEATHS)
-async def test_a_crash_is_told_and_costs_its_own_job(running: Running, how: str) -> None:
+async def test_a_crash_is_named_and_costs_one_job(running: Running, how: str) -> None:
     outcome = await running.outcome("die", {"how": how})
     assert outcome.reason == "worker-crashed"
     named = {name: value for name, value in outcome.facts.items() if name in ("signal", "exit_code") and value}
@@ -119,8 +119,10 @@ async def test_a_crash_is_told_and_costs_its_own_job(running: Running, how: str)
 
 
 def reasons_after_a_death(running: Running) -> set[str]:
-    """Of a job that was given to a worker which had just died.  What had not begun is started elsewhere; where that is
-    not known, or others die too, it may be lost."""
+    """Returns the possible reasons for a job that was sent to a worker which had just died.
+
+    A job that had not begun runs elsewhere. If that is unknown, or if others die too, it may crash.
+    """
     is_safe = running.can.knows_what_had_begun and running.can.isolates_deaths
     return {"succeeded"} if is_safe else {"succeeded", "worker-crashed"}
 
@@ -134,7 +136,7 @@ async def pid_of_idle(running: Running, busy: int) -> int:
     return idle
 
 
-async def test_a_death_between_two_jobs_costs_others_only_where_that_is_said(running: Running, tmp_path: Path) -> None:
+async def test_the_death_of_an_idle_worker_costs_no_job_if_promised(running: Running, tmp_path: Path) -> None:
     spinning = Spinning(running, tmp_path / "spin")
     os.kill(await pid_of_idle(running, await spinning.pid()), signal.SIGKILL)
     if running.can.isolates_deaths:
@@ -148,22 +150,22 @@ async def test_a_death_between_two_jobs_costs_others_only_where_that_is_said(run
 
 
 async def pid_of_any(running: Running, number: int) -> int:
-    """Of an idle worker that lives; another for another number."""
+    """Returns the id of a living idle worker; another number selects another worker."""
 
     async def find() -> int | None:
         rows = (await running.full_strength())["workers"]
         pids = [row["pid"] for row in rows if row["pid"] is not None and not are_gone([row["pid"]])]
         if pids:
             return int(pids[number % len(pids)])
-        await running.outcome("add", {"a": 1})  # where only answers tell of a worker
+        await running.outcome("add", {"a": 1})  # some engines know their workers only by answers
         return None
 
     pid: int = await eventually("a worker", find)
     return pid
 
 
-async def test_idle_workers_may_be_killed_again_and_again(running: Running) -> None:
-    """One of them holds the lock of a standard pool's queue."""
+async def test_an_engine_survives_repeated_kills_of_idle_workers(running: Running) -> None:
+    """One idle worker of a standard pool holds the lock of its queue."""
     for number in range(2 if running.is_on_cluster else 10):
         pid = await pid_of_any(running, number)
         os.kill(pid, signal.SIGKILL)
@@ -177,8 +179,8 @@ async def test_idle_workers_may_be_killed_again_and_again(running: Running) -> N
     await running.full_strength()
 
 
-async def test_no_job_is_begun_twice_whoever_is_killed(running: Running, tmp_path: Path) -> None:
-    """A job that is told to have crashed had begun, where that can be known."""
+async def test_no_job_begins_twice_when_workers_are_killed(running: Running, tmp_path: Path) -> None:
+    """A job that crashed had begun, if the engine can know that."""
     trace = tmp_path / "trace"
     numbers = iter(range(300))
     outcomes: dict[int, Outcome] = {}
@@ -205,12 +207,12 @@ async def test_no_job_is_begun_twice_whoever_is_killed(running: Running, tmp_pat
     await running.full_strength()
 
 
-async def test_a_job_whose_worker_dies_may_be_tried_again(running: Running, tmp_path: Path) -> None:
+async def test_a_job_with_retries_is_retried_after_a_crash(running: Running, tmp_path: Path) -> None:
     assert await running.result("die_twice", {"path": str(tmp_path / "attempts")}) == 3
     await running.full_strength()
 
 
-async def test_memory_is_limited_where_that_is_said(running: Running) -> None:
+async def test_memory_is_limited_if_promised(running: Running) -> None:
     outcome = await running.outcome("hog")
     if running.can.limits_memory:
         assert outcome.reason == "memory-limit"

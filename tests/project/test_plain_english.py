@@ -35,20 +35,13 @@ NOT_YET: Final = frozenset(
     {
         "service/offload/core",
         "service/offload/dispatch",
-        "service/offload/engines",
-        "service/offload/processes",
         "service/offload/wire",
-        "service/offload/worker/pool_worker.py",
-        "tests/contract",
         "tests/faults",
         "tests/property",
-        "tests/service/engines",
-        "tests/service/processes",
         "tests/service/test_starting.py",
         "tests/service/test_workers.py",
         "tests/support",
         "tests/unit/core",
-        "tests/unit/processes",
     }
 )
 

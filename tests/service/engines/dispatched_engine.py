@@ -1,4 +1,4 @@
-"""A supervised engine with real workers, driven by a real dispatcher: jobs from their request to their outcome."""
+"""A supervised engine with real workers and a real dispatcher."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Dispatched:
         self.limits = limits
 
     def job(self, task: str, data: bytes) -> Job:
-        """With `data` in memory of its own, if it is large."""
+        """Returns a job with `data` as its body, in shared memory if it is large."""
         body = made_of(data) if len(data) > LARGE_BYTES else data
         return self.dispatcher.new_job(JobRequest(JobTerms(limits=self.limits[task]), body))
 
     async def run(self, job: Job) -> Job:
-        """To its end, as `web` does: only the outcome is left, for `result`."""
+        """Runs the job to its end as `web` does, and releases its body."""
         try:
             await self.dispatcher.run(job)
         finally:
@@ -48,12 +48,12 @@ class Dispatched:
 
     @property
     def pid(self) -> int | None:
-        """Of the first lane's worker."""
+        """The process id of the worker of the first lane."""
         return self.engine.worker_facts()[0].pid
 
 
 def result(job: Job) -> bytes:
-    """The job's large result, which is let go of."""
+    """Returns the large result of the job, and releases it."""
     assert job.outcome is not None
     body = job.outcome.body
     assert isinstance(body, SharedBytes), job.outcome
@@ -64,7 +64,7 @@ def result(job: Job) -> bytes:
 
 @asynccontextmanager
 async def dispatched(directory: Path, tasks: str, **settings: Any) -> AsyncIterator[Dispatched]:
-    """With a worker that is ready; `tasks` is the text of the file that they load."""
+    """Opens an engine whose workers are ready; `tasks` is the text of the file that they load."""
     path = directory / "tasks.py"
     path.write_text(tasks)
     target = parse_target(str(path))

@@ -29,11 +29,11 @@ def hang() -> None:
 """
 
 
-class Told:
-    """What the engine told; implements `EngineEvents`.  Each event is a tuple that begins with its name."""
+class RecordedEvents:
+    """Records the events of an engine; implements `EngineEvents`. Each is a tuple that begins with its name."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[Any, ...]] = []
+        self.seen: list[tuple[Any, ...]] = []
         self._happened = asyncio.Event()
 
     def slot_added(self, slot: SlotId) -> None:
@@ -59,25 +59,25 @@ class Told:
         self._note("failing to start")
 
     def all(self, name: str) -> list[tuple[Any, ...]]:
-        return [event[1:] for event in self.events if event[0] == name]
+        return [event[1:] for event in self.seen if event[0] == name]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Asked whenever something was told."""
+        """Waits until the condition holds after an event."""
         async with asyncio.timeout(BOUND_S):
             while not condition():
                 self._happened.clear()
                 await self._happened.wait()
 
     def _note(self, *event: Any) -> None:
-        self.events.append(event)
+        self.seen.append(event)
         self._happened.set()
 
 
 @asynccontextmanager
 async def opened(
     directory: Path, *, tasks: str = TASKS, **settings: Any
-) -> AsyncIterator[tuple[SupervisedEngine, Told]]:
-    """An engine whose workers are starting; `tasks` is the text of the file that they load."""
+) -> AsyncIterator[tuple[SupervisedEngine, RecordedEvents]]:
+    """Opens an engine whose workers are starting; `tasks` is the text of the file that they load."""
     path = directory / "tasks.py"
     path.write_text(tasks)
     load = LoadSpec(targets=(parse_target(str(path)),), library_threads=1)
@@ -92,10 +92,10 @@ async def opened(
         load=load,
         metrics=WorkerRows(made.workers + made.spares),
     )
-    told = Told()
+    events = RecordedEvents()
     try:
-        await engine.open(told)
-        yield engine, told
+        await engine.open(events)
+        yield engine, events
     finally:
         await engine.close(2.0)
         await launcher.close()

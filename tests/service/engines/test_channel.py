@@ -28,8 +28,8 @@ HEAD = JobHead(query="a=1", accept="text/plain")
 Content = tuple[int, bytes, bytes]
 
 
-class Heard:
-    """What the channel told; implements `ChannelEvents`."""
+class RecordedEvents:
+    """Records the events of a channel; implements `ChannelEvents`."""
 
     def __init__(self) -> None:
         self.contents: list[Content] = []
@@ -52,8 +52,8 @@ class Heard:
 
 
 class Opened:
-    def __init__(self, heard: Heard, channel: WorkerChannel, worker: socket.socket) -> None:
-        self.heard = heard
+    def __init__(self, events: RecordedEvents, channel: WorkerChannel, worker: socket.socket) -> None:
+        self.events = events
         self.channel = channel
         self.worker = worker
 
@@ -61,13 +61,13 @@ class Opened:
         await asyncio.get_running_loop().sock_sendall(self.worker, data)
 
     async def frames(self, count: int) -> list[Content]:
-        await self.heard.until(lambda: len(self.heard.contents) >= count)
-        return self.heard.contents
+        await self.events.until(lambda: len(self.events.contents) >= count)
+        return self.events.contents
 
     async def end(self) -> FrameError | None:
-        """Waits for the channel's end: the error with which it ended."""
-        await self.heard.until(lambda: bool(self.heard.closed))
-        (error,) = self.heard.closed
+        """Waits for the end of the channel; returns the error with which it ended."""
+        await self.events.until(lambda: bool(self.events.closed))
+        (error,) = self.events.closed
         return error
 
 
@@ -76,15 +76,15 @@ async def opened() -> AsyncIterator[Opened]:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
-    heard = Heard()
-    channel = WorkerChannel(heard)
+    events = RecordedEvents()
+    channel = WorkerChannel(events)
     await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=ours)
     try:
-        yield Opened(heard, channel, theirs)
+        yield Opened(events, channel, theirs)
     finally:
         theirs.close()
         channel.close()
-        await heard.until(lambda: bool(heard.closed))
+        await events.until(lambda: bool(events.closed))
 
 
 def frame(number: int, meta: bytes, body: bytes) -> bytes:
@@ -100,19 +100,19 @@ def job(number: int, body: Sized) -> Job:
     return make_job(number=number, limits=LIMITS, body=body, head=HEAD)
 
 
-async def test_a_frame_cut_anywhere_is_one_frame() -> None:
+async def test_a_frame_in_two_parts_is_one_frame_wherever_it_is_cut() -> None:
     expected = [(1, b"text/plain", b"body!"), (2, b"", b""), (3, b"m", b"")]
     data = b"".join(frame(*one) for one in expected)
     async with opened() as one:
         for cut in range(1, len(data)):
-            one.heard.contents.clear()
+            one.events.contents.clear()
             await one.send(data[:cut])
             await asyncio.sleep(0)
             await one.send(data[cut:])
             assert await one.frames(3) == expected
 
 
-async def test_a_frame_that_comes_byte_by_byte_is_one_frame() -> None:
+async def test_a_frame_that_arrives_byte_by_byte_is_one_frame() -> None:
     data = frame(1, b"meta", b"body") + frame(2, b"", b"x")
     async with opened() as one:
         for byte in data:
@@ -121,7 +121,7 @@ async def test_a_frame_that_comes_byte_by_byte_is_one_frame() -> None:
         assert await one.frames(2) == [(1, b"meta", b"body"), (2, b"", b"x")]
 
 
-async def test_many_frames_in_one_packet_come_one_by_one() -> None:
+async def test_many_frames_in_one_packet_are_separated() -> None:
     expected = [(number, b"m" * (number % 5), b"b" * (31 * number)) for number in range(1, 60)]
     async with opened() as one:
         await one.send(b"".join(frame(*each) for each in expected))
@@ -129,7 +129,7 @@ async def test_many_frames_in_one_packet_come_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("size", [65_536 - HEADER_BYTES - 1, 65_536 - HEADER_BYTES, 65_536, 65_537, 3_000_001])
-async def test_large_frames_arrive_whole_and_so_does_what_follows(size: int) -> None:
+async def test_large_frames_and_what_follows_arrive_complete(size: int) -> None:
     body = os.urandom(size)
     expected = [(1, b"a/b", body), (2, b"m", b"small"), (3, b"", body), (4, b"", b"")]
     async with opened() as one:
@@ -137,52 +137,52 @@ async def test_large_frames_arrive_whole_and_so_does_what_follows(size: int) -> 
         assert await one.frames(4) == expected
 
 
-async def test_a_large_meta_arrives_whole_too() -> None:
+async def test_a_large_meta_arrives_complete() -> None:
     expected = [(1, b"m" * 70_000, b""), (2, b"m" * 70_000, b"b" * 70_000), (3, b"", b"x")]
     async with opened() as one:
         await one.send(b"".join(frame(*each) for each in expected))
         assert await one.frames(3) == expected
 
 
-async def test_a_body_that_is_only_announced_takes_no_memory() -> None:
-    """And none of the time that it would take to fill it."""
+async def test_an_announced_body_takes_no_memory_before_it_arrives() -> None:
+    """Nor does it take the time to fill that memory."""
     announced = 512 << 20
     before = rss_bytes(os.getpid())
     async with opened() as one:
         await one.send(frame(1, b"", b"whole") + pack_answer(Kind.DONE, body_bytes=announced, number=2) + b"begin")
-        await one.frames(1)  # which is cut in one turn with what follows it
+        await one.frames(1)  # cut in the same call as what follows it
         assert len(one.channel.get_buffer(-1)) == announced - len(b"begin")
         assert rss_bytes(os.getpid()) - before < announced / 8
 
 
 @pytest.mark.parametrize("garbage", [b"\xff" * 100, b"Traceback (most recent call last):\n" * 2, bytes(HEADER_BYTES)])
-async def test_garbage_ends_the_channel_and_is_named(garbage: bytes) -> None:
+async def test_an_invalid_frame_ends_the_channel_with_an_error(garbage: bytes) -> None:
     async with opened() as one:
         await one.send(frame(1, b"", b"good") + garbage)
         assert isinstance(await one.end(), FrameError)
-        assert one.heard.contents == [(1, b"", b"good")]
+        assert one.events.contents == [(1, b"", b"good")]
 
 
-async def test_less_than_a_header_of_garbage_is_no_frame() -> None:
+async def test_fewer_bytes_than_a_header_are_ignored() -> None:
     async with opened() as one:
         await one.send(b"\xff" * (HEADER_BYTES - 1))
         one.worker.close()
         assert await one.end() is None
-        assert one.heard.contents == []
+        assert one.events.contents == []
 
 
 @pytest.mark.parametrize("cut", [0, 1, HEADER_BYTES, HEADER_BYTES + 3])
 @pytest.mark.parametrize("body", [b"body", bytes(200_000)], ids=["small", "large"])
-async def test_an_end_inside_of_a_frame_is_an_end_without_that_frame(body: bytes, cut: int) -> None:
+async def test_an_incomplete_frame_is_dropped_at_the_end(body: bytes, cut: int) -> None:
     async with opened() as one:
         await one.send(frame(1, b"", b"whole") + frame(2, b"", body)[:cut])
         one.worker.close()
         assert await one.end() is None
-        assert one.heard.contents == [(1, b"", b"whole")]
+        assert one.events.contents == [(1, b"", b"whole")]
 
 
 @pytest.mark.parametrize("sizes", [[0], [10, 0, 5], [65_000, 65_536, 1], [1, 500_000, 500_000, 2]])
-async def test_jobs_are_sent_in_their_order_whatever_their_size(sizes: list[int]) -> None:
+async def test_jobs_of_any_size_are_sent_in_order(sizes: list[int]) -> None:
     async with opened() as one:
         one.channel.write_jobs([job(number, bytes(size)) for number, size in enumerate(sizes, 1)])
         one.worker.setblocking(True)
@@ -195,7 +195,7 @@ async def test_jobs_are_sent_in_their_order_whatever_their_size(sizes: list[int]
             assert len(read.body) == size
 
 
-async def test_a_large_body_goes_through_the_stream_where_no_descriptors_can_be_passed() -> None:
+async def test_without_descriptor_passing_a_large_body_goes_through_the_stream() -> None:
     data = os.urandom(3_000_001)
     with closing(made(data)) as body:
         async with opened() as one:
@@ -206,8 +206,8 @@ async def test_a_large_body_goes_through_the_stream_where_no_descriptors_can_be_
             assert [content(frame) for frame in read] == [b"{}", data, b"[]"]
 
 
-async def test_a_job_whose_body_is_given_up_already_is_not_sent() -> None:
-    """Interleaving: it was held back until the worker had read of another that was taken back, and ended meanwhile."""
+async def test_a_job_whose_body_has_been_released_is_not_sent() -> None:
+    """Interleaving: the job was held back until the worker had read of a withdrawn one, and ended meanwhile."""
     body = made(bytes(3_000_001))
     body.close()
     async with opened() as one:
@@ -218,7 +218,7 @@ async def test_a_job_whose_body_is_given_up_already_is_not_sent() -> None:
         assert [content(frame) for frame in read] == [b"{}", b"[]"]
 
 
-async def test_what_is_written_to_a_worker_that_is_gone_is_lost_without_an_error() -> None:
+async def test_a_write_to_a_dead_worker_is_lost_without_an_error() -> None:
     async with opened() as one:
         one.worker.close()
         await one.end()
@@ -226,4 +226,4 @@ async def test_what_is_written_to_a_worker_that_is_gone_is_lost_without_an_error
         one.channel.write_jobs([job(1, b"{}"), job(2, bytes(100_000))])
         one.channel.close()
         one.channel.close()
-        assert one.heard.closed == [None]
+        assert one.events.closed == [None]

@@ -1,4 +1,4 @@
-"""An engine that cannot have what it needs from the system gets over it, and lets no worker out of its hands."""
+"""The supervised engine recovers from failing system calls, and loses no worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.service.processes.process_trees import are_gone
 
 
 def failing_once(real: Callable[..., Any], *, after: int = 0) -> Callable[..., Any]:
-    """As `real`, but one call fails for want of a descriptor: the first, or the one after so many."""
+    """Returns a function as `real`, of which the first call, or the one `after` so many, fails with EMFILE."""
     calls = itertools.count()
 
     def call(*arguments: Any, **more: Any) -> Any:
@@ -39,7 +39,7 @@ async def test_a_worker_that_cannot_be_connected_is_ended_and_replaced(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     loop = asyncio.get_running_loop()
-    async with opened(tmp_path) as (_, told):
+    async with opened(tmp_path) as (_, events):
         match what:
             case "its output":  # the first is for its end
                 monkeypatch.setattr(loop, "add_reader", failing_once(loop.add_reader, after=1))
@@ -47,26 +47,26 @@ async def test_a_worker_that_cannot_be_connected_is_ended_and_replaced(
                 monkeypatch.setattr(socket.socket, "dup", failing_once(socket.socket.dup))
             case "its channel":
                 monkeypatch.setattr(loop, "create_unix_connection", failing_once(loop.create_unix_connection))
-        await told.until(lambda: ("ready", 0, 2) in told.events)
-    assert told.all("died") == [(0, 1)]
+        await events.until(lambda: ("ready", 0, 2) in events.seen)
+    assert events.all("died") == [(0, 1)]
     assert "worker failed to start" in caplog.text
 
 
-async def test_the_end_of_a_worker_is_seen_though_it_could_not_be_waited_for_at_first(
+async def test_the_end_of_a_worker_is_seen_after_a_failed_attempt_to_watch_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = asyncio.get_running_loop()
-    async with opened(tmp_path) as (engine, told):
+    async with opened(tmp_path) as (engine, events):
         monkeypatch.setattr(loop, "add_reader", failing_once(loop.add_reader))
-        await told.until(lambda: ("ready", 0, 1) in told.events)
+        await events.until(lambda: ("ready", 0, 1) in events.seen)
         (worker,) = engine.worker_facts()
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGKILL)
-        await told.until(lambda: ("ready", 0, 2) in told.events)
+        await events.until(lambda: ("ready", 0, 2) in events.seen)
 
 
 async def newborn(engine: SupervisedEngine) -> int:
-    """The id of the first worker as soon as it has one: by then it leads no group yet."""
+    """Returns the id of the first worker as soon as it has one, before it leads a group."""
     async with asyncio.timeout(BOUND_S):
         while True:
             pid = engine.worker_facts()[0].pid
@@ -75,10 +75,8 @@ async def newborn(engine: SupervisedEngine) -> int:
             await asyncio.sleep(0)
 
 
-async def test_a_worker_that_is_to_be_killed_is_killed_though_no_scan_finds_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Out of descriptors nothing can be read of any process."""
+async def test_a_worker_is_killed_even_if_no_scan_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a free descriptor no process can be read."""
     async with opened(tmp_path, start_method=StartMethod.SPAWN) as (engine, _):
         pid = await newborn(engine)
         with monkeypatch.context() as patched:
@@ -88,7 +86,7 @@ async def test_a_worker_that_is_to_be_killed_is_killed_though_no_scan_finds_it(
         assert are_gone([pid])
 
 
-async def test_a_worker_that_could_not_be_told_from_others_at_its_start_is_told_from_them_later(
+async def test_the_start_time_of_a_worker_is_read_again_if_that_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = []
@@ -124,15 +122,13 @@ def fine() -> None: ...
 """
 
 
-async def test_as_soon_as_one_worker_is_ready_no_other_start_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_ready_worker_ends_the_pauses_of_all_lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(brake, "_FIRST_PAUSE_S", 1000.0)
     monkeypatch.setattr(brake, "_LONGEST_PAUSE_S", 1000.0)
     broken = tmp_path / "broken"
     broken.touch()
-    async with opened(tmp_path, tasks=FAILING.format(path=str(broken)), workers=3) as (_, told):
-        await told.until(lambda: ("failing to start",) in told.events)
-        assert told.all("ready") == []
+    async with opened(tmp_path, tasks=FAILING.format(path=str(broken)), workers=3) as (_, events):
+        await events.until(lambda: ("failing to start",) in events.seen)
+        assert events.all("ready") == []
         broken.unlink()
-        await told.until(lambda: {slot for slot, _ in told.all("ready")} == {0, 1, 2})
+        await events.until(lambda: {slot for slot, _ in events.all("ready")} == {0, 1, 2})

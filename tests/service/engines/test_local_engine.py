@@ -1,4 +1,4 @@
-"""An engine on a standard pool or executor releases at its close whatever it holds."""
+"""An engine on a standard pool or executor releases everything when it closes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from offload.processes.process import ProcessHandle
 from offload.settings.table import EngineName, Settings
 from offload.tasks.loading import parse_target
 from offload.wire.spec import LoadSpec
-from tests.service.engines.supervised_engine import TASKS, Told
+from tests.service.engines.supervised_engine import TASKS, RecordedEvents
 
 GRACE_S = 0.2
 
@@ -36,11 +36,11 @@ async def test_workers_whose_end_is_not_seen_leave_no_descriptor(
     make = pool_engine if name == "pool" else executor_engine
     metrics = WorkerRows(2)
     engine: ServedEngine = make(settings=settings, workers=2, launcher=launcher, load=load, metrics=metrics)
-    told = Told()
+    events = RecordedEvents()
     monkeypatch.setattr(ProcessHandle, "_on_descriptor", lambda handle: None)
     try:
-        await engine.open(told)
-        await told.until(lambda: len(told.all("ready")) == 2)
+        await engine.open(events)
+        await events.until(lambda: len(events.all("ready")) == 2)
         async with asyncio.timeout(30.0):
             await engine.close(GRACE_S)
     finally:

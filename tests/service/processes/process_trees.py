@@ -1,4 +1,4 @@
-"""Real trees of processes, for the tests of what finds and ends them."""
+"""Real process trees, for the tests of what finds and kills them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 SERVICE = Path(__file__).parents[3] / "service"
 BOUND_S = 30.0
 
-# Each process of a tree says its name and id.  `adopt` is what a worker is: it inherits who loses its parent.
+# Each process of a tree prints its name and id. `adopt` makes it a subreaper, as a worker is.
 PRELUDE = f"""
 import os, signal, sys, time
 sys.path.insert(0, {str(SERVICE)!r})
@@ -50,7 +50,7 @@ class Tree:
         return self.process.pid
 
     def read(self, count: int) -> None:
-        """Waits until so many have said who they are."""
+        """Waits until `count` processes have printed their names."""
         assert self.process.stdout is not None
         while len(self.pids) < count:
             line = self.process.stdout.readline()
@@ -61,7 +61,7 @@ class Tree:
 
 @contextlib.contextmanager
 def tree(body: str, *, count: int, env: dict[str, str] | None = None) -> Iterator[Tree]:
-    """A tree that `body` makes, as soon as `count` of its processes have said who they are; nothing of it is left."""
+    """Yields the tree that `body` makes once `count` processes have printed their names; kills all of it at the end."""
     with subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", f"{PRELUDE}\nsay('root')\n{body}"],
         stdout=subprocess.PIPE,
@@ -79,7 +79,7 @@ def tree(body: str, *, count: int, env: dict[str, str] | None = None) -> Iterato
 
 
 def state(pid: int) -> str:
-    """The letter that /proc has for it, "" if there is none."""
+    """Returns the state letter of /proc, "" if the process is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -1,4 +1,4 @@
-"""The small process that ends the workers when the service is gone, however it went."""
+"""The guard process kills the workers when the service has ended, however it ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from offload.processes.guard_handle import GuardHandle
 from offload.processes.proctree import read
 from tests.service.processes.process_trees import SERVICE, are_gone, eventually, tree
 
-NOBODY = 999_999_999  # higher than any process id can be
+MISSING_PID = 999_999_999  # higher than any process id can be
 COMMAND = f"import sys; sys.path.insert(0, {str(SERVICE)!r}); from offload.processes.guard import main; main"
 
 
@@ -40,47 +40,45 @@ def guard(mark: str) -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def tell(process: subprocess.Popen[bytes], line: str) -> None:
+def announce(process: subprocess.Popen[bytes], line: str) -> None:
     assert process.stdin is not None
     process.stdin.write(f"{line}\n".encode())
 
 
-def hang_up(process: subprocess.Popen[bytes]) -> int:
-    """As if the service had gone."""
+def end_service(process: subprocess.Popen[bytes]) -> int:
+    """Closes the pipe, as the end of the service does."""
     assert process.stdin is not None
     process.stdin.close()
     return process.wait(30)
 
 
-def test_it_ends_the_workers_that_it_was_told_of_with_their_descendants(mark: str) -> None:
+def test_announced_workers_are_killed_with_their_descendants(mark: str) -> None:
     with guard(mark) as one, tree("child('a', session=True); sleep()", count=2) as worker:
-        tell(one, f"+{worker.root}")
-        assert hang_up(one) == 0
+        announce(one, f"+{worker.root}")
+        assert end_service(one) == 0
         assert are_gone(list(worker.pids.values()))
 
 
-def test_it_leaves_alone_what_it_was_told_to_forget(mark: str) -> None:
+def test_a_worker_that_has_ended_is_forgotten(mark: str) -> None:
     with guard(mark) as one, tree("child('a'); sleep()", count=2) as worker:
-        tell(one, f"+{worker.root}")
-        tell(one, f"-{worker.root}")
-        assert hang_up(one) == 0
+        announce(one, f"+{worker.root}")
+        announce(one, f"-{worker.root}")
+        assert end_service(one) == 0
         assert not any(are_gone([pid]) for pid in worker.pids.values())
 
 
-def test_it_finds_by_the_mark_what_nobody_told_it_of(mark: str) -> None:
-    """A worker that was being born, a grandchild that lost its parents."""
+def test_unannounced_processes_are_found_by_their_mark(mark: str) -> None:
+    """A worker that was being started, a grandchild that has lost its parents."""
     env = dict([mark.split("=")])
     with guard(mark) as one, tree("child('a', session=True); os._exit(0)", count=2, env=env) as lost:
         lost.process.wait()
-        assert hang_up(one) == 0
+        assert end_service(one) == 0
         assert are_gone([lost.pids["a"]])
 
 
 @pytest.mark.parametrize(("ticks_before", "is_ended"), [(0, True), (1, False)], ids=["the worker", "a later process"])
-def test_it_does_not_take_a_later_process_of_the_same_id_for_a_worker(
-    mark: str, ticks_before: int, is_ended: bool
-) -> None:
-    """An id that comes again cannot be had to order, so this says when the worker of that id had started."""
+def test_a_later_process_with_the_id_of_a_worker_is_spared(mark: str, ticks_before: int, is_ended: bool) -> None:
+    """An id cannot be reused on demand, so this changes the start time of the worker with that id."""
     with tree("sleep()", count=1) as one:
         info = read(one.root)
         assert info is not None
@@ -88,22 +86,22 @@ def test_it_does_not_take_a_later_process_of_the_same_id_for_a_worker(
         assert are_gone([one.root]) == is_ended
 
 
-def test_it_is_told_of_workers_that_are_gone_already(mark: str) -> None:
+def test_a_worker_that_has_ended_already_may_be_announced(mark: str) -> None:
     with guard(mark) as one, tree("sleep()", count=1) as worker:
-        tell(one, f"+{NOBODY}")
-        tell(one, f"-{NOBODY}")
-        tell(one, f"+{worker.root}")
-        assert hang_up(one) == 0
+        announce(one, f"+{MISSING_PID}")
+        announce(one, f"-{MISSING_PID}")
+        announce(one, f"+{worker.root}")
+        assert end_service(one) == 0
         assert are_gone([worker.root])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_what_stops_the_whole_group_does_not_stop_it(mark: str, number: signal.Signals) -> None:
+def test_a_signal_to_the_group_does_not_end_the_guard(mark: str, number: signal.Signals) -> None:
     with guard(mark) as one, tree("sleep()", count=1) as worker:
-        tell(one, f"+{worker.root}")
+        announce(one, f"+{worker.root}")
         eventually("it listens", lambda: is_ignored(one.pid, number))
         one.send_signal(number)
-        assert hang_up(one) == 0
+        assert end_service(one) == 0
         assert are_gone([worker.root])
 
 
@@ -113,53 +111,53 @@ def is_ignored(pid: int, number: int) -> bool:
     return bool(mask & 1 << (number - 1))
 
 
-# The service's side
+# The service's side: `GuardHandle`
 
 
-async def test_closing_ends_the_guard_and_what_it_watched(mark: str) -> None:
-    guarding = GuardHandle(mark)
-    pid = guarding.pid
+async def test_closing_ends_the_guard_and_the_announced_workers(mark: str) -> None:
+    handle = GuardHandle(mark)
+    pid = handle.pid
     assert not are_gone([pid])
-    await guarding.close()
-    await guarding.close()
+    await handle.close()
+    await handle.close()
     assert are_gone([pid])
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-async def test_a_guard_that_dies_is_replaced_and_the_next_one_knows_the_workers(
+async def test_a_dead_guard_is_replaced_by_one_that_knows_the_workers(
     mark: str, number: signal.Signals, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     with tree("child('a'); sleep()", count=2) as worker, tree("sleep()", count=1) as forgotten:
-        guarding = GuardHandle(mark)
+        handle = GuardHandle(mark)
         try:
-            guarding.watch(worker.root)
-            guarding.watch(forgotten.root)
-            first = guarding.pid
+            handle.watch(worker.root)
+            handle.watch(forgotten.root)
+            first = handle.pid
             os.kill(first, number)
             async with asyncio.timeout(30):
-                while guarding.pid == first:
+                while handle.pid == first:
                     await asyncio.sleep(0.005)
-            guarding.forget(forgotten.root)
+            handle.forget(forgotten.root)
             assert "guard process ended" in caplog.text
         finally:
-            await guarding.close()
+            await handle.close()
         assert are_gone(list(worker.pids.values()))
         assert not are_gone([forgotten.root])
 
 
 @pytest.mark.parametrize("what", ["the process", "its pipe"])
-async def test_a_guard_that_cannot_be_replaced_at_once_is_replaced_later(
+async def test_a_guard_that_cannot_be_replaced_now_is_replaced_later(
     what: str, mark: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Until then it is said that nobody guards the workers; none of them is touched."""
-    refuse, _ = refusing()
+    """Until then the log says that workers are unguarded; none of them is killed."""
+    refuse, _ = failing()
     loop = asyncio.get_running_loop()
     with tree("sleep()", count=1) as worker:
-        guarding = GuardHandle(mark)
+        handle = GuardHandle(mark)
         try:
-            guarding.watch(worker.root)
-            first = guarding.pid
+            handle.watch(worker.root)
+            first = handle.pid
             with monkeypatch.context() as patched:
                 if what == "the process":
                     patched.setattr(subprocess, "Popen", refuse)
@@ -167,58 +165,58 @@ async def test_a_guard_that_cannot_be_replaced_at_once_is_replaced_later(
                     patched.setattr(loop, "add_reader", refuse)
                 os.kill(first, signal.SIGKILL)
                 async with asyncio.timeout(30):
-                    while "no guard process could be started" not in caplog.text:
+                    while "guard process could not be started" not in caplog.text:
                         await asyncio.sleep(0.005)
-                last = guarding.pid
+                last = handle.pid
                 assert are_gone([last])
             async with asyncio.timeout(30):
-                while guarding.pid == last:
+                while handle.pid == last:
                     await asyncio.sleep(0.005)
-            assert not are_gone([worker.root, guarding.pid])
+            assert not are_gone([worker.root, handle.pid])
         finally:
-            await guarding.close()
+            await handle.close()
         assert are_gone([worker.root])
 
 
-async def test_after_closing_no_guard_is_tried_any_more(mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closing_ends_the_attempts_to_start_a_guard(mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TRY_AGAIN_S", 0)
-    guarding = GuardHandle(mark)
-    refuse, refusals = refusing()
+    handle = GuardHandle(mark)
+    refuse, refusals = failing()
     monkeypatch.setattr(subprocess, "Popen", refuse)
-    os.kill(guarding.pid, signal.SIGKILL)
+    os.kill(handle.pid, signal.SIGKILL)
     async with asyncio.timeout(30):
         while not refusals:
             await asyncio.sleep(0.005)
-    await guarding.close()
+    await handle.close()
     tries = len(refusals)
     for _ in range(3):
         await asyncio.sleep(0)
     assert len(refusals) == tries
 
 
-def refusing() -> tuple[Callable[..., NoReturn], list[OSError]]:
-    """A call that the system refuses, and each time that it did."""
+def failing() -> tuple[Callable[..., NoReturn], list[OSError]]:
+    """Returns a function that fails like a system call, and the list of its errors."""
     refusals: list[OSError] = []
 
-    def refuse(*_: Any, **__: Any) -> NoReturn:
+    def fail(*_: Any, **__: Any) -> NoReturn:
         refusals.append(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
         raise refusals[-1]
 
-    return refuse, refusals
+    return fail, refusals
 
 
-async def test_a_guard_that_is_stopped_holds_nobody_up(mark: str) -> None:
-    """Its pipe fills at some time; then it is replaced."""
-    guarding = GuardHandle(mark)
+async def test_a_stopped_guard_does_not_block_the_service(mark: str) -> None:
+    """When its pipe is full, it is replaced."""
+    handle = GuardHandle(mark)
     try:
-        first = guarding.pid
+        first = handle.pid
         os.kill(first, signal.SIGSTOP)
         async with asyncio.timeout(60):
-            while guarding.pid == first:
+            while handle.pid == first:
                 for _ in range(100):
-                    guarding.watch(NOBODY)
-                    guarding.forget(NOBODY)
+                    handle.watch(MISSING_PID)
+                    handle.forget(MISSING_PID)
                 await asyncio.sleep(0)
         assert are_gone([first])
     finally:
-        await guarding.close()
+        await handle.close()

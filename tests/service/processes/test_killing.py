@@ -1,4 +1,4 @@
-"""A worker is ended with all that it started, however that tried to get away; nobody else is touched."""
+"""A worker is killed with everything that it started, and nothing else is."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def start_ticks(pid: int) -> int:
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_a_whole_tree_is_ended(name: str) -> None:
+def test_a_whole_tree_is_killed(name: str) -> None:
     body, count = TREES[name]
     with tree(body, count=count) as victim, tree("child('a'); sleep()", count=2) as bystander:
         kill_trees({victim.root: start_ticks(victim.root)})
@@ -60,7 +60,7 @@ def test_a_whole_tree_is_ended(name: str) -> None:
         assert victim.process.wait() == -signal.SIGKILL
 
 
-def test_a_tree_that_grows_while_it_is_killed_is_ended() -> None:
+def test_a_tree_that_grows_while_it_is_killed_is_killed() -> None:
     """A slow fork bomb: a stopped process cannot fork, so the scan catches up with it."""
     body = """
 def grow(depth=0):
@@ -76,7 +76,7 @@ grow()
         eventually("nobody is left in its group", lambda: not members(victim.root))
 
 
-def test_many_trees_are_ended_with_no_more_looks_at_all_processes_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_trees_take_as_many_scans_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
 
     def look() -> dict[int, ProcessInfo]:
@@ -88,10 +88,10 @@ def test_many_trees_are_ended_with_no_more_looks_at_all_processes_than_one(monke
         victims = [stack.enter_context(tree("child('a', session=True); sleep()", count=2)) for _ in range(4)]
         kill_trees({victim.root: start_ticks(victim.root) for victim in victims})
         eventually("all are gone", lambda: are_gone([pid for victim in victims for pid in victim.pids.values()]))
-    assert len(looks) == 2  # one that finds all, one that finds nobody new
+    assert len(looks) == 2  # one finds all, one finds nothing new
 
 
-def test_another_process_that_has_got_the_id_since_is_spared_with_its_group() -> None:
+def test_a_later_process_with_the_same_id_is_spared_with_its_group() -> None:
     with tree("child('a'); sleep()", count=2) as other:
         kill_trees({other.root: start_ticks(other.root) - 1})
         kill_group(other.root, start_ticks(other.root) - 1)
@@ -109,7 +109,7 @@ def _group_of(pid: int) -> int:
         return 0
 
 
-def test_what_is_left_of_a_group_is_ended_after_its_leader() -> None:
+def test_the_rest_of_a_group_is_killed_after_its_leader_ended() -> None:
     with tree("child('a'); sleep()", count=2) as victim:
         ticks = start_ticks(victim.root)
         victim.process.kill()
@@ -120,8 +120,8 @@ def test_what_is_left_of_a_group_is_ended_after_its_leader() -> None:
         kill_group(victim.root, ticks)
 
 
-def test_strays_are_known_by_their_mark_and_those_of_living_workers_are_spared() -> None:
-    """What a dead worker left in a session of its own has nothing else by which it could be found."""
+def test_marked_strays_are_killed_and_descendants_of_workers_are_spared() -> None:
+    """What a dead worker left in another session can only be found by its mark."""
     mark = f"OFFLOAD_TEST_MARK={secrets.token_hex(8)}"
     env = dict([mark.split("=")])
     with (
@@ -137,13 +137,13 @@ def test_strays_are_known_by_their_mark_and_those_of_living_workers_are_spared()
         assert not any(are_gone([pid]) for pid in spared)
 
 
-def test_a_signal_to_nobody_is_no_error() -> None:
+def test_a_signal_to_a_missing_process_is_ignored() -> None:
     with subprocess.Popen([sys.executable, "-I", "-S", "-c", ""]) as process:
         process.wait()
     send_signal(process.pid, signal.SIGTERM)
 
 
-# What /proc says
+# Reading /proc
 
 
 def test_a_process_is_read_with_its_parent_and_its_state() -> None:
@@ -158,7 +158,7 @@ def test_a_process_is_read_with_its_parent_and_its_state() -> None:
         assert state(one.pids["a"]) == "Z"
 
 
-def test_a_name_with_parentheses_and_spaces_confuses_nobody() -> None:
+def test_a_command_with_parentheses_and_spaces_is_parsed() -> None:
     with tree("open('/proc/self/comm', 'w').write(') R 1 (x'); child('a'); sleep()", count=2) as one:
         info = read(one.root)
         assert info is not None
@@ -167,7 +167,7 @@ def test_a_name_with_parentheses_and_spaces_confuses_nobody() -> None:
         assert descendants({one.root}, all_processes()) == {one.pids["a"]}
 
 
-def test_who_is_gone_is_nobody() -> None:
+def test_a_missing_process_is_read_as_none() -> None:
     with tree("sleep()", count=1) as one:
         pass
     assert read(one.root) is None
@@ -183,7 +183,7 @@ def test_descendants_do_not_include_the_roots() -> None:
         assert descendants({one.pids["b"]}, processes) == set()
 
 
-def test_memory_is_what_is_resident() -> None:
+def test_rss_is_the_resident_memory() -> None:
     with tree("data = b'x' * 50_000_000; child('a'); sleep()", count=2) as one:
         assert rss_bytes(one.root) > 50_000_000
 

@@ -1,4 +1,4 @@
-"""How processes are made, and what becomes of them when their maker dies early."""
+"""Starting processes, and what happens to them if the service dies early."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from offload.settings.table import StartMethod
 from offload.wire.spec import LoadSpec
 from tests.service.processes.process_trees import Tree, are_gone, eventually, state, tree
 
-# What a service does before its event loop runs: there is no guard yet.
+# What a service does before its event loop runs, while it has no guard yet.
 WARMING_UP = """
 import sys, time
 from offload.processes.launcher import Launcher
@@ -55,8 +55,8 @@ def test_a_service_that_is_killed_while_a_module_hangs_leaves_nothing(tmp_path: 
         eventually("the forkserver is gone", lambda: are_gone([forkserver]))
 
 
-def test_a_start_that_is_under_way_when_the_forkserver_is_ended_gets_no_other() -> None:
-    """It would load the modules again, for as long as that takes, and hold the end of the service up."""
+def test_closing_a_forkserver_fails_a_start_that_is_under_way() -> None:
+    """Another forkserver would load the modules again and delay the end of the service."""
     server = OwnForkServer(nullcontext)
     server.ensure_running()
     first = server.pid
@@ -70,7 +70,7 @@ def test_a_start_that_is_under_way_when_the_forkserver_is_ended_gets_no_other() 
 
 
 def test_the_environment_of_a_forkserver_is_entered_for_its_start_only() -> None:
-    """It is the whole service's: what others start meanwhile has it, too."""
+    """The environment belongs to the whole service: what others start meanwhile inherits it."""
     entered = []
 
     @contextmanager
@@ -92,7 +92,7 @@ def test_the_environment_of_a_forkserver_is_entered_for_its_start_only() -> None
     server.close()
 
 
-# Who is a stray
+# Strays
 
 
 @asynccontextmanager
@@ -108,7 +108,7 @@ async def launching(start_method: StartMethod) -> AsyncIterator[Launcher]:
 
 @asynccontextmanager
 async def sleeping(launcher: Launcher) -> AsyncIterator[int]:
-    """A worker of a kind; yields its id."""
+    """Starts a process; yields its id."""
     process = await launcher.start(time.sleep, 1000, name="sleeping")
     assert process.pid is not None
     try:
@@ -120,8 +120,8 @@ async def sleeping(launcher: Launcher) -> AsyncIterator[int]:
         process.close()
 
 
-async def test_what_the_application_starts_while_a_worker_is_made_is_no_stray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though it carries the mark, as do its children."""
+async def test_a_process_that_the_application_starts_meanwhile_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It and its children have the mark."""
     make: Callable[..., int] = multiprocessing.util.spawnv_passfds
     with ExitStack() as stack:
         bystanders: list[Tree] = []
@@ -144,8 +144,8 @@ async def test_what_the_application_starts_while_a_worker_is_made_is_no_stray(mo
                 assert not any(are_gone([pid]) for pid in [*bystander.pids.values(), worker])
 
 
-async def test_a_guard_that_carries_the_mark_is_no_stray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was replaced just while a forkserver was started."""
+async def test_a_guard_with_the_mark_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was replaced while a forkserver was being started."""
     launcher = Launcher(StartMethod.FORKSERVER, LoadSpec(targets=(), library_threads=1))
     with monkeypatch.context() as patched:
         patched.setenv(*launcher.mark.split("="))
@@ -165,8 +165,8 @@ def children_marked(mark: str) -> list[int]:
 
 
 @pytest.mark.parametrize("start_method", [StartMethod.FORKSERVER, StartMethod.SPAWN])
-async def test_a_resource_tracker_that_is_replaced_carries_no_mark(start_method: StartMethod) -> None:
-    """It would be killed as a stray, and replaced, for ever."""
+async def test_a_replaced_resource_tracker_has_no_mark(start_method: StartMethod) -> None:
+    """It would be killed as a stray and replaced, forever."""
     tracker = vars(resource_tracker)["_resource_tracker"]
     async with launching(start_method) as launcher:
         os.kill(tracker._pid, signal.SIGKILL)

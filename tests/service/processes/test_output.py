@@ -1,4 +1,4 @@
-"""What a worker prints: line by line, with its job, and never more than a log can take."""
+"""What a worker prints is logged line by line, with its job, and never faster than a log can be read."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def job(name: str) -> Job:
     return make_job(id=name, limits=TaskLimits(name="primes", index=0, timeout_s=1))
 
 
-async def test_lines_are_logged_as_they_come(printing: Printing) -> None:
+async def test_each_line_is_logged(printing: Printing) -> None:
     printing.print(b"one\ntwo\n\nthr")
     await printing.records.until(lambda: len(printing.records.lines) == 2)
     printing.print(b"ee\n")
@@ -88,7 +88,7 @@ async def test_lines_are_logged_as_they_come(printing: Printing) -> None:
     assert printing.records.fields[0] == {"message": "task printed", "lane": 3, "pid": 77, "line": "one"}
 
 
-async def test_lines_belong_to_the_job_that_printed_them(printing: Printing) -> None:
+async def test_lines_are_attributed_to_the_job_that_printed_them(printing: Printing) -> None:
     for name in ("first", "second"):
         printing.reader.belongs_to(job(name))
         printing.print(f"by {name}".encode())
@@ -101,11 +101,11 @@ async def test_lines_belong_to_the_job_that_printed_them(printing: Printing) -> 
 
 
 class Body(bytearray):
-    """One that can be watched."""
+    """Can be weakly referenced."""
 
 
-async def test_a_job_whose_output_is_read_is_not_kept(printing: Printing) -> None:
-    """Until the next job comes its body and its result would take up memory for nothing."""
+async def test_the_reader_keeps_no_reference_to_a_job(printing: Printing) -> None:
+    """Its body and its result would stay in memory until the next job."""
     body = Body(b"{}")
     watched = weakref.ref(body)
     printing.reader.belongs_to(
@@ -124,18 +124,18 @@ async def test_a_job_whose_output_is_read_is_not_kept(printing: Printing) -> Non
     assert printing.records.fields == [{"message": "task printed", **fields, "line": "still its own"}]
 
 
-async def test_where_a_job_raised_is_logged_with_that_job_and_counts_as_printed(printing: Printing) -> None:
+async def test_a_traceback_is_logged_with_its_job_and_counts_as_output(printing: Printing) -> None:
     printing.reader.log_raised(job("other"), b"Traceback:\n  here\n")
     fields = {"message": "task raised", "job_id": "other", "task": "primes", "lane": 3, "pid": 77}
     assert printing.records.fields == [{**fields, "line": "Traceback:"}, {**fields, "line": "  here"}]
-    printing.reader.log_raised(job("other"), b"x\n" * 1000)
+    printing.reader.log_raised(job("other"), b"x\n" * 10_000)
     printing.reader.end_of_job()
-    assert len(printing.records.lines) + printing.records.dropped == 1002
+    assert len(printing.records.lines) + printing.records.dropped == 10_002
     assert printing.records.dropped > 0
 
 
-async def test_there_is_news_from_the_first_byte_to_the_end_of_the_job(printing: Printing) -> None:
-    """Without news nobody asks at the end of a job: an unfinished line, or word of lost ones, would come too late."""
+async def test_news_lasts_from_the_first_byte_to_the_end_of_the_job(printing: Printing) -> None:
+    """Without news `end_of_job` is not called; an unfinished line or the count of dropped ones would be late."""
     reader = printing.reader
     news = [reader.has_news]
     printing.print(b"half a line")
@@ -151,7 +151,7 @@ async def test_there_is_news_from_the_first_byte_to_the_end_of_the_job(printing:
     assert has_printed == [True, False]
 
 
-async def test_bytes_that_are_no_text_are_shown(printing: Printing) -> None:
+async def test_bytes_that_are_not_utf_8_are_escaped(printing: Printing) -> None:
     printing.print(b"caf\xe9 \xf0\x9f\x98\x80\n")
     printing.reader.read_pending()
     assert printing.records.lines == ["caf\\xe9 \U0001f600"]
@@ -165,7 +165,7 @@ async def test_an_endless_line_is_cut(printing: Printing) -> None:
     assert printing.records.lines == ["x" * 4096]
 
 
-async def test_of_a_burst_the_first_thousand_lines_are_logged_and_the_others_counted(printing: Printing) -> None:
+async def test_of_a_burst_a_thousand_lines_are_logged_and_the_rest_counted(printing: Printing) -> None:
     printing.print(b"".join(b"%d\n" % number for number in range(1100)) + b"the begin")
     printing.reader.read_pending()
     assert printing.records.lines == [str(number) for number in range(1000)]
@@ -175,7 +175,7 @@ async def test_of_a_burst_the_first_thousand_lines_are_logged_and_the_others_cou
 
 
 async def test_a_flood_is_always_read_and_counted(printing: Printing) -> None:
-    """Nobody who prints is held up, and each line is logged or counted."""
+    """Printing never blocks, and each line is logged or counted."""
     total = 0
     for _ in range(60):
         printing.print(b"x\n" * 2000)
@@ -200,14 +200,14 @@ async def test_after_the_flood_lines_are_logged_again(printing: Printing) -> Non
     assert count >= 1
 
 
-async def test_what_is_left_in_the_pipe_is_read_at_the_end(printing: Printing) -> None:
+async def test_closing_reads_what_is_left_in_the_pipe(printing: Printing) -> None:
     printing.print(b"last words")
     printing.reader.close()
     printing.reader.close()
     assert printing.records.lines == ["last words"]
 
 
-async def test_a_writer_that_has_gone_is_no_end_of_the_reader() -> None:
+async def test_the_reader_may_be_closed_after_its_writer() -> None:
     descriptor, writer = os.pipe()
     reader = OutputReader(descriptor, lane=0, pid=1)
     reader.open()

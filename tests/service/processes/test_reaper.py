@@ -1,4 +1,4 @@
-"""Many kills at once cost as much as few: what is ordered while one goes on is done together."""
+"""Kills that are requested during a kill are done together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOUND_S = 30.0
 
 
 class Killed:
-    """What was killed, call by call, instead of killing it; the first call waits until it may go on."""
+    """Records kills instead of killing; the first call blocks until it is released."""
 
     def __init__(self) -> None:
         self.trees: list[dict[int, int]] = []
@@ -36,7 +36,7 @@ class Killed:
 
 
 class Hunted:
-    """Counts hunts, instead of hunting; none ends before it may."""
+    """Counts hunts instead of hunting; each lasts until it is released."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -69,7 +69,7 @@ async def reaper(killed: Killed, hunted: Hunted) -> AsyncIterator[Reaper]:
     await reaper.close(BOUND_S)
 
 
-async def test_what_is_ordered_during_a_kill_is_killed_together(reaper: Reaper, killed: Killed) -> None:
+async def test_kills_requested_during_a_kill_are_done_together(reaper: Reaper, killed: Killed) -> None:
     over: list[int] = []
     for pid in range(1, 5):
         reaper.kill_tree(pid, pid * 10, lambda pid=pid: over.append(pid))  # type: ignore[misc]
@@ -82,7 +82,7 @@ async def test_what_is_ordered_during_a_kill_is_killed_together(reaper: Reaper, 
     assert over == [1, 2, 3, 4]
 
 
-async def test_what_follows_a_kill_follows_one_that_failed_too(
+async def test_callbacks_are_called_even_if_the_kill_fails(
     reaper: Reaper, killed: Killed, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
@@ -95,7 +95,7 @@ async def test_what_follows_a_kill_follows_one_that_failed_too(
     assert "could not be killed" in caplog.text
 
 
-async def test_after_its_end_it_kills_nobody_and_what_follows_follows(reaper: Reaper, killed: Killed) -> None:
+async def test_after_closing_callbacks_are_called_without_a_kill(reaper: Reaper, killed: Killed) -> None:
     await reaper.close(BOUND_S)
     await reaper.close(BOUND_S)
     over: list[int] = []
@@ -104,8 +104,8 @@ async def test_after_its_end_it_kills_nobody_and_what_follows_follows(reaper: Re
     assert (over, killed.trees, killed.groups) == ([1], [], [])
 
 
-async def test_hunts_that_are_asked_for_during_a_hunt_are_one(reaper: Reaper, hunted: Hunted) -> None:
-    """It begins after all that they were asked for."""
+async def test_hunts_requested_during_a_hunt_are_one(reaper: Reaper, hunted: Hunted) -> None:
+    """It begins after the last request."""
     for _ in range(5):
         reaper.hunt_strays()
         await asyncio.sleep(0)
@@ -115,7 +115,7 @@ async def test_hunts_that_are_asked_for_during_a_hunt_are_one(reaper: Reaper, hu
     assert hunted.count == 2
 
 
-async def test_a_hunt_that_does_not_end_does_not_hold_up_the_end(reaper: Reaper, hunted: Hunted) -> None:
+async def test_closing_does_not_wait_for_an_endless_hunt(reaper: Reaper, hunted: Hunted) -> None:
     reaper.hunt_strays()
     await asyncio.sleep(0)
     await reaper.close(0.0)

@@ -1,4 +1,4 @@
-"""The look at workers from outside: memory while a job runs, and workers that somebody stopped."""
+"""The watch reports memory above the limit, and workers that were stopped from outside."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MB = 1_000_000
 
 
 def looks_of(took_s: float, *, is_close: bool) -> tuple[list[float], list[float]]:
-    """When looks that take so long begin, and which of them are glances, in ten seconds of nobody's clock."""
+    """Returns when looks that take `took_s` begin, and which are glances, in ten simulated seconds."""
     rhythm, now = Rhythm(), 1000.0
     looks, glances = [], []
     while now < 1010.0:
@@ -37,20 +37,20 @@ def longest_gap(instants: list[float]) -> float:
 
 
 @pytest.mark.parametrize("took_s", [0.0, 0.001, 0.008, 0.016])
-def test_memory_is_looked_at_every_20_ms_whatever_of_it_a_look_takes(took_s: float) -> None:
+def test_memory_is_sampled_every_20_ms_however_long_a_look_takes(took_s: float) -> None:
     looks, glances = looks_of(took_s, is_close=True)
     assert longest_gap(looks) <= 0.020
     assert longest_gap(glances) <= 0.250 + 0.020
 
 
 @pytest.mark.parametrize("is_close", [True, False])
-def test_looks_that_take_long_leave_the_machine_a_pause(is_close: bool) -> None:
+def test_a_pause_follows_a_long_look(is_close: bool) -> None:
     looks, glances = looks_of(0.5, is_close=is_close)
     assert looks == glances
     assert 0.5 < longest_gap(looks) < 0.51
 
 
-def test_without_a_memory_limit_all_looks_are_glances_four_a_second() -> None:
+def test_without_a_memory_limit_there_are_four_glances_a_second() -> None:
     looks, glances = looks_of(0.001, is_close=False)
     assert looks == glances
     assert len(looks) == 40
@@ -100,7 +100,7 @@ async def watching(*records: Watched) -> AsyncIterator[tuple[Watch, RecordedEven
 
 
 async def looks(record: Watched, count: int = 3) -> None:
-    """Waits until the watch has looked at the record so many times."""
+    """Waits until the watch has glanced at the record `count` times."""
     for _ in range(count):
         record.rss_bytes = -1
         async with asyncio.timeout(BOUND_S):
@@ -108,7 +108,7 @@ async def looks(record: Watched, count: int = 3) -> None:
                 await asyncio.sleep(0.005)
 
 
-async def test_a_stopped_worker_that_should_answer_is_seen_on_the_loops_thread() -> None:
+async def test_a_stopped_idle_worker_is_reported_on_the_event_loop() -> None:
     with tree("sleep()", count=1) as worker:
         record = Watched(pid=worker.root)
         async with watching(record) as (_, events):
@@ -119,7 +119,7 @@ async def test_a_stopped_worker_that_should_answer_is_seen_on_the_loops_thread()
             assert events.threads == {threading.get_ident()}
 
 
-async def test_a_busy_worker_that_is_stopped_is_left_to_its_limit() -> None:
+async def test_a_stopped_busy_worker_is_not_reported() -> None:
     with tree("sleep()", count=1) as worker:
         os.kill(worker.root, signal.SIGSTOP)
         record = Watched(pid=worker.root, must_answer=lambda: False)
@@ -128,7 +128,7 @@ async def test_a_busy_worker_that_is_stopped_is_left_to_its_limit() -> None:
             assert events.stopped_ones == []
 
 
-async def test_a_job_over_its_limit_is_seen_with_its_number_and_peak() -> None:
+async def test_a_job_over_its_limit_is_reported_with_its_number_and_peak() -> None:
     with tree("data = b'x' * 100_000_000; child('a'); sleep()", count=2) as worker:
         record = Watched(pid=worker.root)
         async with watching(record) as (watch, events):
@@ -139,7 +139,7 @@ async def test_a_job_over_its_limit_is_seen_with_its_number_and_peak() -> None:
             assert record.peak_bytes > 100 * MB
 
 
-async def test_memory_of_descendants_counts() -> None:
+async def test_the_memory_of_descendants_counts() -> None:
     body = (
         "child('a', lambda: (globals().update(data=b'x' * 100_000_000), say('full'), sleep()), session=True); sleep()"
     )
@@ -152,7 +152,7 @@ async def test_memory_of_descendants_counts() -> None:
             assert record.peak_bytes > 100 * MB
 
 
-async def test_a_job_below_its_limit_is_measured_and_left_alone() -> None:
+async def test_a_job_below_its_limit_is_sampled_and_not_reported() -> None:
     with tree("sleep()", count=1) as worker:
         record = Watched(pid=worker.root)
         async with watching(record) as (watch, events):
@@ -166,7 +166,7 @@ async def test_a_job_below_its_limit_is_measured_and_left_alone() -> None:
             assert record.peak_bytes < 1000 * MB
 
 
-async def test_without_a_limit_nothing_is_over_it() -> None:
+async def test_without_a_limit_nothing_is_sampled() -> None:
     with tree("data = b'x' * 100_000_000; child('a'); sleep()", count=2) as worker:
         record = Watched(pid=worker.root)
         async with watching(record) as (_, events):
@@ -175,7 +175,7 @@ async def test_without_a_limit_nothing_is_over_it() -> None:
             assert record.peak_bytes == 0
 
 
-async def test_a_worker_that_is_gone_harms_nobody() -> None:
+async def test_a_worker_that_has_ended_is_ignored() -> None:
     with tree("sleep()", count=1) as gone, tree("sleep()", count=1) as alive:
         gone.process.kill()
         gone.process.wait()

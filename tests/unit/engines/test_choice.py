@@ -1,4 +1,4 @@
-"""Which engine the settings ask for, and what is said where it cannot be had."""
+"""The choice of the engine by the settings, and the errors if it cannot be used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from offload.settings.table import MAX_WORKERS, Settings
 
 
 def made(**settings: Any) -> ServedEngine:
-    """The engine, or SettingsError; nothing is started."""
+    """Returns the engine without starting anything. Raises SettingsError."""
     service = Service(["tasks"], Settings(**settings))
     return choice.make_engine(
         settings=service.settings,
@@ -38,13 +38,13 @@ def test_an_engine_whose_package_is_missing_says_what_to_install(
 
 
 @pytest.mark.parametrize("engine", ["supervised", "pool", "executor"])
-def test_an_address_is_for_clusters_only(engine: str) -> None:
+def test_an_address_needs_a_cluster_engine(engine: str) -> None:
     with pytest.raises(SettingsError) as caught:
         made(engine=engine, engine_address="tcp://10.0.0.5:8786")
     assert caught.value.faults == (f"--engine-address cannot be used with --engine {engine}",)
 
 
-def test_a_cluster_at_an_address_is_used_as_far_as_it_goes_unless_that_is_limited() -> None:
+def test_a_cluster_at_an_address_is_used_whole_unless_limited() -> None:
     address: dict[str, Any] = {"engine": "dask", "engine_address": "tcp://10.0.0.5:8786"}
     assert Service(["tasks"], Settings(**address))._workers == MAX_WORKERS
     assert Service(["tasks"], Settings(**address, workers=3))._workers == 3

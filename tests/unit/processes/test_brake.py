@@ -1,11 +1,11 @@
-"""The brake on failing start-ups: off at first, growing pauses, and gone with the first success."""
+"""The brake on failing start-ups: no pause at first, then growing ones, until the first success."""
 
 from __future__ import annotations
 
 from offload.processes.brake import Brake
 
 
-def test_two_failures_in_a_row_cost_nothing() -> None:
+def test_two_failures_in_a_row_cause_no_pause() -> None:
     brake = Brake()
     pauses = []
     for _ in range(2):
@@ -15,7 +15,7 @@ def test_two_failures_in_a_row_cost_nothing() -> None:
     assert not brake.is_on
 
 
-def test_from_the_third_on_pauses_grow_to_a_limit() -> None:
+def test_from_the_third_failure_on_pauses_double_up_to_a_limit() -> None:
     brake = Brake()
     pauses = []
     for _ in range(40):
@@ -28,7 +28,7 @@ def test_from_the_third_on_pauses_grow_to_a_limit() -> None:
     assert brake.is_on
 
 
-def test_it_remembers_the_last_reason_until_a_worker_is_ready() -> None:
+def test_the_last_error_is_kept_until_a_worker_is_ready() -> None:
     brake = Brake()
     for error in ("first", "second", "third"):
         brake.failed(0, error)
@@ -40,7 +40,7 @@ def test_it_remembers_the_last_reason_until_a_worker_is_ready() -> None:
     assert brake.pause_s() == 0.0
 
 
-def test_what_fails_in_many_lanes_at_once_is_one_failure() -> None:
+def test_one_failure_in_many_lanes_counts_once() -> None:
     brake = Brake()
     pauses = []
     for _ in range(4):
@@ -50,7 +50,7 @@ def test_what_fails_in_many_lanes_at_once_is_one_failure() -> None:
     assert pauses == [0.0, 0.0, 0.25, 0.5]
 
 
-def test_a_lane_that_is_ready_stands_for_all() -> None:
+def test_one_ready_lane_releases_the_brake_for_all() -> None:
     brake = Brake()
     for lane in (0, 1, 1, 1):
         brake.failed(lane, "no")

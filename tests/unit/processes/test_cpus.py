@@ -1,4 +1,4 @@
-"""How many workers are right: what affinity and cgroups of both versions grant, read from a tree of our own."""
+"""The usable CPUs by affinity and cgroups of both versions, read from a tree of files."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_container_with_its_own_cgroup_namespace_reads_the_top(tmp_path: Path)
     assert list(cpu_quotas(tree(tmp_path, files))) == [4]
 
 
-def test_a_process_outside_of_its_namespaces_root_reads_the_top(tmp_path: Path) -> None:
+def test_a_process_outside_its_namespace_root_reads_the_top(tmp_path: Path) -> None:
     files = {
         "proc/self/cgroup": "0::/../other\n",
         "proc/self/mountinfo": MOUNT_V2,
@@ -92,7 +92,7 @@ def test_a_process_outside_of_its_namespaces_root_reads_the_top(tmp_path: Path) 
     ("mount_root", "directory"),
     [("/", "sys/fs/cgroup/cpu,cpuacct/docker/x"), ("/docker/x", "sys/fs/cgroup/cpu,cpuacct")],
 )
-def test_version_1_is_read_with_and_without_the_hosts_path(tmp_path: Path, mount_root: str, directory: str) -> None:
+def test_version_1_is_read_with_and_without_the_host_path(tmp_path: Path, mount_root: str, directory: str) -> None:
     files = {
         "proc/self/cgroup": "9:memory:/docker/x\n3:cpu,cpuacct:/docker/x\n0::/\n",
         "proc/self/mountinfo": MOUNT_V1_MEMORY + MOUNT_V1.format(root=mount_root),
@@ -112,5 +112,5 @@ def test_version_1_without_a_quota_limits_nothing(tmp_path: Path) -> None:
     assert list(cpu_quotas(tree(tmp_path, files))) == []
 
 
-def test_this_machine_has_at_least_one() -> None:
+def test_this_machine_has_at_least_one_cpu() -> None:
     assert 1 <= usable_cpus() <= (os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""What the end of a process is called."""
+"""The names of exit codes and signals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from offload.processes.naming import name_death
 
 
 @pytest.mark.parametrize(
-    ("exit_code", "death", "told"),
+    ("exit_code", "death", "text"),
     [
         (0, Death(exit_code=0), "exited with code 0"),
         (7, Death(exit_code=7), "exited with code 7"),
@@ -27,10 +27,10 @@ from offload.processes.naming import name_death
         (None, Death(), "ended for an unknown reason"),
     ],
 )
-def test_exit_codes_and_signals_have_names(exit_code: int | None, death: Death, told: str) -> None:
+def test_exit_codes_and_signals_have_names(exit_code: int | None, death: Death, text: str) -> None:
     assert name_death(exit_code) == death
-    assert str(death) == told
+    assert str(death) == text
 
 
-def test_what_more_is_known_is_told() -> None:
-    assert str(name_death(-9, note="it wrote garbage")) == "was terminated by SIGKILL (it wrote garbage)"
+def test_a_note_is_appended() -> None:
+    assert str(name_death(-9, note="it closed its channel")) == "was terminated by SIGKILL (it closed its channel)"

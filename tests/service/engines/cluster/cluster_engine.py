@@ -16,7 +16,7 @@ from offload.metrics.layout import WorkerRows
 from offload.processes.launcher import Launcher
 from offload.settings.table import Settings, StartMethod
 from offload.wire.spec import LoadSpec
-from tests.service.engines.supervised_engine import Told
+from tests.service.engines.supervised_engine import RecordedEvents
 from tests.support.jobs import make_job
 
 KIND = ClusterKind(
@@ -35,7 +35,7 @@ def job(what: str = "", *, body: bytes | None = None) -> Job:
 
 
 @asynccontextmanager
-async def opened(address: str = "", **settings: Any) -> AsyncIterator[tuple[ClusterEngine, Told]]:
+async def opened(address: str = "", **settings: Any) -> AsyncIterator[tuple[ClusterEngine, RecordedEvents]]:
     launcher = Launcher(StartMethod.SPAWN, LoadSpec(targets=(), library_threads=1))
     engine = ClusterEngine(
         KIND,
@@ -47,10 +47,10 @@ async def opened(address: str = "", **settings: Any) -> AsyncIterator[tuple[Clus
             "metrics": WorkerRows(SLOTS),
         },
     )
-    told = Told()
+    events = RecordedEvents()
     try:
-        await engine.open(told)
-        yield engine, told
+        await engine.open(events)
+        yield engine, events
     finally:
         await engine.close(2.0)
         await engine.close(2.0)
