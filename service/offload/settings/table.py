@@ -115,7 +115,7 @@ class Settings:
     start_method: StartMethod = _setting(
         Choice(StartMethod.FORKSERVER),
         help="How worker processes are started.",
-        reason="Fast: the task modules are loaded once. And a worker is never a copy of the service.",
+        reason="Fast, because task modules are loaded once; and a worker is never a copy of the service.",
     )
     threads_per_worker: int = _setting(
         Count(1, minimum=0, maximum=1024, zero="left to the libraries"),
@@ -180,7 +180,7 @@ class Settings:
     client_header: str = _setting(
         Text("", placeholder="NAME", range="the name of a header, or empty", pattern=_HEADER_NAME, max_bytes=100),
         help="Header whose last entry identifies the caller, instead of the address. Only behind a proxy that sets it.",
-        reason="Any client can send a header.",
+        reason="Any client can send a header; only one that a proxy sets can be trusted.",
     )
     quarantine_after: int = _setting(
         Count(3, minimum=0, maximum=1000, zero="never"),
@@ -190,17 +190,17 @@ class Settings:
     log_level: LogLevel = _setting(
         Choice(LogLevel.INFO),
         help="Least severe messages to log.",
-        reason="Rejections and what tasks print are worth a line.",
+        reason="Shows rejections and what tasks print.",
     )
     access_log: bool = _setting(
         Switch(True),
         help="Log a line for each request.",
-        reason="It shows what became of a request.",
+        reason="The log then shows what became of each request.",
     )
     debug: bool = _setting(
         Switch(False),
         help="Include tracebacks in answers.",
-        reason="Tracebacks show strangers the inside of the machine.",
+        reason="Tracebacks show callers paths and code of the machine.",
     )
 
     def __post_init__(self) -> None:
