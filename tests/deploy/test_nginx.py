@@ -93,6 +93,16 @@ async def jobs(http: aiohttp.ClientSession) -> dict[str, int]:
     return counters
 
 
+async def until_every_worker_is_idle(http: aiohttp.ClientSession) -> None:
+    """Waits until the workers that an earlier test has killed are replaced."""
+
+    async def is_every_worker_idle() -> bool:
+        workers = (await ask(http, "GET", "/stats")).json()["workers"]
+        return [worker["state"] for worker in workers] == ["idle"] * WORKERS
+
+    await eventually("every worker is idle", is_every_worker_idle)
+
+
 def sockets_of(pid: int) -> set[str]:
     directory = Path(f"/proc/{pid}/fd")
     return {link for name in os.listdir(directory) if (link := os.readlink(directory / name)).startswith("socket:")}
@@ -185,12 +195,7 @@ async def test_a_disconnect_of_the_caller_stops_the_work(stack: Stack, http: aio
 
 async def test_nginx_reuses_its_connections_to_the_service(stack: Stack, http: aiohttp.ClientSession) -> None:
     """Jobs of further callers need no further connection."""
-
-    async def has_all_workers() -> bool:
-        workers = (await ask(http, "GET", "/stats")).json()["workers"]
-        return [worker["state"] for worker in workers] == ["idle"] * WORKERS
-
-    await eventually("killed workers are replaced", has_all_workers)
+    await until_every_worker_is_idle(http)
     before = sockets_of(stack.service.pid)
     for number in range(10):
         async with stack.proxy.client() as another:
@@ -269,6 +274,7 @@ async def test_a_prefix_that_nginx_removes_is_in_the_links(upstream: Upstream) -
 async def test_callers_are_identified_by_the_address_that_nginx_sees(
     http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
+    await until_every_worker_is_idle(http)
     gate = tmp_path / "gate"
     waiting = []
     for number in range(WORKERS + 1):
