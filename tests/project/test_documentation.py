@@ -115,6 +115,13 @@ def test_every_test_and_module_that_is_named_exists(path: Path) -> None:
         assert any((folder / name).exists() for folder in (PACKAGE, ROOT)) or name == "tasks.py", name
 
 
+def test_the_reading_order_of_the_core_names_every_module_and_no_other() -> None:
+    core = PACKAGE / "core"
+    table = section((core / "README.md").read_text(encoding="utf-8"), "Reading order")
+    named = set(re.findall(r"`([\w/]+\.py)`", table))
+    assert named == {path.relative_to(core).as_posix() for path in core.rglob("*.py") if path.name != "__init__.py"}
+
+
 @every_page
 def test_every_link_leads_to_a_file_and_a_heading(path: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", path.read_text(encoding="utf-8")):

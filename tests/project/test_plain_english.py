@@ -34,7 +34,6 @@ FIGURES: Final = (
 NOT_YET: Final = frozenset(
     {
         "service/offload/core",
-        "service/offload/dispatch",
         "service/offload/wire",
         "tests/faults",
         "tests/property",
