@@ -1,7 +1,7 @@
-"""A model of the deciding core: what it must do, in the simplest form.  Lists, no clockwork, no constant time.
+"""A model of the core in its simplest form: lists, without timers and without constant time.
 
-Lives here: where each job is, what its worker has done of what it was given, and which commands an event must lead to.
-The state machine plays events against the core and this beside each other.
+It knows where each job is, how far each worker is with its jobs, and which commands an event must lead to. The state
+machine plays events against the core and the model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ QUEUE_LIMIT_BYTES = 10
 
 @dataclass(slots=True)
 class ModelSlot:
-    """`jobs` are all that its worker has and has not been heard of; `done` of them are over."""
+    """`jobs` are those that the worker holds and has not answered; it has finished the first `done` of them."""
 
     id: SlotId
     generation: int = 0
@@ -43,7 +43,7 @@ class ModelSlot:
 
     @property
     def begun(self) -> int:
-        """How many have begun: a worker begins the next when one is over, whatever the scheduler knows."""
+        """Returns how many have begun: a worker begins the next job before the end of the last one is reported."""
         return min(self.done + 1, len(self.jobs))
 
     @property
@@ -63,7 +63,7 @@ class ModelSlot:
 
 @dataclass(slots=True, order=True)
 class Waiting:
-    """Sorts as jobs are served: those that had their turn before, then by urgency, then by arrival."""
+    """Sorts as jobs are served: returned jobs first, then by urgency, then by arrival."""
 
     is_later: bool
     urgency: int
@@ -72,7 +72,7 @@ class Waiting:
 
 
 class Model:
-    """`hands` is what each worker really has: changed by what the core does, as `slots` by what it must do."""
+    """`hands` are the jobs that each worker holds by the core's commands; `slots` are the expected ones."""
 
     def __init__(self, *, prefetch: bool, run_times: RunTimes) -> None:
         self.now = 100.0
@@ -80,7 +80,7 @@ class Model:
         self.hands: dict[SlotId, list[Job]] = {}
         self.asked: list[SlotId] = []
         self.waiting: list[Waiting] = []
-        self.told: dict[Job, Reason] = {}
+        self.settled: dict[Job, Reason] = {}
         self.causes: dict[Job, OverloadCause] = {}
         self.printing: set[int] = set()
         self.was_ready = False
@@ -95,11 +95,11 @@ class Model:
     # Where jobs are
 
     def running(self) -> dict[Job, ModelSlot]:
-        return {slot.jobs[0]: slot for slot in self.slots.values() if slot.jobs and slot.jobs[0] not in self.told}
+        return {slot.jobs[0]: slot for slot in self.slots.values() if slot.jobs and slot.jobs[0] not in self.settled}
 
     def behind(self) -> dict[Job, ModelSlot]:
-        """The open jobs that wait in a slot."""
-        return {job: slot for slot in self.slots.values() for job in slot.jobs[1:] if job not in self.told}
+        """Returns the open jobs that wait in a slot."""
+        return {job: slot for slot in self.slots.values() for job in slot.jobs[1:] if job not in self.settled}
 
     def open_jobs(self) -> set[Job]:
         return {entry.job for entry in self.waiting} | self.running().keys() | self.behind().keys()
@@ -112,7 +112,7 @@ class Model:
         insort(self.waiting, Waiting(not is_first, 0 if is_first else job.urgency, self._turns, job))
 
     def due(self, job: Job) -> tuple[float, Reason] | None:
-        """When the job's time is over, and what it is told then."""
+        """Returns when the job's time is up, and with which reason."""
         budget = None if job.deadline is None else (job.deadline, Reason.DEADLINE_EXCEEDED)
         if job not in self.running():
             return budget
@@ -121,14 +121,14 @@ class Model:
         return limit if budget is None or limit[0] <= budget[0] else budget
 
     def rejection(self, job: Job, *, is_late: bool) -> Reason | None:
-        """Why a job that comes now is not taken; whether it would be done in time is not judged here."""
+        """Returns why a job submitted now is rejected; the caller says whether its deadline is unreachable."""
         if self.drain_ends_at is not None:
             return Reason.DRAINING
         if self.would_start(job):
             return None
         if not any(slot.has_worker for slot in self.slots.values()) and (self.is_failing or not self.was_ready):
             return Reason.STARTING
-        if not self._has_room(job) and self.to_push_out(job) is None:
+        if not self._has_room(job) and self.displaceable(job) is None:
             is_full = len(self.waiting) >= QUEUE_LIMIT
             return self._overloaded(job, OverloadCause.QUEUE_FULL if is_full else OverloadCause.QUEUE_BYTES_FULL)
         return self._overloaded(job, OverloadCause.DEADLINE_UNREACHABLE) if is_late else None
@@ -142,17 +142,17 @@ class Model:
         return bool(self.idle()) and is_in_time and self.passes(job)
 
     def passes(self, job: Job) -> bool:
-        """Whether its task may have one more job in a slot."""
+        """Whether one more job of its task may be in a slot."""
         held = sum(one.limits is job.limits for slot in self.slots.values() for one in slot.jobs)
         return not job.limits.max_running or held < job.limits.max_running
 
     def make_room(self, job: Job) -> list[Command]:
-        """What has to happen before a job that was taken may wait."""
-        victim = None if self.would_start(job) or self._has_room(job) else self.to_push_out(job)
+        """Returns the commands that make room for an accepted job."""
+        victim = None if self.would_start(job) or self._has_room(job) else self.displaceable(job)
         return [] if victim is None else self.end(victim, self._overloaded(victim, OverloadCause.DISPLACED))
 
-    def to_push_out(self, job: Job) -> Job | None:
-        """The newest of the least urgent; or of the caller with two more than this one in the same line."""
+    def displaceable(self, job: Job) -> Job | None:
+        """Returns the newest of the least urgent, or of the client with two jobs more than this one's."""
         later = [entry for entry in self.waiting if entry.is_later]
         lesser = [entry for entry in later if entry.urgency > job.urgency]
         lengths = Counter(entry.job.client for entry in later if entry.urgency == job.urgency)
@@ -171,7 +171,7 @@ class Model:
         return len(self.waiting) < QUEUE_LIMIT and _fit([entry.job.size_bytes for entry in self.waiting], job)
 
     def next_ones(self) -> list[Job]:
-        """The jobs that may be served next; whose turn it is of one urgency's callers and tasks is not judged here."""
+        """Returns the jobs that may be served next, without fairness between clients and tasks of one urgency."""
         passing = [entry for entry in self.waiting if self.passes(entry.job)]
         returned = [entry.job for entry in passing if not entry.is_later]
         if returned:
@@ -191,15 +191,15 @@ class Model:
 
     def withdraw(self, slot_id: SlotId, job: Job) -> bool:
         hand = self.hands[slot_id]
-        assert len(hand) > 1, "the first job of a slot cannot be taken back"
-        assert hand[-1] is job, "only the newest can be taken back"
+        assert len(hand) > 1, "the first job of a slot cannot be withdrawn"
+        assert hand[-1] is job, "only the newest can be withdrawn"
         self.asked.append(slot_id)
         if len(hand) <= self.slots[slot_id].done + 1:
             return False
         hand.pop()
         return True
 
-    # What must happen
+    # Expected commands
 
     def is_short(self, job: Job) -> bool:
         index = job.limits.index
@@ -207,20 +207,20 @@ class Model:
         return is_short and job.limits.memory_bytes is None and index not in self.printing
 
     def has_room(self, slot: ModelSlot) -> bool:
-        """Whether a short job may wait in it."""
+        """Whether a short job may wait in the slot."""
         if not self._prefetch or slot.state is not SlotState.BUSY or slot.is_leaving:
             return False
         head = slot.jobs[0]
-        if any(job in self.told for job in slot.jobs) or len(slot.jobs) >= MAX_IN_SLOT or not self.is_short(head):
+        if any(job in self.settled for job in slot.jobs) or len(slot.jobs) >= MAX_IN_SLOT or not self.is_short(head):
             return False
         assert head.started_at is not None
         ahead_s = sum(self._run_times.expected_s(job.limits.index) for job in slot.jobs)
         return head.started_at + PATIENCE_S > self.now and ahead_s <= MAX_AHEAD_S
 
     def end(self, job: Job, reason: Reason) -> list[Command]:
-        """The commands that an end of this job leads to, wherever the job is."""
+        """Returns the commands that end this job, wherever it is."""
         slot = self.running().get(job) or self.behind().get(job)
-        self.told[job] = reason
+        self.settled[job] = reason
         self.waiting = [entry for entry in self.waiting if entry.job is not job]
         if slot is None:
             return [Settled(job)]
@@ -230,32 +230,32 @@ class Model:
         return [Settled(job)]
 
     def stop(self, slot: ModelSlot) -> list[Command]:
-        """The first job was told its end: it is stopped, unless its worker has gone on to the next."""
+        """Stops the settled first job, unless its worker has begun the next."""
         self.take_back(slot)
         if len(slot.jobs) > 1:
             return []
         slot.is_stopping = True
         job = slot.jobs[0]
-        return [Stop(slot.id, job, self.told[job])]
+        return [Stop(slot.id, job, self.settled[job])]
 
     def take_back(self, slot: ModelSlot, place: int = 1) -> None:
-        """All from this place on that have not begun wait in the queue again, in their order."""
+        """Returns the unbegun jobs from this place on to the queue, in order."""
         first = max(place, slot.begun)
         taken, slot.jobs = slot.jobs[first:], slot.jobs[:first]
         for job in taken:
-            if job not in self.told:
+            if job not in self.settled:
                 self.wait_for_slot(job, is_first=True)
 
     def take_back_held_up(self) -> None:
-        """Behind a job that takes long: within a tick after that has become true, never before."""
+        """Checks that jobs behind a long one are withdrawn when patience is over, and at most a tick later."""
         for slot in sorted(self.slots.values(), key=self._last_asked):
             head = next(iter(slot.jobs), None)
-            if head is None or head in self.told or len(slot.jobs) <= slot.begun:
+            if head is None or head in self.settled or len(slot.jobs) <= slot.begun:
                 continue
             assert head.started_at is not None
             long_since = head.started_at + PATIENCE_S
             is_taken_back = len(self.hands[slot.id]) < len(slot.jobs)
-            assert not is_taken_back or long_since <= self.now, "a job was taken back early"
+            assert not is_taken_back or long_since <= self.now, "a job was withdrawn early"
             assert is_taken_back or long_since + 1.01 * TICK_S > self.now, "a job waits behind one that takes long"
             if is_taken_back:
                 self.take_back(slot)
@@ -263,8 +263,8 @@ class Model:
     def _last_asked(self, slot: ModelSlot) -> int:
         return max((place for place, asked in enumerate(self.asked) if asked == slot.id), default=-1)
 
-    def patience_ends(self) -> list[float]:
-        """When those that wait behind others are to be taken back, if nothing happens before."""
+    def patience_instants(self) -> list[float]:
+        """Returns when jobs that wait behind others are due to be withdrawn."""
         return [
             head.started_at + PATIENCE_S
             for head, slot in self.running().items()
@@ -272,30 +272,29 @@ class Model:
         ]
 
     def answer(self, slot: ModelSlot, outcome: Outcome, *, is_leaving: bool, is_last: bool = True) -> list[Command]:
-        """Its first job is over; the next that it has goes on, or is stopped if it was told its end, unless it is over
-        as well."""
+        """Ends its first job. The next one runs, or is stopped if it is settled, unless it has ended as well."""
         commands: list[Command] = []
         job = slot.jobs.pop(0)
         self.hands[slot.id].remove(job)
         slot.done = max(slot.done - 1, 0)
         slot.is_stopping = False
         slot.is_leaving = slot.is_leaving or is_leaving
-        if job not in self.told:
-            self.told[job] = outcome.reason
+        if job not in self.settled:
+            self.settled[job] = outcome.reason
             commands.append(Settled(job))
             if outcome.has_printed:
                 self.printing.add(job.limits.index)
-        if slot.jobs and slot.jobs[0] in self.told:
+        if slot.jobs and slot.jobs[0] in self.settled:
             commands += self.stop(slot) if is_last else []
         elif slot.is_leaving and not slot.jobs:
             slot.empty()
         return commands
 
     def lose(self, slot: ModelSlot, begun: int) -> list[Command]:
-        """Its worker is gone, which may have begun so many of its jobs."""
+        """The worker is gone; it may have begun the first `begun` of its jobs."""
         commands: list[Command] = []
         for place, job in enumerate(slot.empty()):
-            if job in self.told:
+            if job in self.settled:
                 continue
             if (place and place >= begun) or self._may_try_again(job, begun=place < begun):
                 self.wait_for_slot(job, is_first=True)
@@ -311,24 +310,24 @@ class Model:
         return not is_over and deaths[job] <= (job.limits.retries if begun else MAX_UNBEGUN_DEATHS)
 
     def expect(self, commands: list[Command], expected: Iterable[Command], *, at_once: Job | None = None) -> None:
-        """The event leads to `expected`, and then to starts, as long as there are idle slots and waiting jobs.
+        """Checks that the event led to `expected`, and then to starts while there are idle slots and waiting jobs.
 
-        When there are none, short jobs may be given to slots with room, and those whose time is over told so.
-        `at_once`: a job that an idle slot takes however long it is expected to take.
+        Without idle slots, short jobs may be given to slots with room, and jobs past their time may be settled.
+        `at_once`: a job that an idle slot accepts, however long it is expected to take.
         """
         for command in expected:
             assert commands, f"expected {command}"
             assert commands.pop(0) == command
         while self.waiting and (commands or (self.idle() and self.next_ones())):
-            assert commands, f"expected one of {self.next_ones()!r} to get its turn"
+            assert commands, f"expected one of {self.next_ones()!r} to be served"
             command = commands.pop(0)
             job = command.job
-            assert job in self.next_ones(), f"{job!r} got its turn before {self.next_ones()!r}"
+            assert job in self.next_ones(), f"{job!r} was served before {self.next_ones()!r}"
             self.waiting = [entry for entry in self.waiting if entry.job is not job]
             if job is not at_once and not self._is_in_time(job):
                 is_over = job.deadline is not None and job.deadline <= self.now
                 unreachable = OverloadCause.DEADLINE_UNREACHABLE
-                self.told[job] = Reason.DEADLINE_EXCEEDED if is_over else self._overloaded(job, unreachable)
+                self.settled[job] = Reason.DEADLINE_EXCEEDED if is_over else self._overloaded(job, unreachable)
                 assert command == Settled(job)
                 continue
             assert isinstance(command, Start)
@@ -336,7 +335,7 @@ class Model:
             if self.idle():
                 assert slot.is_idle, f"{slot} was used twice"
             else:
-                assert self.is_short(job), f"{job!r} is given ahead"
+                assert self.is_short(job), f"{job!r} is not short"
                 assert self.has_room(slot), f"{job!r} is given to {slot}"
             slot.jobs.append(job)
             self.hands[slot.id].append(job)
@@ -345,7 +344,7 @@ class Model:
         self.asked.clear()
 
     def _is_in_time(self, job: Job) -> bool:
-        """Whether it can be done in its caller's time, by what is known of its task."""
+        """Whether the job can meet its deadline, by the typical run time of its task."""
         return job.deadline is None or self.now + self._run_times.typical_s(job.limits.index) < job.deadline
 
 

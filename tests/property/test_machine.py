@@ -1,7 +1,7 @@
-"""The deciding core beside a model of it, on small sizes, whatever the order of events.
+"""The core beside a model of it, for any order of events on small sizes.
 
-The model says which commands each event must lead to, and so what each caller must be told; all invariants are checked
-after every step.  In half of the lives a slot may be given several jobs.
+The model says which commands each event must lead to, and so how each job must end. All invariants are checked after
+every step. In most runs a slot may hold several jobs.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ mostly = st.sampled_from([True, True, False])
 class Core(RuleBasedStateMachine):
     @initialize(slots=st.integers(min_value=1, max_value=SLOTS), prefetch=mostly, known=mostly)
     def open(self, slots: int, prefetch: bool, known: bool) -> None:
-        """A service that has just begun, or one whose workers are ready and whose tasks have all run once."""
+        """Opens a new service, or one whose workers are ready and whose tasks have all run once."""
         self.scheduler = Scheduler(
             limits=AdmissionLimits(queue_limit=QUEUE_LIMIT, queue_bytes=QUEUE_LIMIT_BYTES),
             withdraw=self.withdraw if prefetch else None,
@@ -98,10 +98,10 @@ class Core(RuleBasedStateMachine):
         )
         commands = self.scheduler.submit(job, model.now)
         if rejection is None:
-            pushed_out = model.make_room(job)
+            displaced = model.make_room(job)
             at_once = job if model.would_start(job) else None
             model.wait_for_slot(job)
-            model.expect(commands, pushed_out, at_once=at_once)
+            model.expect(commands, displaced, at_once=at_once)
         else:
             model.expect(commands, model.end(job, rejection))
 
@@ -117,14 +117,14 @@ class Core(RuleBasedStateMachine):
         if not jobs:
             return
         job = jobs[-1 - pick % len(jobs)]
-        was_told = job in self.model.told
+        was_settled = job in self.model.settled
         commands = self.scheduler.cancel(job, why, self.model.now)
-        self.model.expect(commands, [] if was_told else self.model.end(job, why))
+        self.model.expect(commands, [] if was_settled else self.model.end(job, why))
 
     @precondition(lambda self: self.model.behind())
     @rule(pick=picks, has_begun=mostly)
     def cancel_behind_another(self, pick: int, has_begun: bool) -> None:
-        """Perhaps its worker has come to it already, and the scheduler has not heard of it."""
+        """The worker may have begun the job, unknown to the scheduler."""
         job, slot = list(self.model.behind().items())[pick % len(self.model.behind())]
         if has_begun:
             slot.done = max(slot.done, slot.jobs.index(job))
@@ -134,7 +134,7 @@ class Core(RuleBasedStateMachine):
     # Time
 
     @rule(seconds=st.sampled_from([0.0005, 0.001, 0.002, PATIENCE_S]))
-    def time_goes_by(self, seconds: float) -> None:
+    def time_passes(self, seconds: float) -> None:
         self.model.now += seconds
 
     @rule(seconds=st.sampled_from([PATIENCE_S + TICK_S, PATIENCE_S, 0.003, 0.03, 0.0, 0.2, 2.0, AGED_S]))
@@ -142,7 +142,7 @@ class Core(RuleBasedStateMachine):
         model = self.model
         model.now += seconds
         dues = {job: due for job in model.open_jobs() if (due := model.due(job)) is not None}
-        # What the wheel of deadlines promises: never early, a tick late at most.
+        # The timer wheel is never early, and at most a tick late.
         due_jobs = {job for job, (instant, _) in dues.items() if (int(instant / TICK_S) + 1) * TICK_S <= model.now}
         commands = self.scheduler.expire(model.now)
         ended = [command.job for command in commands if isinstance(command, Settled) and command.job in due_jobs]
@@ -198,8 +198,8 @@ class Core(RuleBasedStateMachine):
 
     @precondition(lambda self: any(slot.jobs and slot.done < len(slot.jobs) for slot in self.slots()))
     @rule(pick=picks)
-    def worker_goes_on(self, pick: int) -> None:
-        """One more of its jobs is over, and the next has begun; the scheduler has not heard of it yet."""
+    def worker_advances(self, pick: int) -> None:
+        """One more job has ended and the next has begun, unknown to the scheduler."""
         busy = [slot for slot in self.slots() if slot.jobs and slot.done < len(slot.jobs)]
         busy[pick % len(busy)].done += 1
 
@@ -242,19 +242,19 @@ class Core(RuleBasedStateMachine):
         ended = [(job.number, outcome) for job in jobs]
         commands = self.scheduler.finished(slot.id, generation, ended, is_leaving=is_leaving, now=self.model.now)
         self.gone += [(slot.id, generation, job) for job in jobs]
-        told = [self.model.answer(slot, outcome, is_leaving=is_leaving, is_last=job is jobs[-1]) for job in jobs]
-        self.model.expect(commands, chain.from_iterable(told))
+        commands_of = [self.model.answer(slot, outcome, is_leaving=is_leaving, is_last=job is jobs[-1]) for job in jobs]
+        self.model.expect(commands, chain.from_iterable(commands_of))
 
     @rule()
     def all_workers_answer(self) -> None:
-        """To all that they have, quickly."""
+        """All jobs in slots are answered quickly."""
         for _ in range(sum(len(slot.jobs) for slot in self.slots())):
             self.worker_answers(0, Reason.SUCCEEDED, 0.00009, False, False)
 
     @precondition(lambda self: any(slot.has_worker for slot in self.slots()))
     @rule(pick=picks, more=st.integers(min_value=0, max_value=3))
     def worker_dies(self, pick: int, more: int) -> None:
-        """Answers that nobody has heard are lost with it: those jobs have begun, and perhaps some more."""
+        """Unreported answers are lost: those jobs have begun, and perhaps some more."""
         present = [slot for slot in self.slots() if slot.has_worker]
         slot = present[pick % len(present)]
         begun = min(slot.done + more, len(slot.jobs))
@@ -264,8 +264,8 @@ class Core(RuleBasedStateMachine):
 
     @precondition(lambda self: self.gone)
     @rule(pick=st.integers(min_value=0, max_value=3), begun=st.integers(min_value=0, max_value=2))
-    def worker_that_is_gone_is_heard_of(self, pick: int, begun: int) -> None:
-        """A late answer of an ended attempt is nothing, and so is a second report of a death."""
+    def dead_worker_is_reported_again(self, pick: int, begun: int) -> None:
+        """A late answer of an ended attempt is ignored, and so is a second report of a death."""
         slot_id, generation, job = self.gone[-1 - pick % len(self.gone)]
         slot, now = self.model.slots.get(slot_id), self.model.now
         if job is not None and (slot is None or slot.jobs[:1] != [job] or slot.generation != generation):
@@ -284,7 +284,7 @@ class Core(RuleBasedStateMachine):
 
     # Stopping
 
-    @precondition(lambda self: len(self.model.told) > 60 and self.model.drain_ends_at is None)
+    @precondition(lambda self: len(self.model.settled) > 60 and self.model.drain_ends_at is None)
     @rule(seconds=st.sampled_from([0.0, 0.5]))
     def drain(self, seconds: float) -> None:
         self.model.drain_ends_at = self.model.now + seconds
@@ -298,25 +298,25 @@ class Core(RuleBasedStateMachine):
         self.model.expect(commands, [one for job in jobs for one in self.model.end(job, Reason.STOPPED)])
         assert self.scheduler.is_empty
 
-    # What holds after every step
+    # Invariants
 
     @invariant()
     def all_invariants_hold(self) -> None:
         self.scheduler.check_invariants()
 
     @invariant()
-    def every_caller_was_told_what_it_must_be_told_and_no_other(self) -> None:
-        told = self.model.told
-        assert {job: reason_of(job) for job in self.jobs} == {job: told.get(job) for job in self.jobs}
-        assert dict(self.scheduler.tally.ended) == Counter(job.state for job in told)
+    def every_job_ended_as_the_model_says(self) -> None:
+        settled = self.model.settled
+        assert {job: reason_of(job) for job in self.jobs} == {job: settled.get(job) for job in self.jobs}
+        assert dict(self.scheduler.tally.ended) == Counter(job.state for job in settled)
 
     @invariant()
-    def every_overloaded_caller_was_given_the_cause(self) -> None:
+    def every_overloaded_job_has_the_cause_of_the_model(self) -> None:
         overloaded = [job for job in self.jobs if reason_of(job) is Reason.OVERLOADED]
         assert {job: facts_of(job)["cause"] for job in overloaded} == self.model.causes
 
     @invariant()
-    def the_rest_waits_or_runs(self) -> None:
+    def all_other_jobs_wait_or_run(self) -> None:
         model, scheduler = self.model, self.scheduler
         assert list(scheduler.queue) == [entry.job for entry in model.waiting]
         running = model.running()
@@ -330,10 +330,10 @@ class Core(RuleBasedStateMachine):
             assert all(job.slot == slot.id for job in slot.jobs)
 
     @invariant()
-    def the_driver_comes_back_in_time(self) -> None:
-        """For every deadline, and for those who wait behind others."""
+    def the_next_instant_is_early_enough(self) -> None:
+        """For every deadline, and for jobs that wait behind others."""
         dues = [due[0] for job in self.model.open_jobs() if (due := self.model.due(job)) is not None]
-        wanted = [*dues, *self.model.patience_ends()]
+        wanted = [*dues, *self.model.patience_instants()]
         instant = self.scheduler.next_instant()
         assert (instant is not None) or not wanted
         if wanted:
@@ -346,5 +346,5 @@ TestCore.settings = settings(max_examples=60, stateful_step_count=60, deadline=N
 
 
 @pytest.mark.long
-def test_the_core_does_what_the_model_says_in_many_lives() -> None:
+def test_the_core_follows_the_model_in_many_runs() -> None:
     run_state_machine_as_test(Core, settings=settings(max_examples=1000, stateful_step_count=60, deadline=None))

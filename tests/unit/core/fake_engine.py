@@ -1,8 +1,8 @@
 """An engine without processes, for the simulation: everything that workers do to the scheduler, by chance.
 
-Lives here: workers that start late or not at all, die before or after they began, stall, answer late, take time to
-stop, retire, are replaced by a spare, and are told of late.  Its workers hold their own truth about every slot, and it
-asserts that the commands fit it.
+Its workers start late or not at all, die before or after a job began, stall, answer late, take time to stop, retire,
+are replaced by spares, and are reported late. They know the true state of every slot, and the engine asserts that the
+commands fit it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ POISON: Final = b"poison"  # the body of a job that kills every worker that begi
 DEATHS: Final = (Death(signal="SIGSEGV"), Death(exit_code=0), Death())
 
 
-# What becomes of a run, as places in `FakeEngine._fates`.
+# How a run ends: indices into `FakeEngine._fates`.
 CRASH, UNBEGUN_CRASH, EXCESS, STALL, ANSWER = range(5)
 
 
 class FakeEngine:
-    """`counts` tells what has happened, by name; `begun` how often each job has begun, by its number."""
+    """`counts` what has happened, by name. `begun` is how often each job has begun, by number."""
 
     def __init__(self, simulation: Surroundings, habits: Habits, *, slots: int, jobs: int) -> None:
         self.counts: Counter[str] = Counter()
@@ -38,7 +38,7 @@ class FakeEngine:
         self._chance = simulation.random.random
         self._about = simulation.random.expovariate
         self._habits = habits
-        # Where each fate ends on the line of chances from 0 to 1.
+        # Cumulative probabilities.
         self._fates = list(accumulate((habits.crashes, habits.crashes_unbegun, habits.memory_excesses, habits.stalls)))
         self._slots = slots
         self._workers: dict[SlotId, Worker] = {}
@@ -64,15 +64,15 @@ class FakeEngine:
             self.counts["prefetched"] += 1
         self._at_work.add(job)
         run = worker.give(job, now)
-        self._draw_lot(worker, run, now)
+        self._draw_fate(worker, run, now)
 
     def withdraw(self, slot: SlotId, job: Job) -> bool:
         worker = self._workers[slot]
-        assert worker.state is State.UP, f"{job!r} was taken back from slot {slot}, which is {worker.state}"
-        assert len(worker.runs) > 1, f"{job!r} was taken back from slot {slot}, where it comes first"
-        assert worker.runs[-1].job is job, f"{job!r} was taken back from slot {slot}, where it does not come last"
+        assert worker.state is State.UP, f"{job!r} was withdrawn from slot {slot}, which is {worker.state}"
+        assert len(worker.runs) > 1, f"{job!r} was withdrawn from slot {slot}, where it comes first"
+        assert worker.runs[-1].job is job, f"{job!r} was withdrawn from slot {slot}, where it does not come last"
         was_taken = worker.take_back(job, self._simulation.now)
-        self.counts["taken back" if was_taken else "too late to take back"] += 1
+        self.counts["withdrawn" if was_taken else "too late to withdraw"] += 1
         if was_taken:
             self._at_work.discard(job)
         return was_taken
@@ -90,9 +90,9 @@ class FakeEngine:
         self.counts["stopped"] += 1
         self._simulation.at(self._about(1.0) * self._habits.stop_s, self._kill, worker, worker.runs[0])
 
-    # What becomes of a run
+    # Runs
 
-    def _draw_lot(self, worker: Worker, run: Run, now: float) -> None:
+    def _draw_fate(self, worker: Worker, run: Run, now: float) -> None:
         if run.begins_at == math.inf:
             return
         habits = self._habits
@@ -104,9 +104,9 @@ class FakeEngine:
         if fate == ANSWER:
             run.ends_at = run.begins_at + run_s
             late_s = LOOP_BUSY_S if self._chance() < habits.busy else ANSWER_LATE_S
-            self._simulation.at(over_in_s + self._chance() * late_s, self._hear, worker, run)
+            self._simulation.at(over_in_s + self._chance() * late_s, self._receive, worker, run)
         elif fate == STALL:
-            self.counts["stalled"] += 1  # it never answers: the job's limit decides
+            self.counts["stalled"] += 1  # it never answers, until the job's timeout
         elif fate == EXCESS:
             self._simulation.at(over_in_s, self._exceed_memory, worker, run)
         else:
@@ -114,8 +114,8 @@ class FakeEngine:
                 run.begins_at = math.inf
             self._simulation.at(over_in_s, self._crash, worker, run)
 
-    def _hear(self, worker: Worker, run: Run) -> None:
-        """The answer has come through the channel, and all before it: they are heard together."""
+    def _receive(self, worker: Worker, run: Run) -> None:
+        """The answer has arrived, and all before it; they are reported together."""
         runs = []
         while run.is_held and run.ends_at <= self._simulation.now and not worker.is_garbled:
             runs.append(worker.answer())
@@ -126,23 +126,23 @@ class FakeEngine:
         for run in runs:
             self._note_begun(run)
             self._at_work.discard(run.job)
-        self.counts["heard with others"] += len(runs) - 1
-        is_told = self._is_told_to_leave(worker)
+        self.counts["reported with others"] += len(runs) - 1
+        leaves = self._reports_leaving(worker)
         is_gone = worker.is_leaving and not worker.runs
         worker.state = State.DEAD if is_gone else State.UP
         reason = Reason.TASK_ERROR if self._chance() < self._habits.faults else Reason.SUCCEEDED
         ended = [(run.job.number, Outcome(reason=reason, run_s=run.ends_at - run.begins_at)) for run in runs]
         commands = self._scheduler.finished(
-            worker.slot, worker.generation, ended, is_leaving=is_told, now=self._simulation.now
+            worker.slot, worker.generation, ended, is_leaving=leaves, now=self._simulation.now
         )
         self._simulation.carry_out(commands, frozenset({reason, Reason.DEADLINE_EXCEEDED}))
         if is_gone:
             self._end(worker)
         elif self._chance() < self._habits.idle_deaths:
-            self._simulation.at(self._chance() * 0.001, self._die_idle, worker, worker.hand)
+            self._simulation.at(self._chance() * 0.001, self._die_idle, worker, worker.given)
 
-    def _is_told_to_leave(self, worker: Worker) -> bool:
-        """Told for certain when it decides to, and now and then again."""
+    def _reports_leaving(self, worker: Worker) -> bool:
+        """Whether the worker reports that it leaves: always when it decides to, and sometimes again."""
         if worker.is_leaving:
             return self._chance() < 0.5
         worker.is_leaving = self._chance() < (0.5 if worker.state is State.STOPPING else self._habits.leaves)
@@ -159,7 +159,7 @@ class FakeEngine:
         job = run.job
         if not run.is_held or worker.has_died or job.is_settled:
             return
-        if not job.is_running:  # the answer to the one before it has not been heard; what watches will look again
+        if not job.is_running:  # the answer of the job before it has not arrived; the watch looks again
             self._simulation.at(ANSWER_LATE_S, self._exceed_memory, worker, run)
             return
         commands = self._scheduler.exceed_memory(job, peak_bytes=2000, now=self._simulation.now)
@@ -174,23 +174,23 @@ class FakeEngine:
             self._die(worker)
 
     def _kill(self, worker: Worker, run: Run) -> None:
-        """The stop takes effect, unless the job was over before."""
+        """The stop takes effect, unless the job had ended before."""
         if run.is_held:
             assert worker.jobs() == [run.job], f"{worker.jobs()!r} are hit by the stop of {run.job!r}"
             self._die(worker)
 
-    def _die_idle(self, worker: Worker, hand: int) -> None:
-        if worker.hand == hand and worker.state is State.UP:
+    def _die_idle(self, worker: Worker, given: int) -> None:
+        if worker.given == given and worker.state is State.UP:
             self._die(worker)
 
     def _die(self, worker: Worker) -> None:
         if not worker.has_died:
             worker.die(self._simulation.now, is_garbled=self._chance() < self._habits.garbage)
-            delay_s = self._about(1.0) * self._habits.death_told_s
+            delay_s = self._about(1.0) * self._habits.death_reported_s
             self._simulation.at(delay_s, self._report, worker, worker.generation)
 
     def _report(self, worker: Worker, generation: int) -> None:
-        """The death is noticed.  First all answers that lie in the channel, if it can be read."""
+        """Reports the death, after all answers that are left in the channel, if it can be read."""
         if worker.generation != generation or worker.state is State.DEAD:
             return
         now = self._simulation.now
@@ -210,7 +210,7 @@ class FakeEngine:
         self.counts["lost behind others"] += begun > 1
         self.counts["unbegun behind others"] += len(lost) > max(begun, 1)
         if begun < len(lost) and self._chance() < DOUBTS:
-            begun += 1  # it may have begun, for all that anybody knows
+            begun += 1  # it may have begun
         death = DEATHS[int(self._chance() * len(DEATHS))]
         commands = self._scheduler.died(worker.slot, generation, death, begun=begun, now=now)
         self._simulation.carry_out(commands, frozenset({Reason.WORKER_CRASHED, Reason.DEADLINE_EXCEEDED}))
@@ -223,12 +223,12 @@ class FakeEngine:
             self._begin_start(worker, 0.0)
 
     def _answer_late(self, slot: SlotId, generation: int, job: Job) -> None:
-        """Bytes that lay in the channel of a worker that is gone, and a second report of its death."""
+        """A late answer of a dead worker, and a second report of its death."""
         self.counts["late answers"] += 1
         now, outcome = self._simulation.now, Outcome(reason=Reason.SUCCEEDED, run_s=0.0)
         late = self._scheduler.finished(slot, generation, [(job.number, outcome)], now=now)
         late += self._scheduler.died(slot, generation, DEATHS[0], begun=1, now=now)
-        assert not late, f"{job!r}: a dead worker of generation {generation} was listened to"
+        assert not late, f"{job!r}: a dead worker of generation {generation} was not ignored"
         self._simulation.carry_out(late, frozenset())
 
     # Start-ups
@@ -241,7 +241,7 @@ class FakeEngine:
         self._begin_start(worker, 0.0)
 
     def _replace(self, worker: Worker) -> None:
-        """A spare takes the place of the dead one, under a number of its own."""
+        """A spare with a new slot number replaces the dead worker."""
         del self._workers[worker.slot]
         self._scheduler.slot_removed(worker.slot)
         self._add_slot()
@@ -268,11 +268,11 @@ class FakeEngine:
         if is_braked:
             self._simulation.carry_out(self._scheduler.failing_to_start(now), frozenset({Reason.STARTING}))
         never_ready = self._scheduler.died(worker.slot, worker.generation, DEATHS[1], begun=0, now=now)
-        assert not never_ready, "a worker that was never ready had something to lose"
+        assert not never_ready, "a worker that was never ready held jobs"
         self._begin_start(worker, BRAKE_PAUSE_S if is_braked else 0.0)
 
     def storm(self, length_s: float) -> None:
-        """Every worker dies at once, and none starts for a while."""
+        """Kills all workers at once; none starts for a while."""
         if self._is_calm:
             return
         self._storm_ends_at = self._simulation.now + length_s
@@ -282,13 +282,13 @@ class FakeEngine:
                 self._report(worker, worker.generation)
 
     def calm_down(self) -> None:
-        """Start-ups succeed from now on, so that everything comes to an end."""
+        """Lets all start-ups succeed from now on, so that the simulation ends."""
         self._is_calm = True
 
-    # What must be true of it
+    # Checks
 
     def check_same_slots(self) -> None:
-        """The scheduler sees every slot as it is, with the jobs that it has."""
+        """Asserts that the scheduler sees each slot in its true state, with its jobs."""
         slots = self._scheduler.slots.all
         assert slots.keys() == self._workers.keys()
         for slot_id, worker in self._workers.items():
@@ -297,7 +297,7 @@ class FakeEngine:
             assert slot.jobs() == worker.jobs(), f"{slot!r} has {worker.jobs()!r}"
 
     def check_all_back(self) -> None:
-        """No slot is lost: as many as in the beginning, each with an idle worker."""
+        """Asserts that there are as many slots as in the beginning, each with an idle worker."""
         assert len(self._workers) == self._slots
         assert not self._at_work
         assert all(worker.state is State.UP and not worker.runs for worker in self._workers.values())

@@ -1,8 +1,8 @@
-"""Workers without processes, for the simulation: what each was given, and when it is at what.
+"""Workers without processes, for the simulation: the true state of one slot's worker.
 
-Lives here: the truth about one slot's worker.  It does its jobs in their order, and begins the next the moment that the
-one before is over, whatever anybody knows of that yet.  As nothing can be taken back but what comes last, all times are
-known as soon as a job is given.  `FakeEngine` draws the chances and reports.
+A worker runs its jobs in order and begins the next when the one before has ended, before that is reported. Only the
+last job can be withdrawn, so all times are known as soon as a job is given. `FakeEngine` draws the probabilities and
+reports.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from offload.core.prefetch import MAX_AHEAD_S, MAX_IN_SLOT, PATIENCE_S
 from offload.core.run_times import RunTimes
 from offload.core.slot import SlotState
 
-# How late the driver's timer may fire, as an event loop's does.
+# How late the timer may fire, as in an event loop.
 TIMER_LATE_S: Final = 0.001
-# How late an answer may be heard of after the end of its run: most often, and while the loop has other things to do.
+# How late an answer may be reported after the end of its run: usually, and while the loop is busy.
 ANSWER_LATE_S: Final = 0.0002
 LOOP_BUSY_S: Final = 0.02
-# So long may a run be behind which a job waits that has not begun: whoever looks just before it begins looks again when
-# patience is over, and then when it is over for this run.
+# How long a run may last while an unbegun job waits behind it: a check just before its start is repeated after the
+# patience, and again after the patience for this run.
 LONGEST_AHEAD_S: Final = 2 * (PATIENCE_S + TICK_S + TIMER_LATE_S) + ANSWER_LATE_S + 1e-6
 
 
 class State(Enum):
-    """As far as it was reported: a worker that has died is not DEAD before that."""
+    """The reported state: a dead worker becomes DEAD when its death is reported."""
 
     STARTING = auto()
     UP = auto()
@@ -38,14 +38,14 @@ class State(Enum):
     DEAD = auto()
 
 
-# Looked up once: until Python 3.12 it costs more than a call to reach into an enum.
+# Looked up once: until Python 3.12 reading an enum member costs more than a call.
 _UP: Final = State.UP
 _BUSY: Final = SlotState.BUSY
 _IDLE: Final = SlotState.IDLE
 
 
 class Run:
-    """One job in the hands of a worker.  Instants; infinity is never.  `is_held`: neither answered nor given up."""
+    """One job that a worker holds. Instants; infinity means never. `is_held`: neither answered nor withdrawn."""
 
     __slots__ = ("begins_at", "ends_at", "given_at", "is_held", "job")
 
@@ -58,18 +58,18 @@ class Run:
 
 
 class Worker:
-    """One slot's worker and those that follow it, each of a generation of its own.
+    """One slot's worker and its successors, each of its own generation.
 
-    `hand` counts what it was given, so that an old chance is known.  `has_died`: it does nothing any more.
-    `is_garbled`: its channel holds nothing that could be read.
+    `given` counts the jobs that it was given. `has_died`: it does nothing any more. `is_garbled`: its channel cannot be
+    read.
     """
 
-    __slots__ = ("generation", "hand", "has_died", "is_garbled", "is_leaving", "runs", "slot", "state")
+    __slots__ = ("generation", "given", "has_died", "is_garbled", "is_leaving", "runs", "slot", "state")
 
     def __init__(self, slot: SlotId) -> None:
         self.slot = slot
         self.generation = 0
-        self.hand = 0
+        self.given = 0
         self.state = State.DEAD
         self.runs: deque[Run] = deque()
         self.has_died = False
@@ -84,7 +84,7 @@ class Worker:
 
     @property
     def seen_as(self) -> SlotState:
-        """What the scheduler must think of its slot."""
+        """Returns the state in which the scheduler must see the slot."""
         if self.state is _UP:
             return _BUSY if self.runs else _IDLE
         return SlotState.STOPPING if self.state is State.STOPPING else SlotState.ABSENT
@@ -93,15 +93,15 @@ class Worker:
         return [run.job for run in self.runs]
 
     def give(self, job: Job, now: float) -> Run:
-        """One more job, which it begins when it is done with the others; when it ends is up to the caller."""
+        """Adds a job, which begins after the others; the caller sets when it ends."""
         begins_at = max(now, self.runs[-1].ends_at) if self.runs else now
         run = Run(job, given_at=now, begins_at=math.inf if self.has_died else begins_at)
         self.runs.append(run)
-        self.hand += 1
+        self.given += 1
         return run
 
     def check_room(self, job: Job, run_times: RunTimes) -> None:
-        """One more job may wait here: all is short, nothing is measured, and no more than a little comes before."""
+        """Asserts that the job may wait here: all jobs are short and not measured, and the work ahead is bounded."""
         assert len(self.runs) < MAX_IN_SLOT, f"slot {self.slot} holds too many"
         for one in (self.runs[0].job, job):
             assert run_times.is_quiet_and_below(one.limits.index, MAX_AHEAD_S), f"{one!r} is long, loud or unknown"
@@ -112,7 +112,7 @@ class Worker:
         assert ahead_s <= MAX_AHEAD_S * (1 + 1e-9), f"{job!r} is to wait {ahead_s} s"
 
     def take_back(self, job: Job, now: float) -> bool:
-        """The newest job, if it has not begun."""
+        """Removes the newest job, if it has not begun."""
         run = self.runs[-1]
         if run.begins_at <= now:
             return False
@@ -122,11 +122,11 @@ class Worker:
         return True
 
     def busy_since(self, now: float) -> float | None:
-        """Since when it is at the run that it is at."""
+        """Returns since when it has been at its present run."""
         return next((run.begins_at for run in self.runs if run.begins_at <= now < run.ends_at), None)
 
     def answer(self) -> Run:
-        """Its first job is done with: the answer is heard."""
+        """Its first job has answered."""
         run = self.runs.popleft()
         run.is_held = False
         if self.runs:
@@ -134,7 +134,7 @@ class Worker:
         return run
 
     def die(self, now: float, *, is_garbled: bool) -> None:
-        """What is under way will never end, what has not begun will never begin."""
+        """The present run will not end, and the others will not begin."""
         self.has_died = True
         self.is_garbled = is_garbled
         for run in self.runs:
@@ -144,23 +144,23 @@ class Worker:
                 run.ends_at = math.inf
 
     def end(self, now: float) -> list[Run]:
-        """Its death is reported: returns what it had."""
+        """Its death is reported. Returns the runs that it held."""
         self.check_patience(now)
         lost = list(self.runs)
         for run in lost:
             run.is_held = False
         self.runs.clear()
-        self.hand += 1
+        self.given += 1
         self.state = State.DEAD
         return lost
 
     def check_patience(self, now: float) -> None:
-        """No job waits, not begun, behind one that takes long."""
+        """Asserts that no unbegun job waits behind a long one."""
         for current, following in pairwise(self.runs):
             if current.begins_at <= now < current.ends_at:
                 self._check_wait(following, current, until=now)
 
     def _check_wait(self, run: Run, current: Run, *, until: float) -> None:
-        """What had begun long before the run was given to this worker was not heard of: the loop was busy."""
+        """Checks from when `run` was given: `current` may have begun earlier, unreported because the loop was busy."""
         waited_s = until - max(current.begins_at, run.given_at)
         assert waited_s <= LONGEST_AHEAD_S, f"{run.job!r} waited {waited_s} s behind {current.job!r}"

@@ -1,8 +1,4 @@
-"""How the workers of the simulation behave, by chance.
-
-Lives here: the probabilities and mean times that a mixture may choose, and what the fake engine needs of the simulation
-around it.
-"""
+"""The probabilities and mean times with which the workers of the simulation behave."""
 
 from __future__ import annotations
 
@@ -18,21 +14,21 @@ from offload.core.scheduler import Scheduler
 BRAKE_FROM: Final = 3  # failed start-ups in a row
 BRAKE_PAUSE_S: Final = 0.02
 DRAGS_BY: Final = 200
-DOUBTS: Final = 0.05  # how often a death is told of with one job more than has begun
+DOUBTS: Final = 0.05  # how often a death is reported with one job more than has begun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
-    """Probabilities, of one job, start-up or death; times in seconds, means of what is drawn.
+    """Probabilities for one job, start-up or death; mean times in seconds.
 
-    `run_s` is by the task's index.  A run that drags takes `DRAGS_BY` times as long as it would.  `busy` is how often
-    an answer comes to a loop that has other things to do.
+    `run_s` is by task index. A run that drags takes `DRAGS_BY` times as long. `busy` is how often an answer finds the
+    loop busy.
     """
 
     run_s: tuple[float, ...] = (0.01, 0.01, 0.01, 0.01)
     start_s: float = 0.006
     stop_s: float = 0.003
-    death_told_s: float = 0.0003
+    death_reported_s: float = 0.0003
     drags: float = 0.0
     crashes: float = 0.01
     crashes_unbegun: float = 0.01
@@ -52,7 +48,7 @@ USUAL: Final = Habits()
 
 
 class Surroundings(Protocol):
-    """What an engine needs of the simulation around it."""
+    """What the fake engine needs of the simulation."""
 
     random: Random
     scheduler: Scheduler

@@ -1,4 +1,4 @@
-"""What the simulation plays: small services under all kinds of callers, and one large one."""
+"""The mixtures that the simulation plays: small services under many kinds of load, and one large one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RETRIED = tuple(
     TaskLimits(name=f"retried-{retries}", index=index, timeout_s=0.1, retries=retries)
     for index, retries in enumerate((1, 3, 10))
 )
-# Most jobs are short; a long one and a measured one now and then.
+# Most jobs are short; some are long or measured.
 TINY = TaskLimits(name="tiny", index=0, timeout_s=0.05)
 SHORT_AND_LONG = (
     *(TINY,) * 6,
@@ -49,7 +49,7 @@ SHORT_JOBS = Mixture(
     cancelled_within_s=0.004,
     drain_s=0.02,
 )
-# Everything that can happen happens in it.
+# Contains every kind of event.
 MILLION = replace(
     SHORT_JOBS,
     seed=20_260,
@@ -65,21 +65,21 @@ MIXTURES = {
     "small queue, twice the load": Mixture(seed=0, jobs=4000, slots=5, load=2.0, queue_limit=3, queue_limit_bytes=300),
     "no queue": Mixture(seed=0, jobs=4000, slots=3, queue_limit=0),
     "one slot": Mixture(seed=0, jobs=2000, slots=1, load=0.7),
-    "hardly any load": Mixture(seed=0, jobs=2000, slots=50, load=0.05, storms=3),
+    "light load": Mixture(seed=0, jobs=2000, slots=50, load=0.05, storms=3),
     "many retries": Mixture(
         seed=0, jobs=4000, slots=20, load=0.5, tasks=RETRIED, habits=Habits(crashes=0.3, crashes_unbegun=0.3)
     ),
     "many stalls and budgets": Mixture(seed=0, jobs=4000, slots=20, budgets=0.9, habits=Habits(stalls=0.2)),
-    "callers who hang up": Mixture(seed=0, jobs=4000, slots=8, load=1.5, cancels=0.6),
+    "callers that disconnect": Mixture(seed=0, jobs=4000, slots=8, load=1.5, cancels=0.6),
     "memory hogs": Mixture(seed=0, jobs=4000, slots=8, load=0.5, habits=Habits(memory_excesses=0.5)),
-    "limits for each caller": Mixture(
+    "limits for each client": Mixture(
         seed=0, jobs=4000, slots=8, load=1.5, clients=3, max_queued_per_client=10, max_running_per_client=2
     ),
     "slow stops": Mixture(seed=0, jobs=4000, slots=8, habits=Habits(stalls=0.1, stop_s=0.05)),
     "failing start-ups": Mixture(seed=0, jobs=4000, slots=4, storms=20, habits=Habits(failed_starts=0.7, leaves=0.2)),
-    "spares for the dead": Mixture(seed=0, jobs=4000, slots=4, habits=Habits(crashes=0.2, replacements=0.9)),
+    "spares replace dead workers": Mixture(seed=0, jobs=4000, slots=4, habits=Habits(crashes=0.2, replacements=0.9)),
     "a drain in the middle": Mixture(seed=0, jobs=4000, slots=8, load=1.5, drains_after=0.5, drain_s=0.02),
-    "a drain of no time": Mixture(seed=0, jobs=2000, slots=8, load=1.5, drains_after=0.5, drain_s=0.0),
+    "a drain without time": Mixture(seed=0, jobs=2000, slots=8, load=1.5, drains_after=0.5, drain_s=0.0),
     "everything at once": Mixture(
         seed=0,
         jobs=6000,
@@ -97,11 +97,11 @@ PREFETCHED = {
     "short jobs and long ones": SHORT_JOBS,
     "short jobs on one slot": replace(SHORT_JOBS, slots=1),
     "short jobs at ten times the load": replace(SHORT_JOBS, load=10.0, queue_limit=50),
-    "short jobs that drag now and then": replace(SHORT_JOBS, habits=ROUGH, load=0.9),
-    "short jobs of callers who hang up": replace(SHORT_JOBS, cancels=0.5, budgets=0.5, longest_budget_s=0.005),
+    "short jobs that sometimes drag": replace(SHORT_JOBS, habits=ROUGH, load=0.9),
+    "short jobs of callers that disconnect": replace(SHORT_JOBS, cancels=0.5, budgets=0.5, longest_budget_s=0.005),
     "short jobs and rough workers": replace(
         SHORT_JOBS, habits=ROUGH, slots=8, cancels=0.2, longest_budget_s=0.005, storms=5
     ),
-    "short jobs and a drain of no time": replace(SHORT_JOBS, drains_after=0.5, drain_s=0.0),
+    "short jobs and a drain without time": replace(SHORT_JOBS, drains_after=0.5, drain_s=0.0),
     "short jobs and rough workers, one at a time": replace(SHORT_JOBS, habits=ROUGH, prefetch=False),
 }

@@ -1,8 +1,6 @@
-"""A simulation of too much: open-loop arrivals on a virtual clock, against the deciding core.
+"""A simulation of overload: open-loop arrivals on a virtual clock, against the core, decided by a seed.
 
-Lives here: callers who send whatever happens, hang up when their budget is over and may come back when they are told;
-slots that take as long as a job needs.  Everything is exact and decided by a seed.  The tests choose who comes, and
-assert what becomes of them.
+Callers send whatever happens, disconnect when their budget runs out, and may return after `Retry-After`.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from tests.support.jobs import make_job
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One request: what it wants, and for how many more times its caller comes back when it is refused."""
+    """One request, and how often its caller returns after a rejection."""
 
     task: TaskLimits
     run_s: float
@@ -39,7 +37,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """Visits that come at random, `per_s` of them, between two instants."""
+    """Visits at random, `per_s` of them, between two instants."""
 
     visit: Visit
     per_s: float
@@ -48,8 +46,8 @@ class Stream:
 
 
 @dataclass(slots=True, kw_only=True)
-class Told:
-    """What became of one visit: `waited_s` until it was told."""
+class Ended:
+    """How one visit ended, after `waited_s`."""
 
     visit: Visit
     came_at: float
@@ -59,15 +57,15 @@ class Told:
 
     @property
     def is_good(self) -> bool:
-        """It has its result, in time."""
+        """Whether it has its result in time."""
         return self.reason is Reason.SUCCEEDED and (self.visit.budget_s is None or self.waited_s <= self.visit.budget_s)
 
 
 class Overload:
-    """`stop_s` is what it takes to stop a job and have its slot back; `limits` are more of admission's.
+    """`stop_s` is how long it takes to stop a job and free its slot; `limits` are further limits of admission.
 
-    Afterwards `told` has what became of each visit, `most_queued` how many waited at the worst, `busy_s` the run time
-    of all jobs that were done.
+    Afterwards `ended` has the end of each visit, `most_queued` the length of the queue at its longest, `busy_s` the run
+    time of all jobs that succeeded.
     """
 
     def __init__(
@@ -79,7 +77,7 @@ class Overload:
         stop_s: float = 0.02,
         **limits: int,
     ) -> None:
-        self.told: list[Told] = []
+        self.ended: list[Ended] = []
         self.most_queued = 0
         self.busy_s = 0.0
         self._stop_s = stop_s
@@ -98,7 +96,7 @@ class Overload:
             self._at(stream.from_s, self._next_of, stream)
 
     def run(self) -> Self:
-        """Plays it to the end, until everybody has been told."""
+        """Plays the streams until every visit has ended."""
         while self._heap:
             self._now, _, event, arguments = heapq.heappop(self._heap)
             event(*arguments)
@@ -106,16 +104,16 @@ class Overload:
         self._scheduler.check_invariants()
         return self
 
-    # What is asked afterwards
+    # Results
 
     def good(self, task: TaskLimits, *, from_s: float = 0.0, to_s: float = float("inf")) -> int:
-        """How many visits of the task that came in that time were served in theirs."""
-        return sum(told.is_good for told in self.of(task) if from_s <= told.came_at < to_s)
+        """Returns how many visits of the task from that time were served in time."""
+        return sum(ended.is_good for ended in self.of(task) if from_s <= ended.came_at < to_s)
 
-    def of(self, task: TaskLimits) -> list[Told]:
-        return [told for told in self.told if told.visit.task is task]
+    def of(self, task: TaskLimits) -> list[Ended]:
+        return [ended for ended in self.ended if ended.visit.task is task]
 
-    # What happens
+    # Events
 
     def _at(self, instant: float, event: Callable[..., None], *arguments: object) -> None:
         heapq.heappush(self._heap, (instant, next(self._entries), event, arguments))
@@ -144,7 +142,7 @@ class Overload:
                     self._now + run_s, self._finish, command.slot, self._generations[command.slot], command.job, run_s
                 )
             elif isinstance(command, Settled):
-                self._tell(command.job)
+                self._note_ended(command.job)
             else:
                 generation = self._generations[command.slot]
                 self._at(self._now + self._stop_s, self._die, command.slot, generation)
@@ -172,20 +170,20 @@ class Overload:
         self._carry_out(self._scheduler.died(slot, generation, Death(), begun=1, now=self._now))
         self._carry_out(self._scheduler.ready(slot, self._generations[slot], self._now))
 
-    def _tell(self, job: Job) -> None:
+    def _note_ended(self, job: Job) -> None:
         visit, came_at = self._visits.pop(job)
         assert job.outcome is not None
-        told = Told(
+        ended = Ended(
             visit=visit,
             came_at=came_at,
             waited_s=self._now - came_at,
             reason=job.outcome.reason,
             retry_after_s=_whole(job.outcome.facts.get("retry_after_s")),
         )
-        self.told.append(told)
-        if job.state is JobState.REJECTED and visit.returns and told.retry_after_s is not None:
+        self.ended.append(ended)
+        if job.state is JobState.REJECTED and visit.returns and ended.retry_after_s is not None:
             again = replace(visit, returns=visit.returns - 1, has_returned=True)
-            self._at(self._now + told.retry_after_s, self._arrive, again)
+            self._at(self._now + ended.retry_after_s, self._arrive, again)
 
 
 def _whole(value: object) -> int | None:

@@ -1,4 +1,4 @@
-"""Tasks of all lengths, and a stage on which they are known, for scenes in which slots hold several jobs."""
+"""Tasks of several lengths, and a stage that knows their run times, for tests of prefetch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RUN_S = {
 
 
 def known_stage(*, slots: int = 1, prefetch: bool = True, queue_limit: int = 100) -> Stage:
-    """Every task but UNKNOWN has run once."""
+    """Returns a stage on which every task but UNKNOWN has run once."""
     stage = Stage(slots=slots, prefetch=prefetch, queue_limit=queue_limit)
     for limits, run_s in RUN_S.items():
         stage.answer(stage.submit(limits=limits), succeeded(run_s, has_printed=limits is TALKATIVE))

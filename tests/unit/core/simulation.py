@@ -1,8 +1,7 @@
-"""A seeded simulation of the deciding core: a virtual clock, a heap of events, a fake engine.
+"""A seeded simulation of the core: a virtual clock, a heap of events, a fake engine.
 
-Lives here: what a whole service does to the scheduler, at the speed of memory.  `Simulation.run` plays one `Mixture` to
-its end and checks on the way: the books after each event, all invariants after every so many, that each caller is told
-once and for a reason that the event can have, and that no slot is lost or used twice.  The tests choose the mixtures.
+`Simulation.run` plays one `Mixture` to its end. It checks the counts after each event, all invariants after every few
+events, that each job is settled once and for a reason that the event can have, and that no slot is lost or used twice.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from tests.unit.core.fake_engine import POISON, FakeEngine
 from tests.unit.core.fake_worker import TIMER_LATE_S
 from tests.unit.core.habits import DRAGS_BY, USUAL, Habits
 
-HANGS_UP: Final = (Reason.CANCELLED, Reason.DISCONNECTED)
+DISCONNECTS: Final = (Reason.CANCELLED, Reason.DISCONNECTED)
 ANSWERS: Final = frozenset({Reason.SUCCEEDED, Reason.TASK_ERROR})
-TAKEN_OR_NOT: Final = frozenset(
+SUBMISSION: Final = frozenset(
     {
         Reason.OVERLOADED,
         Reason.CLIENT_QUEUE_FULL,
@@ -51,7 +50,7 @@ TASKS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixture:
-    """What comes, on what.  Probabilities are of one job; `load` is a share of what the slots can do."""
+    """The jobs and the slots. Probabilities are for one job; `load` is a share of the capacity of the slots."""
 
     seed: int
     jobs: int
@@ -68,16 +67,16 @@ class Mixture:
     clients: int = 20
     max_queued_per_client: int = 0
     max_running_per_client: int = 0
-    poison: float = 0.002  # such a job always kills its worker
+    poison: float = 0.002  # share of jobs that always kill their worker
     storms: int = 0
     drain_s: float = 0.5
-    drains_after: float = 0.98  # so much of the jobs have come when the service begins to drain
+    drains_after: float = 0.98  # share of the jobs after which the service drains
     tasks: tuple[TaskLimits, ...] = TASKS
-    invariants_every: int = 20  # so many events
+    invariants_every: int = 20  # events
 
 
 class Simulation:
-    """One service from its start to the end of its drain, all of it decided by the seed."""
+    """One service from its start to the end of its drain, decided by the seed."""
 
     def __init__(self, mixture: Mixture) -> None:
         self.mixture = mixture
@@ -103,7 +102,7 @@ class Simulation:
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._entries = 0
         self._timer_at = float("inf")
-        self._told = bytearray(mixture.jobs)
+        self._settled = bytearray(mixture.jobs)
         self._jobs = 0
         self._is_stopped = False
         self._checks_every = mixture.invariants_every
@@ -114,7 +113,7 @@ class Simulation:
         self._per_s = mixture.load * mixture.slots / (mean_run_s * (1 + habits.drags * (DRAGS_BY - 1)))
 
     def run(self) -> None:
-        """Plays it all.  Raises AssertionError where something is not as promised."""
+        """Plays the mixture. Raises AssertionError if a promise is broken."""
         mixture = self.mixture
         whole_s = mixture.jobs / self._per_s
         self.engine.open()
@@ -130,20 +129,20 @@ class Simulation:
     # The clock
 
     def at(self, delay_s: float, event: Callable[..., None], *arguments: object) -> None:
-        """Has `event` happen `delay_s` from now."""
+        """Schedules `event` for `delay_s` from now."""
         self._entries += 1
         heapq.heappush(self._heap, (self.now + delay_s, self._entries, event, arguments))
 
-    # What every event ends with
+    # Commands
 
     def carry_out(self, commands: list[Command], possible: frozenset[Reason]) -> None:
-        """What the shell around the core does; `possible` are the reasons for which this event may end a job."""
+        """Carries out the commands. `possible` are the reasons for which this event may end a job."""
         for command in commands:
             if isinstance(command, Start):
                 self._check_start(command.job)
                 self.engine.start(command.slot, command.job)
             elif isinstance(command, Settled):
-                self._tell(command.job, possible)
+                self._note_settled(command.job, possible)
             else:
                 self.engine.stop(command.slot, command.job, command.why)
         self._arm_timer()
@@ -161,16 +160,16 @@ class Simulation:
 
     def _check_start(self, job: Job) -> None:
         assert not job.is_settled, f"{job!r} was started after its end"
-        assert job.deadline is None or self.now < job.deadline, f"{job!r} was started with its time over"
+        assert job.deadline is None or self.now < job.deadline, f"{job!r} was started after its deadline"
         assert not self._is_stopped, f"{job!r} was started after the end of the drain"
 
-    def _tell(self, job: Job, possible: frozenset[Reason]) -> None:
-        assert not self._told[job.number], f"{job!r} was told twice"
-        self._told[job.number] = 1
+    def _note_settled(self, job: Job, possible: frozenset[Reason]) -> None:
+        assert not self._settled[job.number], f"{job!r} was settled twice"
+        self._settled[job.number] = 1
         outcome = job.outcome
-        assert outcome is not None, f"{job!r} was told without an outcome"
+        assert outcome is not None, f"{job!r} was settled without an outcome"
         reason = outcome.reason
-        # One that waits can be told at any time: that it cannot be done in its time, or that it goes for another.
+        # A waiting job can be rejected by any event: displaced, or because its deadline became unreachable.
         is_possible = reason in possible or reason is Reason.OVERLOADED
         assert is_possible, f"{job!r} ended with {reason}, possible are {sorted(possible)}"
         self.recorder.count_outcome(job)
@@ -192,7 +191,7 @@ class Simulation:
             assert job.started_at is not None
             due = job.started_at + job.limits.timeout_s
         assert due is not None
-        # A timer that is armed anew, for what is due already, is late once more.
+        # A timer that is set again for an instant in the past is late once more.
         latest = due + TICK_S + 2 * TIMER_LATE_S + 1e-6
         assert due <= self.now <= latest, f"{job!r} was due {due}, ended {self.now}"
 
@@ -213,19 +212,19 @@ class Simulation:
         if self.scheduler.quarantine.watches(job.limits.index, self.now):
             job.fingerprint = fingerprint(job)
         is_draining = self.scheduler.load.drain_ends_at is not None
-        self.carry_out(self.scheduler.submit(job, self.now), DRAINING if is_draining else TAKEN_OR_NOT)
-        assert job.is_settled or not is_draining, f"{job!r} was taken during the drain"
+        self.carry_out(self.scheduler.submit(job, self.now), DRAINING if is_draining else SUBMISSION)
+        assert job.is_settled or not is_draining, f"{job!r} was accepted during the drain"
         if chance() < mixture.cancels:
-            self.at(chance() * mixture.cancelled_within_s, self._hang_up, job)
+            self.at(chance() * mixture.cancelled_within_s, self._disconnect, job)
         if self._jobs < mixture.jobs:
             wave = 0.4 if self._jobs // 5000 % 2 else 1.6
             self.at(self.random.expovariate(self._per_s * wave), self._arrive)
         if self._jobs == int(mixture.jobs * mixture.drains_after):
             self._drain()
 
-    def _hang_up(self, job: Job) -> None:
+    def _disconnect(self, job: Job) -> None:
         was_settled = job.is_settled
-        why = HANGS_UP[self.random.random() < 0.5]
+        why = DISCONNECTS[self.random.random() < 0.5]
         commands = self.scheduler.cancel(job, why, self.now)
         assert bool(commands) != was_settled, f"{job!r}: a cancel ends what has not ended, once"
         self.carry_out(commands, frozenset({why, Reason.DEADLINE_EXCEEDED}))
@@ -241,7 +240,7 @@ class Simulation:
 
     def _on_timer(self, armed_for: float) -> None:
         if armed_for != self._timer_at:
-            return  # replaced by an earlier one
+            return  # replaced by an earlier timer
         self._timer_at = float("inf")
         self.carry_out(self.scheduler.expire(self.now), frozenset({Reason.JOB_TIMEOUT, Reason.DEADLINE_EXCEEDED}))
 
@@ -261,7 +260,7 @@ class Simulation:
         scheduler = self.scheduler
         scheduler.check_invariants()
         assert self._jobs == scheduler.tally.submitted == self.mixture.jobs
-        assert self._told.count(1) == self.mixture.jobs, "somebody was never told"
+        assert self._settled.count(1) == self.mixture.jobs, "a job was never settled"
         assert {state: n for state, n in scheduler.tally.ended.items() if n} == dict(self._states)
         assert (scheduler.queued, scheduler.tally.running, scheduler.is_empty) == (0, 0, True)
         overloaded_by = self.recorder.overloaded_by()
@@ -269,7 +268,7 @@ class Simulation:
             sum(overloaded_by.values()) == self.recorder.rejections()["overloaded"] == self.reasons[Reason.OVERLOADED]
         )
         assert +Counter(overloaded_by) == self.causes
-        assert scheduler.next_instant() is None, "a deadline is left of nobody's"
+        assert scheduler.next_instant() is None, "a deadline is left over"
         self.engine.check_all_back()
 
 

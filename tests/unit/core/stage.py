@@ -1,7 +1,6 @@
-"""A stage for scenes with the scheduler: slots, a clock that the test moves, and jobs by the line.
+"""A stage for tests of the scheduler: slots, a clock that the test moves, and short calls for events.
 
-Every event goes through here, so that all invariants are checked after each of them.  The tests of the scheduler and
-of admission use it.
+All invariants are checked after each event.
 """
 
 from __future__ import annotations
@@ -39,10 +38,11 @@ def succeeded(run_s: float | None = None, *, has_printed: bool = False) -> Outco
 
 
 class Stage:
-    """`slots` of them are there with a worker that is ready, of generation 1.
+    """`slots` slots, each with a ready worker of generation 1.
 
-    With `prefetch` a slot may be given several jobs.  Then `begun` holds the jobs that their workers have begun before
-    the scheduler knows, and `withdrawn` all that were taken back, in that order.  `limits` are more of admission's.
+    With `prefetch` a slot may hold several jobs. Then the test adds to `begun` the jobs that workers have begun without
+    the scheduler's knowledge; `withdrawn` are those that were withdrawn, in order. `limits` are further limits of
+    admission.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Stage:
     # Time
 
     def wait(self, seconds: float) -> list[Command]:
-        """Lets time go by, and ends whatever is due then."""
+        """Advances the clock and calls `expire`."""
         self.now += seconds
         return self._checked(self.scheduler.expire(self.now))
 
@@ -121,7 +121,7 @@ class Stage:
     def finish(
         self, job: Job, *, run_s: float | None = None, generation: int = 1, is_leaving: bool = False
     ) -> list[Command]:
-        """The worker of the slot where the job was started answers that it succeeded."""
+        """The job's worker reports success."""
         return self.answer(job, succeeded(run_s), generation=generation, is_leaving=is_leaving)
 
     def answer(self, job: Job, outcome: Outcome, *, generation: int = 1, is_leaving: bool = False) -> list[Command]:
@@ -141,8 +141,8 @@ class Stage:
         return self._checked(self.scheduler.failing_to_start(self.now))
 
     def _withdraw(self, slot: SlotId, job: Job) -> bool:
-        assert self.scheduler.slots.all[slot].waiting[-1] is job, "only the newest can be taken back"
-        assert job in self._given, "it was never given to a worker"
+        assert self.scheduler.slots.all[slot].waiting[-1] is job, "only the newest can be withdrawn"
+        assert job in self._given, "no worker was given this job"
         if job in self.begun:
             return False
         self.withdrawn.append(job)
@@ -172,7 +172,7 @@ def reason_of(job: Job) -> Reason | None:
 
 
 def cause_of(job: Job) -> object:
-    """Why the job was rejected as overloaded."""
+    """Returns the cause of a job that was rejected as overloaded."""
     assert reason_of(job) is Reason.OVERLOADED
     return facts_of(job)["cause"]
 
@@ -187,5 +187,5 @@ def slot_state(stage: Stage, slot: int = 0) -> SlotState:
 
 
 def held(stage: Stage, slot: int = 0) -> list[Job]:
-    """All that the slot's worker has."""
+    """Returns the jobs that the slot's worker holds."""
     return stage.scheduler.slots.all[SlotId(slot)].jobs()

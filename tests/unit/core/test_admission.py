@@ -1,4 +1,4 @@
-"""Who is taken and who is refused, and what the refused are told."""
+"""Which jobs are accepted and which are rejected, and why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OTHER = TaskLimits(name="other", index=1, timeout_s=60.0)
 
 
 def known_to_take(stage: Stage, run_s: float, limits: TaskLimits = TASK) -> None:
-    """One run of the task, so that its run time is known."""
+    """Runs the task once, so that its run time is known."""
     job = stage.submit(limits=limits)
     stage.finish(job, run_s=run_s)
 
@@ -25,7 +25,7 @@ def known_to_take(stage: Stage, run_s: float, limits: TaskLimits = TASK) -> None
 # Workers
 
 
-def test_before_the_first_worker_is_ready_jobs_are_refused_as_starting() -> None:
+def test_before_the_first_worker_is_ready_jobs_are_rejected_as_starting() -> None:
     stage = Stage()
     job = stage.submit()
     assert (job.state, reason_of(job), facts_of(job)) == (
@@ -35,13 +35,13 @@ def test_before_the_first_worker_is_ready_jobs_are_refused_as_starting() -> None
     )
 
 
-def test_a_worker_that_died_is_no_reason_to_refuse() -> None:
+def test_jobs_are_accepted_after_the_only_worker_died() -> None:
     stage = Stage(slots=1)
     stage.die(0)
     assert stage.submit().state is JobState.QUEUED
 
 
-def test_with_no_worker_and_failing_start_ups_jobs_are_refused_until_one_is_ready() -> None:
+def test_without_workers_and_with_failing_start_ups_jobs_are_rejected_until_one_is_ready() -> None:
     stage = Stage(slots=1)
     stage.die(0)
     stage.fail_to_start()
@@ -52,7 +52,7 @@ def test_with_no_worker_and_failing_start_ups_jobs_are_refused_until_one_is_read
     assert stage.submit().state is JobState.QUEUED
 
 
-def test_failing_start_ups_are_no_reason_while_a_worker_is_there() -> None:
+def test_failing_start_ups_do_not_matter_while_a_worker_is_present() -> None:
     stage = Stage(slots=1)
     stage.fail_to_start()
     assert stage.submit().state is JobState.RUNNING
@@ -62,26 +62,26 @@ def test_failing_start_ups_are_no_reason_while_a_worker_is_there() -> None:
 # The queue
 
 
-def test_a_full_queue_refuses_with_what_waits_and_for_how_long() -> None:
+def test_a_full_queue_rejects_with_its_length_and_the_expected_wait() -> None:
     stage = Stage(slots=1, queue_limit=2)
     known_to_take(stage, 3.0)
     for _ in range(3):
         stage.submit()
-    refused = stage.submit()
-    assert (refused.state, reason_of(refused)) == (JobState.REJECTED, Reason.OVERLOADED)
-    facts = facts_of(refused)
-    # Two that wait and the one that runs.
+    rejected = stage.submit()
+    assert (rejected.state, reason_of(rejected)) == (JobState.REJECTED, Reason.OVERLOADED)
+    facts = facts_of(rejected)
+    # Two jobs wait and one runs.
     assert (facts["queued"], facts["expected_wait_s"]) == (2, 9.0)
     assert (facts["cause"], facts["limit"]) == (OverloadCause.QUEUE_FULL, 2)
 
 
-def test_an_idle_slot_takes_a_job_even_where_none_may_wait() -> None:
+def test_an_idle_slot_accepts_a_job_without_any_queue() -> None:
     stage = Stage(slots=1, queue_limit=0)
     assert stage.submit().state is JobState.RUNNING
     assert reason_of(stage.submit()) is Reason.OVERLOADED
 
 
-def test_a_queue_full_of_bytes_refuses() -> None:
+def test_a_queue_full_of_bytes_rejects() -> None:
     stage = Stage(slots=1, queue_limit_bytes=100)
     stage.submit(size_bytes=100)
     assert stage.submit(size_bytes=60).state is JobState.QUEUED
@@ -89,10 +89,10 @@ def test_a_queue_full_of_bytes_refuses() -> None:
     assert stage.submit(size_bytes=40).state is JobState.QUEUED
 
 
-# Pushing out
+# Displacing
 
 
-def test_into_a_full_queue_a_more_urgent_job_pushes_the_newest_of_the_least_urgent() -> None:
+def test_a_more_urgent_job_displaces_the_newest_of_the_least_urgent_in_a_full_queue() -> None:
     stage = Stage(slots=1, queue_limit=4)
     stage.submit()
     older, newer = (stage.submit(urgency=7) for _ in range(2))
@@ -104,7 +104,7 @@ def test_into_a_full_queue_a_more_urgent_job_pushes_the_newest_of_the_least_urge
     assert facts_of(newer)["retry_after_s"] == 1
 
 
-def test_a_job_that_is_not_more_urgent_is_refused_itself() -> None:
+def test_a_job_that_is_not_more_urgent_is_rejected_itself() -> None:
     stage = Stage(slots=1, queue_limit=1)
     stage.submit()
     waiting = stage.submit(urgency=3)
@@ -113,8 +113,8 @@ def test_a_job_that_is_not_more_urgent_is_refused_itself() -> None:
     assert waiting.state is JobState.QUEUED
 
 
-def test_a_caller_who_fills_the_queue_makes_room_for_another() -> None:
-    """Until the two have as many waiting; else they would push each other out for ever."""
+def test_a_client_that_fills_the_queue_makes_room_for_another() -> None:
+    """Only until both have as many waiting; otherwise they would displace each other for ever."""
     stage = Stage(slots=1, queue_limit=4)
     flood = [stage.submit(client="greedy") for _ in range(5)]
     first, second = (stage.submit(client="modest") for _ in range(2))
@@ -123,7 +123,7 @@ def test_a_caller_who_fills_the_queue_makes_room_for_another() -> None:
     assert reason_of(stage.submit(client="modest")) is Reason.OVERLOADED
 
 
-def test_nobody_is_pushed_out_for_a_job_that_would_not_fit_all_the_same() -> None:
+def test_no_job_is_displaced_for_one_that_would_not_fit_anyway() -> None:
     stage = Stage(slots=1, queue_limit_bytes=100)
     stage.submit()
     waiting = [stage.submit(urgency=7, size_bytes=50) for _ in range(2)]
@@ -131,28 +131,28 @@ def test_nobody_is_pushed_out_for_a_job_that_would_not_fit_all_the_same() -> Non
     assert {job.state for job in waiting} == {JobState.QUEUED}
 
 
-# Each caller, each task
+# Limits of one client and one task
 
 
-def test_a_caller_with_as_many_waiting_as_it_may_is_told_the_limit() -> None:
+def test_a_client_at_its_limit_of_queued_jobs_is_rejected_with_the_limit() -> None:
     stage = Stage(slots=1, max_queued_per_client=2)
     for _ in range(3):
         stage.submit(client="one")
-    refused = stage.submit(client="one")
-    assert (reason_of(refused), facts_of(refused)["limit"]) == (Reason.CLIENT_QUEUE_FULL, 2)
-    assert facts_of(refused)["retry_after_s"] == 1
+    rejected = stage.submit(client="one")
+    assert (reason_of(rejected), facts_of(rejected)["limit"]) == (Reason.CLIENT_QUEUE_FULL, 2)
+    assert facts_of(rejected)["retry_after_s"] == 1
     assert stage.submit(client="other").state is JobState.QUEUED
 
 
-def test_whether_anybody_would_be_taken_is_not_said_by_the_limit_of_one() -> None:
-    """Callers of a Unix socket have no address: one of them at its limit is no reason to send others elsewhere."""
+def test_a_client_at_its_limit_does_not_make_the_service_unready() -> None:
+    """All clients of a Unix socket count as one; its limit must not make a proxy send the others elsewhere."""
     stage = Stage(slots=1, max_queued_per_client=1)
     for _ in range(3):
         stage.submit(client="")
     assert stage.scheduler.rejection(Inquiry(), stage.now) is None
 
 
-def test_a_caller_with_as_many_running_as_it_may_waits_while_others_run() -> None:
+def test_a_client_at_its_limit_of_running_jobs_waits_while_others_run() -> None:
     stage = Stage(slots=3, max_running_per_client=1)
     first, second = (stage.submit(client="one") for _ in range(2))
     other = stage.submit(client="other")
@@ -160,7 +160,7 @@ def test_a_caller_with_as_many_running_as_it_may_waits_while_others_run() -> Non
     assert started(stage.finish(first)) == [second]
 
 
-def test_a_task_with_as_many_running_as_it_may_waits_while_others_run() -> None:
+def test_a_task_at_its_limit_of_running_jobs_waits_while_others_run() -> None:
     stage = Stage(slots=3)
     heavy = TaskLimits(name="heavy", index=1, timeout_s=60.0, max_running=1)
     first, second = (stage.submit(limits=heavy) for _ in range(2))
@@ -169,7 +169,7 @@ def test_a_task_with_as_many_running_as_it_may_waits_while_others_run() -> None:
     assert started(stage.finish(first)) == [second]
 
 
-def test_a_job_that_is_stopped_counts_as_running_until_its_work_is_over() -> None:
+def test_a_stopped_job_counts_against_the_limit_until_its_work_has_ended() -> None:
     stage = Stage(slots=2)
     heavy = TaskLimits(name="heavy", index=1, timeout_s=60.0, max_running=1)
     first, second = (stage.submit(limits=heavy) for _ in range(2))
@@ -177,7 +177,7 @@ def test_a_job_that_is_stopped_counts_as_running_until_its_work_is_over() -> Non
     assert started(stage.die(1)) == [second]
 
 
-def test_a_task_with_as_many_waiting_as_it_may_is_refused_and_others_are_not() -> None:
+def test_a_task_at_its_limit_of_queued_jobs_is_rejected_and_others_are_not() -> None:
     stage = Stage(slots=1)
     heavy = TaskLimits(name="heavy", index=1, timeout_s=60.0, max_queued=1)
     stage.submit(limits=heavy)
@@ -190,18 +190,18 @@ def test_a_task_with_as_many_waiting_as_it_may_is_refused_and_others_are_not() -
 # Budgets
 
 
-def test_a_job_that_would_be_done_later_than_its_budget_is_refused_at_once() -> None:
+def test_a_job_that_would_miss_its_deadline_is_rejected_at_once() -> None:
     stage = Stage(slots=1)
     known_to_take(stage, 2.0)
     stage.submit()
     stage.submit()
-    # One runs; one waits, which may take twice as long as expected; it needs two seconds itself; and a twentieth of the
-    # budget is left for the way.
+    # One job runs and one waits, which may take twice as long as expected; the job itself takes two seconds; and a
+    # twentieth of the budget is reserved for the answer.
     assert cause_of(stage.submit(budget_s=8.4)) is OverloadCause.DEADLINE_UNREACHABLE
     assert stage.submit(budget_s=8.5).state is JobState.QUEUED
 
 
-def test_what_has_run_already_is_waited_for_no_more() -> None:
+def test_the_time_that_a_job_has_run_reduces_the_expected_wait() -> None:
     stage = Stage(slots=1)
     known_to_take(stage, 10.0)
     stage.submit()
@@ -217,21 +217,21 @@ def test_a_job_that_takes_longer_than_expected_is_expected_to_take_as_long_again
     assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(3.0)
 
 
-def test_nobody_is_expected_to_wait_while_a_slot_is_idle() -> None:
+def test_the_expected_wait_is_zero_while_a_slot_is_idle() -> None:
     stage = Stage(slots=2)
     known_to_take(stage, 10.0)
     stage.submit()
     assert stage.scheduler.expected_wait_s(stage.now) == 0.0
 
 
-def test_an_idle_slot_takes_a_job_that_is_expected_to_take_longer_than_its_budget() -> None:
-    """Nobody else is held up, and else a task that has become faster would be refused for ever."""
+def test_an_idle_slot_accepts_a_job_that_is_expected_to_exceed_its_budget() -> None:
+    """It holds up no other job, and otherwise a task that has become faster would be rejected for ever."""
     stage = Stage(slots=1)
     known_to_take(stage, 10.0)
     assert stage.submit(budget_s=0.1).state is JobState.RUNNING
 
 
-def test_each_job_that_waits_counts_for_the_next_though_they_come_at_once() -> None:
+def test_each_waiting_job_adds_to_the_wait_of_the_next_even_at_the_same_instant() -> None:
     stage = Stage(slots=1)
     known_to_take(stage, 1.0)
     stage.submit()
@@ -243,7 +243,7 @@ def test_each_job_that_waits_counts_for_the_next_though_they_come_at_once() -> N
 
 
 @pytest.mark.parametrize("unlike", [{"client": "another"}, {"limits": OTHER}, {"urgency": 0}], ids=str)
-def test_what_one_is_refused_for_is_nothing_to_one_whose_turn_comes_sooner(unlike: dict[str, Any]) -> None:
+def test_a_job_that_is_served_sooner_is_accepted_where_another_is_rejected(unlike: dict[str, Any]) -> None:
     stage = Stage(slots=1)
     known_to_take(stage, 0.001, OTHER)
     known_to_take(stage, 1.0)
@@ -253,7 +253,7 @@ def test_what_one_is_refused_for_is_nothing_to_one_whose_turn_comes_sooner(unlik
     assert stage.submit(**{"client": "greedy", "budget_s": 5.0, **unlike}).state is JobState.QUEUED
 
 
-def test_time_that_passes_is_waited_no_more() -> None:
+def test_the_expected_wait_shrinks_as_time_passes() -> None:
     stage = Stage(slots=1)
     known_to_take(stage, 1.0)
     stage.submit()
@@ -268,11 +268,11 @@ def test_the_work_ahead_is_shared_by_the_slots_that_have_a_worker() -> None:
     for _ in range(6):
         stage.submit()
     assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx((2 + 4) * 4.0 / 4)
-    stage.die(0)  # its job waits no more: it had begun, and may not be tried again
+    stage.die(0)  # its job had begun and has no retries
     assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx((2 + 3) * 4.0 / 3)
 
 
-def test_tasks_are_expected_to_take_what_they_took_each_for_itself() -> None:
+def test_the_expected_wait_uses_each_tasks_own_run_time() -> None:
     stage = Stage(slots=1)
     known_to_take(stage, 4.0)
     known_to_take(stage, 1.0, OTHER)
@@ -281,7 +281,7 @@ def test_tasks_are_expected_to_take_what_they_took_each_for_itself() -> None:
     assert stage.scheduler.expected_wait_s(stage.now) == 1.0 + 4.0
 
 
-def test_what_waits_is_worth_what_is_known_of_it_now() -> None:
+def test_waiting_work_follows_the_present_estimate() -> None:
     stage = Stage(slots=1)
     first = stage.submit()
     for _ in range(5):
@@ -291,8 +291,8 @@ def test_what_waits_is_worth_what_is_known_of_it_now() -> None:
     assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(5 * 2.0)
 
 
-def test_only_what_goes_before_it_is_waited_for() -> None:
-    """More urgent jobs, and of each other caller of the same urgency no more than its own."""
+def test_only_work_that_goes_before_the_job_is_counted() -> None:
+    """More urgent jobs, and from each other client of the same urgency no more work than the client's own."""
     stage = Stage(slots=1)
     known_to_take(stage, 1.0)
     for _ in range(10):
@@ -304,7 +304,7 @@ def test_only_what_goes_before_it_is_waited_for() -> None:
     assert stage.submit(budget_s=6.0, urgency=0, client="greedy").state is JobState.QUEUED
 
 
-def test_of_a_task_that_may_not_use_all_slots_no_more_is_waited_for_than_gets_through() -> None:
+def test_work_of_a_task_at_its_limit_delays_other_tasks_only_by_its_own_slots() -> None:
     stage = Stage(slots=4)
     heavy = TaskLimits(name="heavy", index=1, timeout_s=600.0, max_running=1)
     known_to_take(stage, 10.0, heavy)
@@ -313,13 +313,13 @@ def test_of_a_task_that_may_not_use_all_slots_no_more_is_waited_for_than_gets_th
         stage.submit(limits=heavy)
     for _ in range(6):
         stage.submit()
-    # The heavy ones keep one slot busy for long; three light ones run, three wait, and the next comes after them.
+    # The heavy jobs keep one slot busy for long; three light ones run, three wait, and the next one follows them.
     assert stage.submit(budget_s=7.0).state is JobState.QUEUED
     assert reason_of(stage.submit(limits=heavy, budget_s=200.0)) is Reason.OVERLOADED
 
 
-def test_a_task_of_which_every_job_is_stopped_is_expected_to_take_that_long() -> None:
-    """Else a queue of jobs that hang would look like no work at all."""
+def test_a_task_whose_every_job_is_stopped_is_expected_to_take_that_long() -> None:
+    """Otherwise a queue of jobs that hang would look like an empty one."""
     stage = Stage(slots=1)
     stage.submit(limits=TaskLimits(name="hangs", index=0, timeout_s=5.0))
     assert stopped(stage.wait(5.01))
@@ -331,7 +331,7 @@ def test_a_task_of_which_every_job_is_stopped_is_expected_to_take_that_long() ->
     assert reason_of(stage.submit(budget_s=1.0)) is Reason.OVERLOADED
 
 
-def test_a_result_that_came_too_late_tells_nothing_twice() -> None:
+def test_a_result_after_the_timeout_does_not_count_a_second_time() -> None:
     stage = Stage(slots=1)
     job = stage.submit(limits=TaskLimits(name="slow", index=0, timeout_s=1.0))
     stage.wait(1.01)
@@ -339,8 +339,8 @@ def test_a_result_that_came_too_late_tells_nothing_twice() -> None:
     assert stage.scheduler.run_times.expected_s(0) == pytest.approx(1.01)
 
 
-def test_a_late_answer_is_nothing_to_those_who_wait_either() -> None:
-    """Not even to one that can no longer be done in its budget: that is for the next event."""
+def test_a_late_answer_does_not_affect_waiting_jobs() -> None:
+    """Not even one that can no longer meet its deadline: the next event settles it."""
     stage = Stage(slots=1)
     known_to_take(stage, 1.0)
     running = stage.submit()
@@ -352,7 +352,7 @@ def test_a_late_answer_is_nothing_to_those_who_wait_either() -> None:
 
 
 def test_several_answers_are_one_event() -> None:
-    """What the last of them makes possible comes after all of them.  One that began and ended unseen is due no more."""
+    """Jobs are started after the last answer. A job that began and ended unseen has no deadline any more."""
     stage = Stage(slots=1, prefetch=True)
     known_to_take(stage, 0.0001)
     first, second, third = stage.submit(), stage.submit(budget_s=5.0), stage.submit()
@@ -365,14 +365,14 @@ def test_several_answers_are_one_event() -> None:
     assert third.is_running
 
 
-def test_a_fault_that_the_worker_found_counts_as_a_run_too() -> None:
+def test_a_task_error_counts_as_a_run() -> None:
     stage = Stage(slots=1)
     stage.answer(stage.submit(), Outcome(reason=Reason.TASK_ERROR, run_s=2.0))
     assert stage.scheduler.run_times.expected_s(0) == 2.0
 
 
-def test_a_waiting_job_that_can_no_longer_be_done_in_its_budget_is_not_started() -> None:
-    """It is told at once, and may be done elsewhere."""
+def test_a_queued_job_that_can_no_longer_meet_its_deadline_is_rejected() -> None:
+    """It is rejected when its turn comes, and may run elsewhere."""
     stage = Stage(slots=1)
     known_to_take(stage, 1.0)
     running = stage.submit()
@@ -382,10 +382,10 @@ def test_a_waiting_job_that_can_no_longer_be_done_in_its_budget_is_not_started()
     assert (cause_of(job), facts_of(job)["retry_after_s"]) == (OverloadCause.DEADLINE_UNREACHABLE, 3)
 
 
-# Bytes on their way
+# Arriving and leaving bytes
 
 
-def test_what_arrives_and_what_leaves_takes_room_from_what_waits() -> None:
+def test_arriving_and_leaving_bytes_take_room_from_waiting_ones() -> None:
     stage = Stage(slots=1, queue_limit_bytes=100)
     stage.submit()
     traffic = stage.scheduler.traffic
@@ -411,7 +411,7 @@ def test_a_body_larger_than_the_limit_may_arrive_alone() -> None:
 # Draining
 
 
-def test_a_draining_service_refuses_until_it_is_gone() -> None:
+def test_a_draining_service_rejects_until_its_end() -> None:
     stage = Stage(slots=1)
     stage.scheduler.begin_drain(stage.now + 12.5)
     job = stage.submit()
@@ -420,10 +420,10 @@ def test_a_draining_service_refuses_until_it_is_gone() -> None:
     assert facts_of(stage.submit()) == {"retry_after_s": 1}
 
 
-# Asking before
+# Asking before the body
 
 
-def test_asking_is_answered_as_submitting_would_be_and_changes_nothing() -> None:
+def test_asking_for_a_rejection_gives_the_same_answer_as_submitting_and_changes_nothing() -> None:
     stage = Stage(slots=1, queue_limit=1)
     assert stage.scheduler.rejection(Inquiry(), stage.now) is None
     stage.submit()
@@ -435,7 +435,7 @@ def test_asking_is_answered_as_submitting_would_be_and_changes_nothing() -> None
     assert stage.scheduler.tally.submitted == 2
 
 
-def test_a_job_refused_beforehand_is_counted_and_told_like_any_other() -> None:
+def test_a_job_rejected_before_its_body_is_counted_and_settled_like_any_other() -> None:
     stage = Stage(slots=1)
     stage.scheduler.begin_drain(stage.now)
     rejection = stage.scheduler.rejection(Inquiry(), stage.now)

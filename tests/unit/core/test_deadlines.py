@@ -1,4 +1,4 @@
-"""Which jobs are due: never early, at most a tick late, and at a cost that does not grow."""
+"""Deadlines are never early, at most one tick late, and cost constant time and memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_job_is_never_due_early_and_at_most_a_tick_late(instant: float) -> Non
 
 
 @given(st.lists(st.floats(min_value=0.0, max_value=10.0), max_size=30), st.floats(min_value=0.0, max_value=10.0))
-def test_what_is_due_comes_out_earliest_first_and_once(instants: list[float], now: float) -> None:
+def test_due_items_come_out_earliest_first_and_once(instants: list[float], now: float) -> None:
     deadlines: Deadlines[Job] = Deadlines(Alarm())
     jobs = {new_job(): instant for instant in instants}
     for job, instant in jobs.items():
@@ -39,7 +39,7 @@ def test_what_is_due_comes_out_earliest_first_and_once(instants: list[float], no
     assert len(deadlines) == len(jobs) - len(due)
 
 
-def test_nothing_is_due_when_nothing_waits() -> None:
+def test_nothing_is_due_without_items() -> None:
     assert Deadlines(Alarm()).next_instant() is None
     assert Deadlines(Alarm()).pop_due(1e9) == []
 
@@ -60,7 +60,7 @@ def test_the_same_instant_again_changes_nothing() -> None:
     assert deadlines.pop_due(2.0) == [job]
 
 
-def test_a_discarded_job_is_due_no_more() -> None:
+def test_a_discarded_job_is_not_due() -> None:
     deadlines, job, other = Deadlines[Job](Alarm()), new_job(), new_job()
     deadlines.set(job, 1.0)
     deadlines.set(other, 3.0)
@@ -70,13 +70,13 @@ def test_a_discarded_job_is_due_no_more() -> None:
     assert deadlines.pop_due(9.0) == [other]
 
 
-def test_discarding_what_was_never_set_does_nothing() -> None:
+def test_discarding_an_unknown_job_does_nothing() -> None:
     deadlines: Deadlines[Job] = Deadlines(Alarm())
     deadlines.discard(new_job())
     assert len(deadlines) == 0
 
 
-def test_an_instant_that_was_emptied_is_used_again() -> None:
+def test_an_emptied_tick_can_be_used_again() -> None:
     deadlines, first, second = Deadlines[Job](Alarm()), new_job(), new_job()
     deadlines.set(first, 1.0)
     deadlines.discard(first)
@@ -85,7 +85,7 @@ def test_an_instant_that_was_emptied_is_used_again() -> None:
     assert deadlines.next_instant() is None
 
 
-def test_jobs_that_are_left_are_due_however_many_others_have_ended() -> None:
+def test_remaining_jobs_are_due_however_many_others_have_ended() -> None:
     deadlines, job = Deadlines[Job](Alarm()), new_job()
     left = [new_job() for _ in range(5)]
     for number, one in enumerate(left):
@@ -98,9 +98,9 @@ def test_jobs_that_are_left_are_due_however_many_others_have_ended() -> None:
 
 
 def test_jobs_that_ended_long_before_their_limit_leave_no_memory_behind() -> None:
-    """A limit of a day, jobs that take a millisecond: what is kept must follow what waits, not what has been.
+    """A limit of a day and jobs that take a millisecond: memory must follow the present jobs.
 
-    Something else is due before all of them, so the way to forget cannot be to wait for their time.
+    Another item is due before all of them, so stale ticks cannot be dropped from the front.
     """
     deadlines, job, earliest = Deadlines[Job](Alarm()), new_job(), new_job()
     deadlines.set(earliest, 1.0)
@@ -117,7 +117,7 @@ def test_jobs_that_ended_long_before_their_limit_leave_no_memory_behind() -> Non
 
 
 @given(st.lists(st.floats(min_value=0.0, max_value=10.0), min_size=1, max_size=30), st.data())
-def test_the_alarm_is_never_later_than_what_is_due_next(instants: list[float], data: st.DataObject) -> None:
+def test_the_alarm_is_never_later_than_the_next_due_item(instants: list[float], data: st.DataObject) -> None:
     alarm = Alarm()
     some, others = Deadlines[Job](alarm), Deadlines[Job](alarm)
     jobs = [new_job() for _ in instants]

@@ -1,4 +1,4 @@
-"""What is told of the end of a worker."""
+"""What a `Death` says about the end of a worker."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ from offload.core.death import Death
         (Death(exit_code=0, note="too soon"), {"exit_code": 0}, "exited with code 0 (too soon)"),
     ],
 )
-def test_a_death_is_told_by_signal_or_exit_code(death: Death, facts: dict[str, object], text: str) -> None:
+def test_a_death_is_described_by_signal_or_exit_code(death: Death, facts: dict[str, object], text: str) -> None:
     assert (death.facts(), str(death)) == (facts, text)

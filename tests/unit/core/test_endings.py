@@ -1,4 +1,4 @@
-"""Jobs that are ended by others: by time, by their caller, for their memory, by a drain.  One outcome each, always."""
+"""Jobs that are ended by time, by their caller, for their memory, or by a drain: one outcome each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LATE_S = 2 * TICK_S
 # Ended by time
 
 
-def test_a_job_over_its_run_time_is_told_at_once_and_its_work_stopped() -> None:
+def test_a_job_over_its_timeout_is_settled_at_once_and_its_work_stopped() -> None:
     stage = Stage(slots=1)
     job = stage.submit(limits=SHORT)
     assert stage.wait(0.999) == []
@@ -29,7 +29,7 @@ def test_a_job_over_its_run_time_is_told_at_once_and_its_work_stopped() -> None:
     assert (job.state, facts_of(job)) == (JobState.TIMED_OUT, {"limit_s": 1.0, "stage": "running"})
 
 
-def test_the_run_time_does_not_count_the_wait() -> None:
+def test_the_timeout_does_not_include_the_wait() -> None:
     stage = Stage(slots=1)
     first, second = stage.submit(), stage.submit(limits=SHORT)
     stage.wait(30.0)
@@ -38,7 +38,7 @@ def test_the_run_time_does_not_count_the_wait() -> None:
     assert settled(stage.wait(0.1)) == [second]
 
 
-def test_a_budget_that_ends_in_the_queue_takes_the_job_out() -> None:
+def test_a_budget_that_ends_in_the_queue_removes_the_job() -> None:
     stage = Stage(slots=1)
     stage.submit()
     job = stage.submit(budget_s=0.5)
@@ -47,14 +47,14 @@ def test_a_budget_that_ends_in_the_queue_takes_the_job_out() -> None:
     assert stage.scheduler.queued == 0
 
 
-def test_a_budget_that_ends_before_the_run_time_stops_the_work() -> None:
+def test_a_budget_shorter_than_the_timeout_stops_the_work() -> None:
     stage = Stage(slots=1)
     job = stage.submit(limits=SHORT, budget_s=0.5)
     assert stopped(stage.wait(0.5 + LATE_S)) == [job]
     assert (reason_of(job), facts_of(job)) == (Reason.DEADLINE_EXCEEDED, {"stage": "running"})
 
 
-def test_a_budget_that_is_longer_than_the_run_time_leaves_it_at_that() -> None:
+def test_a_budget_longer_than_the_timeout_does_not_extend_it() -> None:
     stage = Stage(slots=1)
     job = stage.submit(limits=SHORT, budget_s=5.0)
     stage.wait(1.0 + LATE_S)
@@ -62,7 +62,7 @@ def test_a_budget_that_is_longer_than_the_run_time_leaves_it_at_that() -> None:
 
 
 def test_a_job_whose_budget_ended_while_it_waited_is_never_started() -> None:
-    """A slot may become free before the timer has fired: starting the job would only cost its worker."""
+    """A slot may become free before the timer fires; starting the job would only cost its worker."""
     stage = Stage(slots=1)
     running, overdue, next_one = stage.submit(), stage.submit(budget_s=0.5), stage.submit()
     stage.now += 0.6
@@ -71,7 +71,7 @@ def test_a_job_whose_budget_ended_while_it_waited_is_never_started() -> None:
     assert stage.wait(1.0) == []
 
 
-def test_a_job_that_comes_with_its_budget_gone_is_never_started() -> None:
+def test_a_job_submitted_after_its_deadline_is_never_started() -> None:
     stage = Stage(slots=1)
     job = stage.new_job(budget_s=0.5)
     stage.now += 0.6
@@ -79,7 +79,7 @@ def test_a_job_that_comes_with_its_budget_gone_is_never_started() -> None:
     assert reason_of(job) is Reason.DEADLINE_EXCEEDED
 
 
-def test_the_driver_is_told_when_to_come_back() -> None:
+def test_the_next_instant_follows_the_earliest_deadline() -> None:
     stage = Stage(slots=1)
     assert stage.scheduler.next_instant() is None
     job = stage.submit(limits=SHORT)
@@ -95,7 +95,7 @@ def test_the_driver_is_told_when_to_come_back() -> None:
 
 
 @pytest.mark.parametrize("why", [Reason.CANCELLED, Reason.DISCONNECTED])
-def test_a_cancelled_job_that_waits_is_taken_out(why: Reason) -> None:
+def test_a_cancelled_waiting_job_is_removed(why: Reason) -> None:
     stage = Stage(slots=1)
     running, job = stage.submit(), stage.submit()
     assert stage.cancel(job, why) == [Settled(job)]
@@ -103,14 +103,14 @@ def test_a_cancelled_job_that_waits_is_taken_out(why: Reason) -> None:
     assert stage.finish(running) == [Settled(running)]
 
 
-def test_a_cancelled_job_that_runs_is_stopped() -> None:
+def test_a_cancelled_running_job_is_stopped() -> None:
     stage = Stage(slots=1)
     job = stage.submit()
     assert stage.cancel(job) == [Settled(job), Stop(SlotId(0), job, Reason.CANCELLED)]
     assert facts_of(job) == {"stage": "running"}
 
 
-def test_cancelling_what_has_ended_does_nothing() -> None:
+def test_cancelling_an_ended_job_does_nothing() -> None:
     stage = Stage(slots=1)
     job = stage.submit()
     stage.finish(job)
@@ -121,24 +121,24 @@ def test_cancelling_what_has_ended_does_nothing() -> None:
 # Ended for its memory
 
 
-def test_a_job_over_its_memory_is_told_and_stopped() -> None:
+def test_a_job_over_its_memory_limit_is_settled_and_stopped() -> None:
     stage = Stage(slots=1)
     job = stage.submit(limits=LIMITED)
     assert stage.exceed_memory(job, peak_bytes=1500) == [Settled(job), Stop(SlotId(0), job, Reason.MEMORY_LIMIT)]
     assert (job.state, facts_of(job)) == (JobState.CRASHED, {"limit_bytes": 1000, "peak_bytes": 1500})
 
 
-def test_memory_seen_after_the_end_is_nothing() -> None:
+def test_excess_memory_after_the_end_is_ignored() -> None:
     stage = Stage(slots=1)
     job = stage.submit(limits=LIMITED)
     stage.finish(job)
     assert stage.exceed_memory(job, peak_bytes=1500) == []
 
 
-# A slot stays occupied until the work is over
+# A slot stays occupied until the work has ended
 
 
-def test_a_stopped_jobs_slot_takes_nothing_new_until_its_worker_is_gone() -> None:
+def test_the_slot_of_a_stopped_job_takes_no_job_until_its_worker_has_ended() -> None:
     stage = Stage(slots=1)
     job = stage.submit()
     stage.cancel(job)
@@ -149,7 +149,7 @@ def test_a_stopped_jobs_slot_takes_nothing_new_until_its_worker_is_gone() -> Non
     assert started(stage.ready(0, generation=2)) == [waiting]
 
 
-def test_a_result_together_with_its_timeout_is_one_outcome_and_the_slot_goes_on() -> None:
+def test_a_result_after_the_timeout_frees_the_slot_and_changes_no_outcome() -> None:
     stage = Stage(slots=1)
     job, waiting = stage.submit(limits=SHORT), stage.submit()
     stage.wait(1.1)
@@ -157,7 +157,7 @@ def test_a_result_together_with_its_timeout_is_one_outcome_and_the_slot_goes_on(
     assert reason_of(job) is Reason.JOB_TIMEOUT
 
 
-def test_a_timeout_after_the_result_is_nothing() -> None:
+def test_a_timeout_after_the_result_is_ignored() -> None:
     stage = Stage(slots=1)
     job = stage.submit(limits=SHORT)
     stage.now += 1.1
@@ -169,7 +169,7 @@ def test_a_timeout_after_the_result_is_nothing() -> None:
 # Draining
 
 
-def test_a_draining_service_finishes_what_it_has() -> None:
+def test_a_draining_service_finishes_the_jobs_that_it_has() -> None:
     stage = Stage(slots=1)
     running, waiting = stage.submit(), stage.submit()
     stage.scheduler.begin_drain(stage.now + 30)
@@ -178,7 +178,7 @@ def test_a_draining_service_finishes_what_it_has() -> None:
     assert stage.scheduler.is_empty
 
 
-def test_what_is_left_at_the_end_of_the_drain_is_ended_with_an_answer() -> None:
+def test_jobs_left_at_the_end_of_the_drain_are_stopped_with_an_answer() -> None:
     stage = Stage(slots=1)
     running, waiting = stage.submit(), stage.submit()
     stage.scheduler.begin_drain(stage.now)

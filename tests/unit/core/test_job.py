@@ -1,4 +1,4 @@
-"""The life of one job: which steps there are, and what each leaves on the job."""
+"""The states of a job, and what each step records."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ POSSIBLE = {JobState.NEW: FROM_NEW, JobState.QUEUED: FROM_QUEUED, JobState.RUNNI
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("state", JobState)
-def test_a_step_is_taken_or_raises_and_changes_nothing(state: JobState, step: str) -> None:
-    """The table of steps, all of it: what is not in it raises, names the job, and leaves it as it was."""
+def test_a_step_follows_the_table_or_raises_and_changes_nothing(state: JobState, step: str) -> None:
+    """The whole table: a step that is not in it raises an error that names the job."""
     job = job_in(state)
     before = facts(job)
     if step in POSSIBLE.get(state, set()):
@@ -95,7 +95,7 @@ def test_every_reason_ends_a_job_in_one_final_state(reason: Reason) -> None:
     assert END_STATE[reason] in ENDS
 
 
-def test_a_new_job_waits_for_nothing_and_has_no_outcome() -> None:
+def test_a_new_job_has_no_slot_and_no_outcome() -> None:
     job = new_job()
     assert (job.state, job.attempt, job.slot, job.outcome, job.is_settled) == (JobState.NEW, 1, None, None, False)
 
@@ -108,39 +108,39 @@ def test_its_deadline_is_the_end_of_the_budget() -> None:
     assert (new_job(now=3.0).deadline, new_job(now=3.0, budget_s=2.0).deadline) == (None, 5.0)
 
 
-def test_a_worker_that_died_with_the_job_begun_costs_an_attempt() -> None:
+def test_a_death_after_the_job_began_costs_an_attempt() -> None:
     job = job_in(JobState.RUNNING)
     job.requeue(begun=True)
     assert (job.state, job.attempt, job.unbegun_deaths, job.slot, job.started_at) == (JobState.QUEUED, 2, 0, None, None)
 
 
-def test_a_worker_that_died_before_it_began_costs_no_attempt() -> None:
+def test_a_death_before_the_job_began_costs_no_attempt() -> None:
     job = job_in(JobState.RUNNING)
     job.requeue(begun=False)
     assert (job.state, job.attempt, job.unbegun_deaths) == (JobState.QUEUED, 1, 1)
 
 
-def test_queue_wait_is_up_to_the_start_and_run_time_from_there() -> None:
+def test_queue_time_ends_and_run_time_begins_at_the_start() -> None:
     job = new_job(now=1.0)
     job.start(SLOT, 3.0)
     settle(job, JobState.SUCCEEDED, now=7.0)
     assert (job.wait_s, job.run_s) == (2.0, 4.0)
 
 
-def test_the_run_time_is_the_workers_own_where_it_told() -> None:
+def test_the_workers_own_measure_of_run_time_is_preferred() -> None:
     job = new_job(now=1.0)
     job.start(SLOT, 3.0)
     job.settle(Outcome(reason=Reason.SUCCEEDED, run_s=3.5), 7.0)
     assert job.run_s == 3.5
 
 
-def test_a_job_that_never_started_only_waited() -> None:
+def test_a_job_that_never_started_has_queue_time_only() -> None:
     job = new_job(now=1.0)
     job.enqueue()
     settle(job, JobState.CANCELLED, now=4.0)
     assert (job.wait_s, job.run_s) == (3.0, None)
 
 
-def test_it_shows_itself_with_number_task_state_attempt_and_slot() -> None:
+def test_the_repr_of_a_job_has_number_task_state_attempt_and_slot() -> None:
     job = job_in(JobState.RUNNING)
     assert repr(job) == f"<Job {job.number} task running attempt=1 slot=7>"

@@ -1,4 +1,4 @@
-"""Short jobs that a slot holds behind the one that runs: who may, how it goes on, and how long they wait at most."""
+"""Short jobs that wait in a slot behind the one that runs: which may, what follows, and how long they wait."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.unit.core.stage import Stage, held, reason_of, settled, slot_state, s
 LATE_S = 2 * TICK_S
 
 
-# Who may wait in a slot
+# Which jobs may wait in a slot
 
 
 def test_a_short_job_is_given_to_a_slot_where_another_short_one_runs() -> None:
@@ -38,7 +38,7 @@ def test_a_short_job_is_given_to_a_slot_where_another_short_one_runs() -> None:
     assert (second.state, second.slot, second.started_at) == (JobState.QUEUED, SlotId(0), None)
 
 
-def test_without_an_engine_that_can_take_it_back_no_slot_is_given_a_second_job() -> None:
+def test_no_slot_holds_a_second_job_unless_the_engine_can_withdraw_it() -> None:
     stage = known_stage(prefetch=False)
     first, _ = submit_many(stage, 2)
     assert held(stage) == [first]
@@ -52,7 +52,7 @@ def test_an_idle_slot_comes_before_room_behind_another_job() -> None:
 
 
 @pytest.mark.parametrize("limits", [LONG, MEASURED, TALKATIVE, UNKNOWN], ids=lambda limits: limits.name)
-def test_it_waits_in_the_queue_if_its_task_is_long_or_measured_or_prints_or_never_ran(limits: TaskLimits) -> None:
+def test_a_job_of_a_long_measured_printing_or_unknown_task_waits_in_the_queue(limits: TaskLimits) -> None:
     stage = known_stage()
     first = stage.submit(limits=TINY)
     job = stage.submit(limits=limits)
@@ -61,7 +61,7 @@ def test_it_waits_in_the_queue_if_its_task_is_long_or_measured_or_prints_or_neve
 
 
 @pytest.mark.parametrize("limits", [LONG, MEASURED, TALKATIVE, UNKNOWN], ids=lambda limits: limits.name)
-def test_nothing_waits_behind_a_job_whose_task_is_long_or_measured_or_prints_or_never_ran(limits: TaskLimits) -> None:
+def test_no_job_waits_behind_one_of_a_long_measured_printing_or_unknown_task(limits: TaskLimits) -> None:
     stage = known_stage()
     first = stage.submit(limits=limits)
     job = stage.submit(limits=TINY)
@@ -69,41 +69,41 @@ def test_nothing_waits_behind_a_job_whose_task_is_long_or_measured_or_prints_or_
     assert list(stage.scheduler.queue) == [job]
 
 
-def test_a_task_that_turns_long_is_not_given_ahead_any_more() -> None:
+def test_a_task_that_becomes_long_is_not_prefetched() -> None:
     stage = known_stage()
     stage.finish(stage.submit(limits=TINY), run_s=1.0)
     first, _ = submit_many(stage, 2)
     assert held(stage) == [first]
 
 
-def test_what_is_ahead_of_it_in_the_slot_is_expected_to_take_no_longer_than_allowed() -> None:
+def test_the_work_ahead_in_a_slot_is_bounded() -> None:
     stage = known_stage()
     jobs = [stage.submit(limits=MIDDLING) for _ in range(3)]
     assert held(stage) == jobs[:2]
 
 
-def test_what_is_ahead_of_it_is_counted_by_what_is_known_now() -> None:
-    """The jobs came while nothing was known of their task, so nothing was expected of them then."""
+def test_the_work_ahead_in_a_slot_follows_the_present_estimate() -> None:
+    """The jobs were submitted while the run time of their task was not known."""
     stage = Stage(slots=1, prefetch=True)
     jobs = [stage.submit(limits=MIDDLING) for _ in range(4)]
     stage.finish(jobs[0], run_s=RUN_S[MIDDLING])
     assert held(stage) == jobs[1:3]
 
 
-def test_a_slot_holds_so_many_jobs_and_no_more() -> None:
+def test_the_number_of_jobs_in_a_slot_is_bounded() -> None:
     stage = known_stage()
     jobs = submit_many(stage, MAX_IN_SLOT + 2)
     assert held(stage) == jobs[:MAX_IN_SLOT]
     assert list(stage.scheduler.queue) == jobs[MAX_IN_SLOT:]
 
 
-def test_one_slot_is_full_and_the_next_is_used() -> None:
+def test_after_one_slot_is_full_the_next_is_used() -> None:
     stage = known_stage(slots=2)
     jobs = submit_many(stage, 2 * MAX_IN_SLOT + 1)
     assert set(held(stage, 0) + held(stage, 1)) == set(jobs[:-1])
 
 
-def test_nothing_is_given_to_a_slot_whose_job_has_run_too_long_already() -> None:
+def test_a_slot_whose_job_has_run_for_long_gets_no_more_jobs() -> None:
     stage = known_stage()
     first = stage.submit(limits=TINY)
     stage.wait(PATIENCE_S)
@@ -111,7 +111,7 @@ def test_nothing_is_given_to_a_slot_whose_job_has_run_too_long_already() -> None
     assert held(stage) == [first]
 
 
-def test_nothing_is_given_to_a_slot_that_is_being_stopped_or_that_nobody_serves() -> None:
+def test_a_slot_that_is_stopping_or_absent_gets_no_more_jobs() -> None:
     stage = known_stage()
     first = stage.submit(limits=TINY)
     stage.cancel(first)
@@ -128,8 +128,8 @@ def test_a_long_job_at_the_front_of_the_queue_is_not_overtaken() -> None:
     assert list(stage.scheduler.queue) == [long, short]
 
 
-def test_a_job_whose_time_is_over_is_told_so_and_not_given_ahead() -> None:
-    """A slot may have room again before the timer has fired."""
+def test_a_job_past_its_deadline_is_settled_and_not_prefetched() -> None:
+    """A slot may have room again before the timer fires."""
     stage = known_stage()
     jobs = submit_many(stage, MAX_IN_SLOT)
     overdue, next_one = stage.submit(limits=TINY, budget_s=0.001), stage.submit(limits=TINY)
@@ -138,10 +138,10 @@ def test_a_job_whose_time_is_over_is_told_so_and_not_given_ahead() -> None:
     assert reason_of(overdue) is Reason.DEADLINE_EXCEEDED
 
 
-# How it goes on
+# From one job to the next
 
 
-def test_the_next_job_runs_from_the_answer_to_the_first_without_being_started_again() -> None:
+def test_the_next_job_in_a_slot_runs_from_the_answer_of_the_first() -> None:
     stage = known_stage()
     first, second = submit_many(stage, 2)
     stage.now += 0.001
@@ -152,20 +152,20 @@ def test_the_next_job_runs_from_the_answer_to_the_first_without_being_started_ag
     assert slot_state(stage) is SlotState.IDLE
 
 
-def test_each_answer_makes_room_for_one_that_waits() -> None:
+def test_each_answer_makes_room_for_a_queued_job() -> None:
     stage = known_stage()
     jobs = submit_many(stage, MAX_IN_SLOT + 2)
     assert stage.finish(jobs[0]) == [Settled(jobs[0]), Start(SlotId(0), jobs[MAX_IN_SLOT])]
 
 
-def test_an_answer_for_a_job_that_waits_behind_is_nothing() -> None:
+def test_an_answer_of_a_job_that_waits_in_the_slot_is_ignored() -> None:
     stage = known_stage()
     first, second = submit_many(stage, 2)
     assert stage.finish(second) == []
     assert held(stage) == [first, second]
 
 
-def test_the_run_time_does_not_count_the_wait_behind_others() -> None:
+def test_the_timeout_does_not_include_the_wait_behind_others() -> None:
     stage = known_stage()
     first, second = submit_many(stage, 2)
     stage.now += 0.004
@@ -175,7 +175,7 @@ def test_the_run_time_does_not_count_the_wait_behind_others() -> None:
 
 
 @pytest.mark.parametrize("is_repeated", [True, False])
-def test_a_worker_that_leaves_is_done_with_what_it_has_and_gets_no_more(is_repeated: bool) -> None:
+def test_a_leaving_worker_finishes_its_jobs_and_gets_no_more(is_repeated: bool) -> None:
     stage = known_stage()
     first, second, third = submit_many(stage, 3)
     assert stage.finish(first, is_leaving=True) == [Settled(first)]
@@ -187,10 +187,10 @@ def test_a_worker_that_leaves_is_done_with_what_it_has_and_gets_no_more(is_repea
     assert started(stage.ready(0, generation=2)) == [waiting]
 
 
-# Behind one that takes long
+# Behind a job that takes long
 
 
-def test_what_waits_behind_a_job_that_takes_long_is_taken_back_and_given_to_an_idle_slot() -> None:
+def test_jobs_behind_a_long_one_are_withdrawn_and_given_to_an_idle_slot() -> None:
     stage = known_stage(slots=2)
     jobs = submit_many(stage, 3)
     head, other = held(stage, 0)[0], held(stage, 1)[0]
@@ -205,7 +205,7 @@ def test_what_waits_behind_a_job_that_takes_long_is_taken_back_and_given_to_an_i
     assert not head.is_settled
 
 
-def test_jobs_that_are_taken_back_wait_before_all_others_the_older_first() -> None:
+def test_withdrawn_jobs_wait_before_all_others_in_their_order() -> None:
     stage = known_stage()
     jobs = submit_many(stage, 4)
     urgent = stage.submit(limits=LONG, urgency=0)
@@ -217,7 +217,7 @@ def test_jobs_that_are_taken_back_wait_before_all_others_the_older_first() -> No
     assert held(stage) == jobs[:1]
 
 
-def test_they_are_not_given_back_to_the_slot_from_which_they_came() -> None:
+def test_withdrawn_jobs_are_not_given_back_to_their_slot() -> None:
     stage = known_stage()
     first, second = submit_many(stage, 2)
     stage.wait(PATIENCE_S + LATE_S)
@@ -226,8 +226,8 @@ def test_they_are_not_given_back_to_the_slot_from_which_they_came() -> None:
     assert started(stage.finish(first)) == [second]
 
 
-def test_a_job_that_has_begun_meanwhile_stays() -> None:
-    """The first job's answer is on its way: its worker is at the second already."""
+def test_a_job_that_has_begun_meanwhile_is_not_withdrawn() -> None:
+    """The first job's answer is on the way: the worker is at the second already."""
     stage = known_stage()
     first, second, third = submit_many(stage, 3)
     stage.begun.add(second)
@@ -238,7 +238,7 @@ def test_a_job_that_has_begun_meanwhile_stays() -> None:
     assert held(stage) == [second, third]
 
 
-def test_patience_begins_with_the_run_and_not_with_the_wait_behind_it() -> None:
+def test_patience_counts_from_the_start_of_the_running_job() -> None:
     stage = known_stage()
     submit_many(stage, 1)
     began_at = stage.now
@@ -252,7 +252,7 @@ def test_patience_begins_with_the_run_and_not_with_the_wait_behind_it() -> None:
     assert stage.scheduler.queued == len(stage.scheduler.queue) == 1
 
 
-def test_patience_begins_anew_with_each_job_that_runs() -> None:
+def test_patience_starts_again_with_each_running_job() -> None:
     stage = known_stage()
     jobs = submit_many(stage, 3)
     stage.wait(PATIENCE_S * 0.8)
@@ -263,7 +263,7 @@ def test_patience_begins_anew_with_each_job_that_runs() -> None:
     assert stage.withdrawn == [jobs[2]]
 
 
-def test_nobody_comes_back_for_a_slot_in_which_nobody_waits() -> None:
+def test_a_slot_without_waiting_jobs_has_no_instant() -> None:
     stage = known_stage()
     first, second = submit_many(stage, 2)
     stage.finish(first)
@@ -272,7 +272,7 @@ def test_nobody_comes_back_for_a_slot_in_which_nobody_waits() -> None:
     assert stage.scheduler.next_instant() is None
 
 
-def test_a_slot_that_is_removed_is_forgotten() -> None:
+def test_a_removed_slot_is_forgotten() -> None:
     stage = known_stage(slots=2)
     submit_many(stage, 2 * MAX_IN_SLOT)
     stage.stop_all()
@@ -285,7 +285,7 @@ def test_a_slot_that_is_removed_is_forgotten() -> None:
 # Counting
 
 
-def test_those_who_wait_in_a_slot_are_queued_and_not_running() -> None:
+def test_jobs_that_wait_in_a_slot_count_as_queued() -> None:
     stage = known_stage(queue_limit=MAX_IN_SLOT)
     jobs = submit_many(stage, MAX_IN_SLOT + 3)
     scheduler = stage.scheduler
@@ -294,11 +294,11 @@ def test_those_who_wait_in_a_slot_are_queued_and_not_running() -> None:
     assert (stage.scheduler.tally.running, stage.scheduler.queued) == (1, MAX_IN_SLOT + 1)
 
 
-def test_a_doomed_job_is_neither_queued_nor_running() -> None:
+def test_a_settled_job_that_could_not_be_withdrawn_is_neither_queued_nor_running() -> None:
     stage = known_stage()
-    first, doomed = submit_many(stage, 2)
-    stage.begun.add(doomed)
-    stage.cancel(doomed)
+    first, settled_one = submit_many(stage, 2)
+    stage.begun.add(settled_one)
+    stage.cancel(settled_one)
     assert (stage.scheduler.tally.running, stage.scheduler.queued) == (1, 0)
     stage.finish(first)
     assert (stage.scheduler.tally.running, stage.scheduler.queued, stage.scheduler.is_empty) == (0, 0, True)

@@ -1,4 +1,4 @@
-"""Short jobs that a slot holds behind the one that runs: what an end of any of them leads to, or of their worker."""
+"""Short jobs that wait in a slot behind the one that runs: what follows when one of them, or the worker, ends."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.unit.core.stage import facts_of, held, reason_of, settled, slot_state
 LATE_S = 2 * TICK_S
 
 
-# Ended while it waits behind another
+# Settled while it waits behind another
 
 
-def test_a_cancelled_job_that_waits_behind_another_is_taken_back_and_nothing_stopped() -> None:
+def test_a_cancelled_job_behind_another_is_withdrawn_and_nothing_is_stopped() -> None:
     stage = known_stage()
     first, second = submit_many(stage, 2)
     assert stage.cancel(second) == [Settled(second)]
@@ -30,7 +30,7 @@ def test_a_cancelled_job_that_waits_behind_another_is_taken_back_and_nothing_sto
     assert slot_state(stage) is SlotState.IDLE
 
 
-def test_those_that_came_after_it_are_taken_back_with_it_and_given_again_in_their_order() -> None:
+def test_jobs_after_a_cancelled_one_are_withdrawn_and_given_again_in_order() -> None:
     stage = known_stage()
     jobs = submit_many(stage, 4)
     starts = [Start(SlotId(0), jobs[2]), Start(SlotId(0), jobs[3])]
@@ -39,7 +39,7 @@ def test_those_that_came_after_it_are_taken_back_with_it_and_given_again_in_thei
     assert held(stage) == [jobs[0], jobs[2], jobs[3]]
 
 
-def test_a_budget_that_ends_behind_another_takes_the_job_back() -> None:
+def test_a_job_whose_budget_ends_behind_another_is_withdrawn() -> None:
     stage = known_stage()
     first = stage.submit(limits=TINY)
     job = stage.submit(limits=TINY, budget_s=0.001)
@@ -47,56 +47,56 @@ def test_a_budget_that_ends_behind_another_takes_the_job_back() -> None:
     assert (reason_of(job), held(stage)) == (Reason.DEADLINE_EXCEEDED, [first])
 
 
-def test_a_job_that_is_ended_too_late_to_be_taken_back_is_stopped_when_it_comes_first() -> None:
+def test_a_job_settled_too_late_to_be_withdrawn_is_stopped_when_it_comes_first() -> None:
     stage = known_stage()
-    first, doomed, third = submit_many(stage, 3)
-    stage.begun.add(doomed)
-    assert stage.cancel(doomed) == [Settled(doomed)]
-    assert held(stage) == [first, doomed]
+    first, settled_one, third = submit_many(stage, 3)
+    stage.begun.add(settled_one)
+    assert stage.cancel(settled_one) == [Settled(settled_one)]
+    assert held(stage) == [first, settled_one]
     assert list(stage.scheduler.queue) == [third]
-    assert stage.finish(first) == [Settled(first), Stop(SlotId(0), doomed, Reason.CANCELLED)]
-    assert (slot_state(stage), doomed.started_at) == (SlotState.STOPPING, None)
+    assert stage.finish(first) == [Settled(first), Stop(SlotId(0), settled_one, Reason.CANCELLED)]
+    assert (slot_state(stage), settled_one.started_at) == (SlotState.STOPPING, None)
     assert started([*stage.die(0), *stage.ready(0, generation=2)]) == [third]
 
 
-def test_a_doomed_job_that_is_over_before_its_stop_is_nothing_to_anybody() -> None:
-    """Two answers are on their way, the doomed job's own is the second; the worker has begun the third job."""
+def test_a_settled_job_that_finishes_before_its_stop_affects_no_other() -> None:
+    """Two answers are on the way, the second is that of the settled job; the worker has begun the third job."""
     stage = known_stage()
-    first, doomed, third = submit_many(stage, 3)
-    stage.begun |= {doomed, third}
-    assert stage.cancel(doomed) == [Settled(doomed)]
+    first, settled_one, third = submit_many(stage, 3)
+    stage.begun |= {settled_one, third}
+    assert stage.cancel(settled_one) == [Settled(settled_one)]
     assert stage.finish(first) == [Settled(first)]
-    assert held(stage) == [doomed, third]
-    assert stage.finish(doomed) == []
+    assert held(stage) == [settled_one, third]
+    assert stage.finish(settled_one) == []
     assert (third.state, held(stage)) == (JobState.RUNNING, [third])
     assert stage.finish(third) == [Settled(third)]
 
 
-def test_a_doomed_job_that_answers_after_its_stop_leaves_an_idle_slot() -> None:
+def test_a_settled_job_that_answers_after_its_stop_leaves_an_idle_slot() -> None:
     stage = known_stage()
-    first, doomed = submit_many(stage, 2)
-    stage.begun.add(doomed)
-    stage.cancel(doomed)
+    first, settled_one = submit_many(stage, 2)
+    stage.begun.add(settled_one)
+    stage.cancel(settled_one)
     stage.finish(first)
-    assert stage.finish(doomed) == []
-    assert (reason_of(doomed), slot_state(stage)) == (Reason.CANCELLED, SlotState.IDLE)
+    assert stage.finish(settled_one) == []
+    assert (reason_of(settled_one), slot_state(stage)) == (Reason.CANCELLED, SlotState.IDLE)
 
 
-def test_nothing_is_given_behind_a_doomed_job() -> None:
+def test_no_job_is_given_behind_a_settled_one() -> None:
     stage = known_stage()
-    first, doomed, third = submit_many(stage, 3)
-    stage.begun |= {doomed, third}
-    stage.cancel(doomed)
+    first, settled_one, third = submit_many(stage, 3)
+    stage.begun |= {settled_one, third}
+    stage.cancel(settled_one)
     stage.finish(first)
     job = stage.submit(limits=TINY)
-    assert held(stage) == [doomed, third]
-    assert started(stage.finish(doomed)) == [job]
+    assert held(stage) == [settled_one, third]
+    assert started(stage.finish(settled_one)) == [job]
 
 
-# Ended while others wait behind it
+# Settled while others wait behind it
 
 
-def test_a_stop_comes_after_those_behind_were_taken_back() -> None:
+def test_jobs_behind_a_stopped_one_are_withdrawn_before_the_stop() -> None:
     stage = known_stage()
     jobs = submit_many(stage, 3)
     assert stage.cancel(jobs[0]) == [Settled(jobs[0]), Stop(SlotId(0), jobs[0], Reason.CANCELLED)]
@@ -104,7 +104,7 @@ def test_a_stop_comes_after_those_behind_were_taken_back() -> None:
     assert list(stage.scheduler.queue) == jobs[1:]
 
 
-def test_those_behind_a_job_that_is_stopped_move_to_an_idle_slot_at_once() -> None:
+def test_jobs_behind_a_stopped_one_move_to_an_idle_slot_at_once() -> None:
     stage = known_stage(slots=2)
     jobs = submit_many(stage, 3)
     shared = jobs[2].slot
@@ -120,7 +120,7 @@ def test_those_behind_a_job_that_is_stopped_move_to_an_idle_slot_at_once() -> No
     ]
 
 
-def test_a_job_whose_answer_is_on_its_way_is_not_stopped_lest_the_next_be_hit() -> None:
+def test_a_job_whose_answer_is_on_the_way_is_not_stopped() -> None:
     stage = known_stage()
     first, second, third = submit_many(stage, 3)
     stage.begun.add(second)
@@ -131,7 +131,7 @@ def test_a_job_whose_answer_is_on_its_way_is_not_stopped_lest_the_next_be_hit() 
     assert (reason_of(first), second.state) == (Reason.CANCELLED, JobState.RUNNING)
 
 
-def test_a_timeout_does_not_stop_the_job_that_has_begun_after_it() -> None:
+def test_a_timeout_does_not_stop_the_next_job() -> None:
     stage = known_stage()
     first = stage.submit(limits=TINY, budget_s=0.001)
     second = stage.submit(limits=TINY)
@@ -141,9 +141,11 @@ def test_a_timeout_does_not_stop_the_job_that_has_begun_after_it() -> None:
     assert stage.finish(second) == [Settled(second)]
 
 
-def test_jobs_that_are_ended_together_are_all_stopped() -> None:
-    """What the first end sets free must not be given behind a job that the same event ends: nobody could take it back
-    from a worker that it has not reached yet."""
+def test_jobs_ended_by_one_event_are_all_stopped() -> None:
+    """Jobs that the first end frees must not be given behind a job that the same event ends.
+
+    They could not be withdrawn, because the worker does not hold them yet.
+    """
     stage = known_stage(slots=2)
     heads = [stage.submit(limits=TINY, budget_s=budget_s) for budget_s in (TICK_S * 1.5, TICK_S * 0.5)]
     waiting = submit_many(stage, 3)
@@ -153,8 +155,8 @@ def test_jobs_that_are_ended_together_are_all_stopped() -> None:
     assert list(stage.scheduler.queue) == waiting
 
 
-def test_a_job_that_its_end_meets_behind_another_that_ends_too_is_told_once() -> None:
-    """With an idle slot at hand the second would move there and be told there, if the first end were acted on alone."""
+def test_a_job_behind_another_that_ends_with_it_is_settled_once() -> None:
+    """If the first end were handled alone, the second job would move to the idle slot."""
     stage = known_stage(slots=2)
     heads = [stage.submit(limits=TINY, budget_s=0.001) for _ in range(2)]
     behind = stage.submit(limits=TINY, budget_s=0.001)
@@ -167,7 +169,7 @@ def test_at_the_end_of_a_drain_everything_is_stopped_and_nothing_started() -> No
     stage = known_stage(slots=2)
     jobs = submit_many(stage, MAX_IN_SLOT + 3)
     assert {job.slot for job in jobs[-2:]} == {jobs[0].slot}
-    stage.finish(jobs.pop(1))  # its slot has room for one that the end of the first job sets free
+    stage.finish(jobs.pop(1))  # its slot has room for a job that the end of the first one frees
     heads = jobs[:2]
     commands = stage.stop_all()
     assert started(commands) == []
@@ -179,7 +181,7 @@ def test_at_the_end_of_a_drain_everything_is_stopped_and_nothing_started() -> No
 # Deaths
 
 
-def test_jobs_that_had_not_begun_when_their_worker_died_wait_on_at_no_charge_in_their_order() -> None:
+def test_unbegun_jobs_of_a_dead_worker_wait_on_in_order_at_no_charge() -> None:
     stage = known_stage()
     jobs = submit_many(stage, 3)
     waiting = stage.submit(limits=LONG, urgency=0)
@@ -188,7 +190,7 @@ def test_jobs_that_had_not_begun_when_their_worker_died_wait_on_at_no_charge_in_
     assert [(job.attempt, job.unbegun_deaths, job.started_at) for job in jobs[1:]] == [(1, 0, None)] * 2
 
 
-def test_jobs_that_had_not_begun_move_to_an_idle_slot_at_once() -> None:
+def test_unbegun_jobs_of_a_dead_worker_move_to_an_idle_slot_at_once() -> None:
     stage = known_stage(slots=2)
     jobs = submit_many(stage, 3)
     shared = jobs[2].slot
@@ -199,7 +201,7 @@ def test_jobs_that_had_not_begun_move_to_an_idle_slot_at_once() -> None:
 
 
 @pytest.mark.parametrize("begun", range(4))
-def test_each_job_that_may_have_begun_is_lost_with_the_worker(begun: int) -> None:
+def test_each_job_that_may_have_begun_crashes_with_the_worker(begun: int) -> None:
     stage = known_stage()
     jobs = submit_many(stage, 3)
     assert settled(stage.die(0, begun=begun)) == jobs[:begun]
@@ -207,7 +209,7 @@ def test_each_job_that_may_have_begun_is_lost_with_the_worker(begun: int) -> Non
     assert list(stage.scheduler.queue) == jobs[begun:]
 
 
-def test_a_job_that_had_begun_behind_another_is_tried_again_if_it_may() -> None:
+def test_a_job_that_had_begun_behind_another_is_retried() -> None:
     stage = known_stage()
     retried = TaskLimits(name="retried", index=TINY.index, timeout_s=1.0, retries=1)
     first, second = stage.submit(limits=retried), stage.submit(limits=retried)
@@ -216,18 +218,18 @@ def test_a_job_that_had_begun_behind_another_is_tried_again_if_it_may() -> None:
     assert (first.attempt, second.attempt) == (2, 2)
 
 
-def test_only_the_first_job_is_suspected_when_workers_die_before_they_begin() -> None:
+def test_a_death_before_any_job_began_is_charged_to_the_first() -> None:
     stage = known_stage()
     first, second = submit_many(stage, 2)
     stage.die(0, begun=0)
     assert (first.unbegun_deaths, second.unbegun_deaths) == (1, 0)
 
 
-def test_a_doomed_job_dies_with_its_worker() -> None:
+def test_a_settled_job_is_gone_with_its_worker() -> None:
     stage = known_stage()
-    first, doomed, third = submit_many(stage, 3)
-    stage.begun.add(doomed)
-    stage.cancel(doomed)
+    first, settled_one, third = submit_many(stage, 3)
+    stage.begun.add(settled_one)
+    stage.cancel(settled_one)
     assert stage.die(0, begun=2) == [Settled(first)]
     assert list(stage.scheduler.queue) == [third]
-    assert reason_of(doomed) is Reason.CANCELLED
+    assert reason_of(settled_one) is Reason.CANCELLED

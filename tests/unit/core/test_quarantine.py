@@ -1,4 +1,4 @@
-"""Jobs that kill their workers, and are no longer given any."""
+"""Jobs that kill their workers are quarantined."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ STUBBORN = TaskLimits(name="stubborn", index=0, timeout_s=60.0, retries=5)
 
 
 class Scene:
-    """One slot; every death is told with the job that the worker had."""
+    """A stage with one slot."""
 
     def __init__(self, quarantine_after: int = 3) -> None:
         self.stage = Stage(slots=1, quarantine_after=quarantine_after)
         self.generation = 1
 
     def submit(self, arguments: str, limits: TaskLimits | None = None) -> Job:
-        """As the dispatcher does: with a fingerprint if the task has crashed lately."""
+        """Submits a job as the dispatcher does: with a fingerprint if the task has crashed lately."""
         job = self.stage.new_job() if limits is None else self.stage.new_job(limits=limits)
         if self.stage.scheduler.quarantine.watches(0, self.stage.now):
             job.fingerprint = arguments
@@ -47,18 +47,18 @@ class Scene:
         self.stage.finish(self.submit(arguments), run_s=0.001, generation=self.generation)
 
 
-def test_after_three_attempts_that_killed_their_worker_the_very_job_is_refused() -> None:
+def test_after_three_attempts_that_killed_their_worker_the_job_is_quarantined() -> None:
     scene = Scene()
     for _ in range(3):
         assert reason_of(scene.crash("bad")) is Reason.WORKER_CRASHED
-    refused = scene.submit("bad")
-    assert (refused.state, reason_of(refused)) == (JobState.REJECTED, Reason.QUARANTINED)
-    assert facts_of(refused) == {"crashes": 3}
+    rejected = scene.submit("bad")
+    assert (rejected.state, reason_of(rejected)) == (JobState.REJECTED, Reason.QUARANTINED)
+    assert facts_of(rejected) == {"crashes": 3}
     assert scene.submit("good").state is JobState.RUNNING
     assert scene.stage.scheduler.quarantine.size(scene.stage.now) == 1
 
 
-def test_it_is_forgotten_by_itself() -> None:
+def test_a_quarantine_expires() -> None:
     scene = Scene()
     for _ in range(3):
         scene.crash("bad")
@@ -68,7 +68,7 @@ def test_it_is_forgotten_by_itself() -> None:
 
 
 @pytest.mark.parametrize("reason", [Reason.SUCCEEDED, Reason.TASK_ERROR])
-def test_one_attempt_that_its_worker_survives_clears_it(reason: Reason) -> None:
+def test_an_attempt_that_the_worker_survives_clears_the_record(reason: Reason) -> None:
     scene = Scene()
     for _ in range(2):
         scene.crash("bad")
@@ -78,7 +78,7 @@ def test_one_attempt_that_its_worker_survives_clears_it(reason: Reason) -> None:
     assert reason_of(scene.submit("bad")) is Reason.QUARANTINED
 
 
-def test_what_we_stop_ourselves_does_not_count() -> None:
+def test_stopped_jobs_do_not_count() -> None:
     scene = Scene()
     scene.crash("bad")
     for _ in range(5):
@@ -89,14 +89,14 @@ def test_what_we_stop_ourselves_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"])
-def test_what_somebody_asks_to_end_does_not_count(signal: str) -> None:
+def test_deaths_by_a_termination_signal_do_not_count(signal: str) -> None:
     scene = Scene()
     for _ in range(4):
         assert reason_of(scene.crash("bad", Death(signal=signal))) is Reason.WORKER_CRASHED
     assert scene.submit("bad").state is JobState.RUNNING
 
 
-def test_attempts_side_by_side_that_die_of_one_cause_count_once() -> None:
+def test_simultaneous_deaths_count_once() -> None:
     stage = Stage(slots=4, quarantine_after=3)
     jobs = [stage.submit() for _ in range(4)]
     stage.now += 1.0
@@ -107,7 +107,7 @@ def test_attempts_side_by_side_that_die_of_one_cause_count_once() -> None:
     assert stage.scheduler.quarantine.crashes("unlucky", stage.now) is None
 
 
-def test_every_attempt_of_a_job_that_is_tried_again_counts() -> None:
+def test_every_attempt_of_a_retried_job_counts() -> None:
     scene = Scene()
     job = scene.submit("bad", STUBBORN)
     for _ in range(6):
@@ -117,7 +117,7 @@ def test_every_attempt_of_a_job_that_is_tried_again_counts() -> None:
     assert facts_of(scene.submit("bad")) == {"crashes": 6}
 
 
-def test_nobody_is_fingerprinted_but_for_tasks_that_crashed_lately() -> None:
+def test_only_jobs_of_tasks_that_crashed_lately_are_fingerprinted() -> None:
     scene = Scene()
     quarantine = scene.stage.scheduler.quarantine
     assert not quarantine.watches(0, scene.stage.now)
@@ -127,13 +127,13 @@ def test_nobody_is_fingerprinted_but_for_tasks_that_crashed_lately() -> None:
     assert not quarantine.watches(0, scene.stage.now + FORGET_S + 1.0)
 
 
-def test_zero_is_never() -> None:
+def test_zero_disables_quarantine() -> None:
     scene = Scene(quarantine_after=0)
     for _ in range(10):
         assert reason_of(scene.crash("bad")) is Reason.WORKER_CRASHED
 
 
-def test_a_service_that_drains_says_so_first() -> None:
+def test_draining_takes_precedence_over_quarantine() -> None:
     scene = Scene()
     for _ in range(3):
         scene.crash("bad")
@@ -141,7 +141,7 @@ def test_a_service_that_drains_says_so_first() -> None:
     assert reason_of(scene.submit("bad")) is Reason.DRAINING
 
 
-def test_memory_of_it_is_bounded() -> None:
+def test_the_number_of_records_is_bounded() -> None:
     scene = Scene()
     for number in range(1500):
         scene.crash(f"bad {number}")

@@ -1,4 +1,4 @@
-"""The order in which waiting jobs are served, the count of what waits, and the limits."""
+"""The order in which waiting jobs are served, their counts, and the limits."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def test_first_in_first_out_within_one_urgency() -> None:
     assert list(emptied(waiting)) == jobs
 
 
-def test_the_more_urgent_goes_first_whenever_it_came() -> None:
+def test_more_urgent_jobs_go_first() -> None:
     waiting = queue()
     late, usual, first = (pushed(waiting, urgency=urgency) for urgency in (7, 3, 0))
     assert list(emptied(waiting)) == [first, usual, late]
 
 
-def test_a_job_that_comes_back_is_served_before_all_others() -> None:
+def test_a_returned_job_is_served_before_all_others() -> None:
     waiting = queue()
     urgent = pushed(waiting, urgency=0)
     back, back_later = new_job(urgency=7), new_job(urgency=0)
@@ -63,11 +63,11 @@ def test_a_job_that_comes_back_is_served_before_all_others() -> None:
     assert list(emptied(waiting)) == [back, back_later, urgent]
 
 
-def test_an_empty_queue_has_nobody_to_serve() -> None:
+def test_an_empty_queue_has_no_next_job() -> None:
     assert queue().first(0.0) is None
 
 
-def test_a_job_is_taken_out_of_the_middle() -> None:
+def test_a_job_can_be_removed_from_the_middle() -> None:
     waiting = queue()
     first, middle, last = (pushed(waiting, size_bytes=10) for _ in range(3))
     waiting.remove(middle)
@@ -76,7 +76,7 @@ def test_a_job_is_taken_out_of_the_middle() -> None:
     assert list(emptied(waiting)) == [first, last]
 
 
-def test_a_job_that_came_back_can_be_taken_out_too() -> None:
+def test_a_returned_job_can_be_removed() -> None:
     waiting = queue()
     job = new_job()
     waiting.push_back(job)
@@ -85,7 +85,7 @@ def test_a_job_that_came_back_can_be_taken_out_too() -> None:
     assert (job in waiting, len(waiting)) == (False, 0)
 
 
-def test_taking_out_a_job_that_does_not_wait_is_an_error_and_changes_nothing() -> None:
+def test_removing_a_job_that_does_not_wait_raises_and_changes_nothing() -> None:
     waiting = queue()
     pushed(waiting)
     with pytest.raises(KeyError):
@@ -115,11 +115,11 @@ def test_a_job_larger_than_the_whole_queue_may_wait_alone() -> None:
     assert not waiting.has_room(1)
 
 
-def test_no_limit_of_jobs_lets_one_wait_where_none_may() -> None:
+def test_a_limit_of_zero_has_no_room() -> None:
     assert not queue(limit=0).has_room(1)
 
 
-def test_looking_at_the_next_changes_nothing() -> None:
+def test_reading_the_next_job_changes_nothing() -> None:
     waiting = queue()
     jobs = [pushed(waiting, client=client) for client in "abab"]
     firsts = [waiting.first(0.0) for _ in range(10)]
@@ -130,8 +130,8 @@ def test_looking_at_the_next_changes_nothing() -> None:
 # Aging
 
 
-def test_under_a_steady_stream_of_urgent_jobs_an_old_one_is_served_too() -> None:
-    """Every eighth turn, once it has waited for long; the urgent ones keep the other seven."""
+def test_an_aged_job_is_served_under_a_steady_stream_of_urgent_ones() -> None:
+    """Every eighth turn, once it is aged; urgent jobs keep the other seven."""
     waiting = queue()
     old = pushed(waiting, urgency=7, now=0.0)
     served = []
@@ -142,7 +142,7 @@ def test_under_a_steady_stream_of_urgent_jobs_an_old_one_is_served_too() -> None
     assert AGED_S < turn <= AGED_S + AGED_EVERY
 
 
-def test_of_several_old_lines_each_has_its_turn() -> None:
+def test_several_urgencies_with_aged_jobs_take_turns() -> None:
     waiting = queue(limit=1000)
     for urgency in (5, 6, 7):
         for _ in range(100):
@@ -153,18 +153,18 @@ def test_of_several_old_lines_each_has_its_turn() -> None:
     assert Counter(job.urgency for job in served if job) == {0: 6 * (AGED_EVERY - 1), 5: 2, 6: 2, 7: 2}
 
 
-def test_a_job_that_has_not_waited_for_long_waits_for_all_that_are_more_urgent() -> None:
+def test_a_job_that_is_not_aged_waits_for_all_more_urgent_ones() -> None:
     waiting = queue()
     later = pushed(waiting, urgency=4, now=0.0)
     urgent = [pushed(waiting, urgency=3, now=0.0) for _ in range(3 * AGED_EVERY)]
     assert list(emptied(waiting, AGED_S)) == [*urgent, later]
 
 
-# Who has to go
+# Displacing
 
 
 @pytest.mark.parametrize(("urgency", "goes"), [(0, "7 newest"), (6, "7 newest"), (7, None)])
-def test_the_newest_of_the_least_urgent_has_to_go(urgency: int, goes: str | None) -> None:
+def test_the_newest_of_the_least_urgent_is_displaced(urgency: int, goes: str | None) -> None:
     waiting = queue(limit=3)
     jobs = {"7 oldest": pushed(waiting, urgency=7), "7 newest": pushed(waiting, urgency=7)}
     jobs["3"] = pushed(waiting, urgency=3)
@@ -172,7 +172,7 @@ def test_the_newest_of_the_least_urgent_has_to_go(urgency: int, goes: str | None
     assert found is (None if goes is None else jobs[goes])
 
 
-def test_among_equals_the_newest_of_the_caller_with_the_most_has_to_go() -> None:
+def test_among_equals_the_newest_of_the_client_with_most_jobs_is_displaced() -> None:
     waiting = queue(limit=5)
     of_many = [pushed(waiting, client="many") for _ in range(3)]
     pushed(waiting, client="few")
@@ -181,10 +181,10 @@ def test_among_equals_the_newest_of_the_caller_with_the_most_has_to_go() -> None
     assert waiting.displaceable(urgency=3, client="few", size_bytes=0) is None
 
 
-# What goes before
+# The work ahead
 
 
-def test_the_work_ahead_is_what_goes_before() -> None:
+def test_the_work_ahead_is_that_of_the_jobs_served_before() -> None:
     times = RunTimes()
     times.record(0, 2.0)
     waiting = queue(run_times=times)
@@ -196,14 +196,14 @@ def test_the_work_ahead_is_what_goes_before() -> None:
     def ahead_s(urgency: int, client: str) -> float:
         return waiting.ahead_s(urgency=urgency, client=client, index=0, cost_s=2.0)
 
-    assert ahead_s(0, "a") == 2.0 + 2.0  # the one that comes back, and the one that waits there
+    assert ahead_s(0, "a") == 2.0 + 2.0  # the returned one, and the one of this urgency
     assert ahead_s(3, "a") == 4.0 + 8.0  # all four
-    assert ahead_s(3, "new") == 4.0 + 4.0  # one each of a's and b's
+    assert ahead_s(3, "new") == 4.0 + 4.0  # one each of a and b
     assert ahead_s(7, "new") == 4.0 + 8.0
 
 
-def test_finding_the_next_of_many_takes_no_longer_than_of_few() -> None:
-    """In steps, not in time: a queue that looked for its head among all that were served before would never end."""
+def test_finding_the_next_job_does_not_search_past_served_ones() -> None:
+    """Otherwise this test would take quadratic time."""
     waiting = queue(limit=200_000)
     for _ in range(100_000):
         waiting.push(new_job())

@@ -1,4 +1,4 @@
-"""What is learnt of run times, and what is assumed before."""
+"""The estimates of run times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from offload.core.run_times import UNKNOWN_S, RunTimes
 
 
-def test_a_task_that_never_ran_is_expected_to_take_some_time_and_may_try_in_any() -> None:
+def test_an_unknown_task_has_a_cautious_mean_and_a_typical_time_of_zero() -> None:
     times = RunTimes()
     assert (times.expected_s(0), times.typical_s(0)) == (UNKNOWN_S, 0.0)
     assert not times.is_quiet_and_below(0, 1e9)
@@ -24,7 +24,7 @@ def test_the_first_run_is_the_mean_and_each_later_one_moves_it_by_a_twentieth() 
     assert times.expected_s(1) == UNKNOWN_S
 
 
-def test_a_stopped_run_is_news_only_if_it_took_longer_than_expected() -> None:
+def test_a_stopped_run_counts_only_if_it_took_longer_than_expected() -> None:
     times = RunTimes()
     times.record(0, 2.0)
     times.record_at_least(0, 1.0)
@@ -33,21 +33,21 @@ def test_a_stopped_run_is_news_only_if_it_took_longer_than_expected() -> None:
     assert times.expected_s(0) == pytest.approx(2.1)
 
 
-def test_the_first_run_may_be_one_that_was_stopped() -> None:
+def test_the_first_run_counts_even_if_it_was_stopped() -> None:
     times = RunTimes()
     times.record_at_least(0, 0.001)
     assert times.expected_s(0) == 0.001
 
 
-def test_the_typical_run_is_the_middle_one_whatever_a_few_take() -> None:
-    """One in fifty takes ten seconds; the mean of all is far from what nearly everybody needs."""
+def test_the_typical_run_time_is_near_the_median() -> None:
+    """One run in fifty takes ten seconds; the mean is far from what most runs take."""
     times, random = RunTimes(), Random(1)
     for _ in range(2000):
         times.record(0, 10.0 if random.random() < 0.02 else 0.001 * (0.5 + random.random()))
     assert times.typical_s(0) == pytest.approx(0.001, rel=0.5)
 
 
-def test_a_task_that_has_changed_by_orders_of_magnitude_is_known_anew() -> None:
+def test_the_estimates_follow_a_change_by_orders_of_magnitude() -> None:
     times = RunTimes()
     for run_s in [0.001] * 10 + [1.0] * 100:
         times.record(0, run_s)

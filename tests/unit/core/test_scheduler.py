@@ -1,4 +1,4 @@
-"""Who runs next, and what a job that ends by itself leaves behind: scenes, with all invariants checked in between."""
+"""Which job runs next, and what follows the end of a job. All invariants are checked after each event."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_job_is_started_at_once_on_an_idle_slot() -> None:
     assert (job.state, job.slot, job.started_at) == (JobState.RUNNING, SlotId(0), stage.now)
 
 
-def test_it_waits_while_all_slots_are_busy_and_is_started_when_one_finishes() -> None:
+def test_a_job_waits_while_all_slots_are_busy_and_starts_when_one_finishes() -> None:
     stage = Stage(slots=1)
     first, second = stage.submit(), stage.submit()
     assert (second.state, stage.scheduler.queued, stage.scheduler.tally.running) == (JobState.QUEUED, 1, 1)
@@ -44,7 +44,7 @@ def test_the_slot_that_was_idle_last_is_used_first() -> None:
     assert stage.submit().slot == jobs[0].slot
 
 
-def test_waiting_jobs_are_started_by_urgency_then_in_the_order_of_arrival() -> None:
+def test_waiting_jobs_are_started_by_urgency_and_then_by_arrival() -> None:
     stage = Stage(slots=1)
     served = [stage.submit()]
     late, usual, usual_too, urgent = (stage.submit(urgency=urgency) for urgency in (7, 3, 3, 0))
@@ -53,14 +53,14 @@ def test_waiting_jobs_are_started_by_urgency_then_in_the_order_of_arrival() -> N
     assert served[1:] == [urgent, usual, usual_too, late]
 
 
-def test_a_worker_that_becomes_ready_takes_the_first_that_waits() -> None:
+def test_a_worker_that_becomes_ready_gets_the_first_waiting_job() -> None:
     stage = Stage(slots=1)
     stage.die(0)
     job = stage.submit()
     assert stage.ready(0, generation=2) == [Start(SlotId(0), job)]
 
 
-def test_a_job_is_submitted_once() -> None:
+def test_a_job_cannot_be_submitted_twice() -> None:
     stage = Stage(slots=2)
     job = stage.submit()
     with pytest.raises(IllegalStep, match=f"job {job.id} is running: submit is not possible"):
@@ -68,7 +68,7 @@ def test_a_job_is_submitted_once() -> None:
     stage.scheduler.check_invariants()
 
 
-# Ending by itself
+# Answers
 
 
 def test_an_answer_settles_the_job_and_frees_the_slot() -> None:
@@ -80,7 +80,7 @@ def test_an_answer_settles_the_job_and_frees_the_slot() -> None:
     assert slot_state(stage) is SlotState.IDLE
 
 
-def test_an_outcome_that_a_running_job_cannot_have_raises_and_changes_nothing() -> None:
+def test_an_impossible_outcome_of_a_running_job_raises_and_changes_nothing() -> None:
     stage = Stage(slots=1)
     job = stage.submit()
     with pytest.raises(IllegalStep):
@@ -90,7 +90,7 @@ def test_an_outcome_that_a_running_job_cannot_have_raises_and_changes_nothing() 
     assert settled(stage.finish(job)) == [job]
 
 
-def test_a_worker_that_leaves_after_its_answer_gets_no_more_jobs() -> None:
+def test_a_worker_that_leaves_with_its_answer_gets_no_more_jobs() -> None:
     stage = Stage(slots=1)
     job, waiting = stage.submit(), stage.submit()
     assert stage.finish(job, is_leaving=True) == [Settled(job)]
@@ -100,8 +100,8 @@ def test_a_worker_that_leaves_after_its_answer_gets_no_more_jobs() -> None:
 
 
 @pytest.mark.parametrize("generation", [1, 2])
-def test_a_late_answer_of_a_worker_that_is_gone_is_nothing(generation: int) -> None:
-    """It comes while the slot is empty, or while the successor runs another job."""
+def test_a_late_answer_of_a_dead_worker_is_ignored(generation: int) -> None:
+    """It arrives while the slot is empty, or while the next worker runs another job."""
     stage = Stage(slots=1)
     job = stage.submit()
     stage.die(0)
@@ -115,7 +115,7 @@ def test_a_late_answer_of_a_worker_that_is_gone_is_nothing(generation: int) -> N
 
 
 def test_a_late_answer_of_a_jobs_first_attempt_does_not_end_its_second() -> None:
-    """Same slot, same job: only the generation tells the two workers apart."""
+    """Same slot and same job: only the generation distinguishes the two workers."""
     stage = Stage(slots=1)
     job = stage.submit(limits=RETRIED)
     stage.die(0)
@@ -125,7 +125,7 @@ def test_a_late_answer_of_a_jobs_first_attempt_does_not_end_its_second() -> None
     assert (job.state, job.attempt, slot_state(stage)) == (JobState.RUNNING, 2, SlotState.BUSY)
 
 
-def test_an_answer_for_another_job_than_the_slots_own_is_nothing() -> None:
+def test_an_answer_for_a_job_not_in_the_slot_is_ignored() -> None:
     stage = Stage(slots=1)
     first = stage.submit()
     stage.finish(first)
@@ -134,7 +134,7 @@ def test_an_answer_for_another_job_than_the_slots_own_is_nothing() -> None:
     assert second.state is JobState.RUNNING
 
 
-def test_an_answer_from_a_slot_that_is_no_more_is_nothing() -> None:
+def test_an_answer_from_a_removed_slot_is_ignored() -> None:
     stage = Stage(slots=1)
     job = stage.submit()
     stage.die(0)
@@ -146,7 +146,7 @@ def test_an_answer_from_a_slot_that_is_no_more_is_nothing() -> None:
 # Slots
 
 
-def test_a_slot_that_is_added_waits_for_its_worker() -> None:
+def test_an_added_slot_waits_for_its_worker() -> None:
     stage = Stage(slots=1)
     stage.scheduler.slot_added(SlotId(7))
     assert slot_state(stage, 7) is SlotState.ABSENT
@@ -181,7 +181,7 @@ def test_a_second_worker_for_an_occupied_slot_raises_and_changes_nothing() -> No
     assert settled(stage.finish(job)) == [job]
 
 
-# What the outside may look at
+# Reading
 
 
 def test_a_job_is_found_until_it_has_ended() -> None:
@@ -193,7 +193,7 @@ def test_a_job_is_found_until_it_has_ended() -> None:
     assert stage.scheduler.find(waiting.id) is waiting
 
 
-def test_every_job_is_in_the_books_once() -> None:
+def test_every_job_is_counted_once() -> None:
     stage = Stage(slots=2, queue_limit=2)
     done, failing, waiting = stage.submit(), stage.submit(), stage.submit()
     stage.finish(done)

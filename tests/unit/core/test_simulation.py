@@ -1,7 +1,7 @@
-"""Whole lives of a service, decided by a seed, against the deciding core.
+"""Simulations of whole services against the core, decided by a seed.
 
-What must hold is asserted inside the simulation: the books after every event, all invariants after every so many, one
-answer a job, every slot used by one job at a time and back at the end.
+The simulation itself asserts that the counts balance after every event, that all invariants hold after every few
+events, that each job has one outcome, and that each slot is idle at the end.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from offload.core.outcome import Reason
 from tests.unit.core.mixtures import MILLION, MIXTURES, PREFETCHED
 from tests.unit.core.simulation import Mixture, Simulation
 
-# What a worker finds wrong with a call is decided in the worker: to the core each of these is one like `task-error`.
+# Faults that only a worker can find. To the core each of them is like `task-error`.
 FOUND_BY_WORKERS = {Reason.INVALID_JSON, Reason.INVALID_ARGUMENTS, Reason.RESULT_NOT_SERIALISABLE}
 
-# What a fake engine counts.
+# What the fake engine counts.
 HAPPENINGS = {
-    "heard with others",
+    "reported with others",
     "late answers",
     "leaving with jobs",
     "lost behind others",
     "prefetched",
     "stalled",
     "stopped",
-    "taken back",
-    "too late to take back",
+    "withdrawn",
+    "too late to withdraw",
     "unbegun behind others",
 }
 
 
 def play(mixture: Mixture) -> Simulation:
-    """What it did and how fast is printed; no time is asserted."""
+    """Runs a simulation and prints its counts and speed; no time is asserted."""
     simulation = Simulation(mixture)
     began_at = time.perf_counter()
     simulation.run()
@@ -54,21 +54,21 @@ def test_many_jobs_on_a_thousand_slots_one_at_a_time() -> None:
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 10))])
 @pytest.mark.parametrize("name", MIXTURES | PREFETCHED)
-def test_a_mixture_of_everything_ends_with_every_job_told_and_every_slot_back(name: str, seed: int) -> None:
+def test_every_mixture_ends_with_each_job_settled_and_each_slot_idle(name: str, seed: int) -> None:
     mixture = (MIXTURES | PREFETCHED)[name]
     simulation = Simulation(replace(mixture, seed=seed))
     simulation.run()
     assert sum(simulation.reasons.values()) == mixture.jobs
 
 
-def test_the_same_seed_is_the_same_life() -> None:
-    """A failure that a seed has found can be looked at again."""
-    lives = []
+def test_the_same_seed_gives_the_same_simulation() -> None:
+    """So a failure can be reproduced from its seed."""
+    runs = []
     for _ in range(2):
         simulation = Simulation(MIXTURES["everything at once"])
         simulation.run()
-        lives.append((simulation.reasons, simulation.events, simulation.now))
-    assert lives[0] == lives[1]
+        runs.append((simulation.reasons, simulation.events, simulation.now))
+    assert runs[0] == runs[1]
 
 
 @pytest.mark.long

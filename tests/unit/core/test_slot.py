@@ -1,4 +1,4 @@
-"""One place to run a job: its steps, and that it stays occupied until the work is over."""
+"""The states of a slot, which stays occupied until the work has ended."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def slot_in(state: SlotState) -> Slot:
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("state", SlotState)
-def test_a_step_leads_where_the_table_says_or_raises_and_changes_nothing(state: SlotState, step: str) -> None:
+def test_a_slot_follows_the_table_or_raises_and_changes_nothing(state: SlotState, step: str) -> None:
     slot = slot_in(state)
     before = (slot.state, slot.job, slot.generation)
     if (state, step) in TABLE:
@@ -63,14 +63,14 @@ def test_a_step_leads_where_the_table_says_or_raises_and_changes_nothing(state: 
 
 @pytest.mark.parametrize("end", ["finish", "die"])
 @pytest.mark.parametrize("state", [SlotState.BUSY, SlotState.STOPPING])
-def test_the_end_of_the_work_forgets_the_job(state: SlotState, end: str) -> None:
+def test_the_end_of_the_work_removes_the_job(state: SlotState, end: str) -> None:
     slot = slot_in(state)
     assert slot.job is not None
     STEPS[end](slot)
     assert slot.job is None
 
 
-def test_a_slot_goes_on_with_the_first_of_those_behind() -> None:
+def test_a_slot_advances_to_the_first_waiting_job() -> None:
     slot, first, second = slot_in(SlotState.BUSY), new_job(), new_job()
     slot.add_waiting(first)
     slot.add_waiting(second)
@@ -86,12 +86,12 @@ def test_a_stopped_job_keeps_its_slot() -> None:
     assert not slot.is_idle
 
 
-def test_a_slot_knows_its_present_worker_by_generation() -> None:
+def test_a_new_worker_sets_the_generation() -> None:
     slot = slot_in(SlotState.IDLE)
     slot.detach_worker()
     slot.attach_worker(5)
     assert (slot.generation, slot.is_idle) == (5, True)
 
 
-def test_it_shows_itself_with_state_generation_and_job() -> None:
+def test_the_repr_of_a_slot_has_state_generation_and_job() -> None:
     assert repr(slot_in(SlotState.IDLE)) == "<Slot 3 idle generation=1 job=None>"

@@ -1,4 +1,4 @@
-"""Work that waits, counted and shared."""
+"""Waiting work, counted by task and shared by slots."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tests.unit.core.stage import new_job
     ("ahead_s", "busy_s", "waits_s"),
     [
         (0.0, [], 0.0),
-        (5.0, [], 5.0),  # as if there were one
+        (5.0, [], 5.0),  # one slot is assumed
         (0.0, [0.0], 0.0),
-        (0.0, [3.0, 1.0, 2.0], 1.0),  # the first that is free
+        (0.0, [3.0, 1.0, 2.0], 1.0),  # the first free slot
         (0.5, [1.0, 2.0], 1.5),
         (1.0, [1.0, 2.0], 2.0),
         (4.0, [1.0, 2.0], 3.5),  # one second on the first alone, the rest on both
-        (10.0, [0.0, 100.0], 10.0),  # one that hangs is no help
+        (10.0, [0.0, 100.0], 10.0),  # a slot that hangs does not help
         (12.0, [1.0, 1.0, 1.0, 1.0], 4.0),
     ],
 )
-def test_work_ahead_is_shared_by_slots_as_they_become_free(ahead_s: float, busy_s: list[float], waits_s: float) -> None:
+def test_slots_share_the_work_ahead_as_they_become_free(ahead_s: float, busy_s: list[float], waits_s: float) -> None:
     assert wait_s(ahead_s, busy_s) == pytest.approx(waits_s)
 
 
-def test_work_is_worth_what_is_known_of_its_tasks_today() -> None:
+def test_work_follows_the_present_estimates() -> None:
     times, work = RunTimes(), Work()
     for index in (0, 0, 1):
         work.add(new_job(limits=TaskLimits(name="task", index=index, timeout_s=60.0)))

@@ -1,4 +1,4 @@
-"""What a worker's death leads to, and what happens when no worker starts: scenes with the scheduler."""
+"""What follows a worker's death, and what happens when no worker starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LATE_S = 2 * TICK_S
 # Deaths of workers
 
 
-def test_a_worker_that_dies_costs_its_own_job_and_no_other() -> None:
+def test_the_death_of_a_worker_costs_its_own_job_and_no_other() -> None:
     stage = Stage(slots=2)
     job, other, waiting = stage.submit(), stage.submit(), stage.submit()
     assert job.slot is not None
@@ -30,20 +30,20 @@ def test_a_worker_that_dies_costs_its_own_job_and_no_other() -> None:
     assert (other.state, waiting.state) == (JobState.RUNNING, JobState.QUEUED)
 
 
-def test_an_exit_code_is_told_where_there_is_no_signal() -> None:
+def test_a_crash_reports_the_exit_code_without_a_signal() -> None:
     stage = Stage(slots=1)
     job, death = stage.submit(), Death(exit_code=0)
     stage.die(0, death=death)
     assert facts_of(job) == {"death": death, "exit_code": 0}
 
 
-def test_an_idle_worker_that_dies_costs_nothing() -> None:
+def test_the_death_of_an_idle_worker_costs_no_job() -> None:
     stage = Stage(slots=1)
     assert stage.die(0) == []
     assert slot_state(stage) is SlotState.ABSENT
 
 
-def test_a_death_is_heard_once_and_only_from_the_present_worker() -> None:
+def test_a_death_counts_once_and_only_for_the_present_generation() -> None:
     stage = Stage(slots=1)
     stage.die(0)
     assert stage.die(0) == []
@@ -53,7 +53,7 @@ def test_a_death_is_heard_once_and_only_from_the_present_worker() -> None:
     assert job.state is JobState.RUNNING
 
 
-def test_a_retried_job_is_started_again_before_all_others_as_often_as_it_may() -> None:
+def test_a_retried_job_starts_before_all_others_as_often_as_retries_allow() -> None:
     stage = Stage(slots=1)
     job, urgent = stage.submit(limits=RETRIED), stage.submit(urgency=0)
     for attempt in (2, 3):
@@ -74,7 +74,7 @@ def test_a_retried_job_moves_to_an_idle_slot_at_once() -> None:
     assert job.slot != first
 
 
-def test_each_attempt_has_the_whole_run_time() -> None:
+def test_each_attempt_has_the_whole_timeout() -> None:
     stage = Stage(slots=2)
     job = stage.submit(limits=TaskLimits(name="t", index=0, timeout_s=1.0, retries=1))
     stage.wait(0.9)
@@ -84,7 +84,7 @@ def test_each_attempt_has_the_whole_run_time() -> None:
     assert settled(stage.wait(0.2)) == [job]
 
 
-def test_the_callers_budget_goes_on_through_all_attempts() -> None:
+def test_the_budget_spans_all_attempts() -> None:
     stage = Stage(slots=1)
     job = stage.submit(limits=RETRIED, budget_s=1.0)
     stage.wait(0.9)
@@ -93,7 +93,7 @@ def test_the_callers_budget_goes_on_through_all_attempts() -> None:
     assert facts_of(job) == {"stage": "queued"}
 
 
-def test_a_job_that_had_not_begun_is_started_elsewhere_at_no_charge() -> None:
+def test_an_unbegun_job_is_started_elsewhere_at_no_charge() -> None:
     stage = Stage(slots=2)
     job = stage.submit()
     assert job.slot is not None
@@ -101,7 +101,7 @@ def test_a_job_that_had_not_begun_is_started_elsewhere_at_no_charge() -> None:
     assert job.attempt == 1
 
 
-def test_a_job_whose_workers_keep_dying_before_they_begin_it_is_given_up() -> None:
+def test_a_job_crashes_if_its_workers_keep_dying_before_they_begin_it() -> None:
     stage = Stage(slots=1)
     job = stage.submit()
     for generation in range(1, MAX_UNBEGUN_DEATHS + 1):
@@ -130,7 +130,7 @@ def test_a_retry_may_wait_in_a_full_queue() -> None:
 # Start-ups that fail
 
 
-def test_with_no_worker_left_those_who_wait_are_told() -> None:
+def test_without_workers_waiting_jobs_are_rejected_as_starting() -> None:
     stage = Stage(slots=1)
     stage.die(0)
     job = stage.submit()
@@ -139,7 +139,7 @@ def test_with_no_worker_left_those_who_wait_are_told() -> None:
     assert reason_of(job) is Reason.STARTING
 
 
-def test_with_a_worker_left_those_who_wait_go_on_waiting() -> None:
+def test_waiting_jobs_keep_waiting_while_a_worker_is_present() -> None:
     stage = Stage(slots=2)
     running = [stage.submit(), stage.submit()]
     waiting = stage.submit()
