@@ -53,8 +53,8 @@ class Outcome:
     """The one answer to a job.
 
     `body` is the result with its `media_type`. Where the worker found a fault, it is the problem's fields as one
-    encoded JSON object. A large result is shared memory; whoever settles a job with it also releases it. `facts` are
-    the fields of a problem that the service found. `run_s` is the run time that the worker measured, None if it did
+    encoded JSON object. A large result is shared memory; the code that settles a job with it also releases it. `facts`
+    are the fields of a problem that the service found. `run_s` is the run time that the worker measured, None if it did
     not live to report one. `has_printed`: the job wrote to its output.
     """
 

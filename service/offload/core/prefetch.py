@@ -52,7 +52,7 @@ class Prefetch:
         return bool(self._with_room)
 
     def find_room(self, job: Job, now: float) -> Slot | None:
-        """Returns a busy slot in which the job may wait, None if there is none."""
+        """Returns a busy slot in which the job may wait, or None."""
         with_room = self._with_room
         if not with_room or not self.is_short(job):
             return None

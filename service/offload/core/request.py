@@ -1,4 +1,4 @@
-"""What a caller asks for, made once by whoever submits jobs.
+"""What a caller asks for, made once by the layer that submits the job.
 
 A `JobRequest` is the terms and the body. Clients send the same head with each of their requests, so all jobs with the
 same head share one `JobTerms`.

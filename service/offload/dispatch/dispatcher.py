@@ -64,7 +64,7 @@ class Dispatcher:
     # Callers
 
     def rejection(self, terms: JobTerms | None = None, *, size_bytes: int = 0) -> Rejection | None:
-        """Returns why such a job, with a body of that size, would be rejected now, None if it would be accepted.
+        """Returns why a job with a body of that size would be rejected now, None if it would be accepted.
 
         Without `terms` it stands for any job of any client.
         """

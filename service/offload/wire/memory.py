@@ -1,6 +1,6 @@
 """Give memory back to the system, by two calls that Python has no function for.
 
-`punch` frees shared memory whose content is no longer needed, `trim` frees what the C allocator keeps of freed memory.
+`punch` frees unneeded shared memory, `trim` frees what the C allocator keeps of freed memory.
 Both do nothing if the system or its C library has no such call.
 
 Source: fallocate(2), malloc_trim(3).

@@ -98,7 +98,7 @@ class JobQueue:
         return not held_bytes or held_bytes + size_bytes <= self.limit_bytes
 
     def displaceable(self, *, urgency: int, client: str, size_bytes: int, besides_bytes: int = 0) -> Job | None:
-        """Returns the waiting job that a new one displaces, None if there is none that would make enough room.
+        """Returns the waiting job that a new one displaces, None if that would not make enough room.
 
         That is the newest of the least urgent. If none is less urgent, it is the newest of the client with most jobs,
         provided that it has so many more that the two clients do not displace each other in turn.
