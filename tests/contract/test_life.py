@@ -58,7 +58,7 @@ async def test_a_failing_hook_is_reported(row: str, tmp_path: Path, monkeypatch:
     async with opened(row) as running:
         if not running.can.starts_before_jobs:
             assert (await running.outcome("add", {"a": 1})).reason in ("worker-crashed", "starting")
-        error: str = await eventually("the cause is told", lambda: error_of(running))
+        error: str = await eventually("the cause is reported", lambda: error_of(running))
         assert "@on_worker_start begin raised ValueError: the model is missing" in error
         if running.can.starts_before_jobs:
             assert running.stats()["service"]["state"] == "starting"

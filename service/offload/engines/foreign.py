@@ -16,7 +16,6 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -26,7 +25,7 @@ from offload.core.outcome import Reason
 from offload.engines.answers import broken, call_of, outcome_of, why_not_loaded
 from offload.engines.base import Capabilities, EngineEvents, EngineParts
 from offload.engines.off_loop import off_loop
-from offload.engines.running import running_s
+from offload.engines.running import running_s, timestamp
 from offload.engines.slot_table import SlotTable
 from offload.errors import EngineError, FrameError, OffloadError
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
@@ -260,7 +259,7 @@ class ForeignEngine:
             raise done.error
         if done.error is not None:
             raise EngineError(f"{type(done.error).__name__}: {done.error}") from done.error
-        self._started_at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        self._started_at = timestamp()
         self._is_broken = False
         for slot in self._slots:
             self._table.add_worker([slot])

@@ -1,10 +1,16 @@
-"""Measures how long a job has run so far, for `/stats`."""
+"""Reads the clock for what `/stats` shows of workers."""
 
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 from offload.core.job import Job
+
+
+def timestamp() -> str:
+    """Returns the present time in UTC, as in RFC 3339, with microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def running_s(job: Job | None) -> float | None:

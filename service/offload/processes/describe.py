@@ -41,19 +41,19 @@ async def describe(launcher: Launcher, load: LoadSpec, *, timeout_s: float) -> b
 
 
 async def _describe(launcher: Launcher, load: LoadSpec) -> bytes:
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    with ours:
+    service_end, worker_end = socket.socketpair()
+    service_end.setblocking(False)
+    with service_end:
         try:
-            spec = DescribeSpec(load=load, start_method=launcher.start_method, channel=theirs)
+            spec = DescribeSpec(load=load, start_method=launcher.start_method, channel=worker_end)
             process = await launcher.start(run_describe, spec, name="offload-describe")
         except StartError as error:
             problem = f"the process that loads the tasks ended while it loaded them ({error.problem})"
             raise TargetError("", problem) from error
         finally:
-            theirs.close()
+            worker_end.close()
         try:
-            data = await _read_all(ours)
+            data = await _read_all(service_end)
         finally:
             exit_code = await _end(process, launcher)
     return _catalogue(data, exit_code)

@@ -73,16 +73,16 @@ class Opened:
 
 @asynccontextmanager
 async def opened() -> AsyncIterator[Opened]:
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
+    service_end, worker_end = socket.socketpair()
+    service_end.setblocking(False)
+    worker_end.setblocking(False)
     events = RecordedEvents()
     channel = WorkerChannel(events)
-    await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=ours)
+    await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=service_end)
     try:
-        yield Opened(events, channel, theirs)
+        yield Opened(events, channel, worker_end)
     finally:
-        theirs.close()
+        worker_end.close()
         channel.close()
         await events.until(lambda: bool(events.closed))
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from offload.engines.base import ServedEngine
 from offload.engines.executor import executor_engine
+from offload.engines.local.replaceable_pool import PoolState, ReplaceablePool
 from offload.engines.pool import pool_engine
+from offload.errors import IllegalStep
 from offload.metrics.layout import WorkerRows
 from offload.processes.launcher import Launcher
 from offload.processes.process import ProcessHandle
@@ -45,3 +48,13 @@ async def test_workers_whose_end_is_not_seen_leave_no_descriptor(
             await engine.close(GRACE_S)
     finally:
         await launcher.close()
+
+
+async def test_a_step_of_a_pool_that_is_not_in_the_table_changes_nothing() -> None:
+    unused: Any = None
+    pool = ReplaceablePool(kind=unused, slots=range(2), worker_set=unused, table=unused, load=b"")
+    with pytest.raises(IllegalStep, match="pool of slot 0 is closed: open is not possible"):
+        pool._step(PoolState.OPEN)
+    pool.end()
+    pool.begin_close()
+    assert pool.closed.is_set()

@@ -73,7 +73,7 @@ grow()
     with tree(body, count=1) as victim:
         eventually("it has grown", lambda: len(descendants({victim.root}, all_processes())) > 5)
         kill_trees({victim.root: start_ticks(victim.root)})
-        eventually("nobody is left in its group", lambda: not members(victim.root))
+        eventually("its group is empty", lambda: not members(victim.root))
 
 
 def test_many_trees_take_as_many_scans_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,12 +128,12 @@ def test_marked_strays_are_killed_and_descendants_of_workers_are_spared() -> Non
         tree("child('stray', session=True); os._exit(0)", count=2, env=env) as dead,
         tree("child('helper', session=True); sleep()", count=2, env=env) as worker,
         tree("child('a'); sleep()", count=2, env=env) as forkserver,
-        tree("sleep()", count=1) as somebody_else,
+        tree("sleep()", count=1) as bystander,
     ):
         dead.process.wait()
         kill_strays(mark.encode(), known={worker.root}, keep={forkserver.root})
         eventually("the strays are gone", lambda: are_gone([dead.pids["stray"], forkserver.pids["a"]]))
-        spared = [*worker.pids.values(), forkserver.root, somebody_else.root]
+        spared = [*worker.pids.values(), forkserver.root, bystander.root]
         assert not any(are_gone([pid]) for pid in spared)
 
 

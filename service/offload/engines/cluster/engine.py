@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from importlib.util import decode_source
 from pathlib import Path
@@ -23,7 +22,7 @@ from offload.engines.answers import broken, call_of, outcome_of
 from offload.engines.base import Capabilities, EngineEvents, EngineParts
 from offload.engines.cluster.driver_process import DriverProcess
 from offload.engines.cluster.messages import Message
-from offload.engines.running import running_s
+from offload.engines.running import running_s, timestamp
 from offload.engines.slot_table import SlotTable
 from offload.errors import TargetError
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
@@ -194,7 +193,7 @@ class ClusterEngine:
     def _on_ready(self, slot: SlotId, generation: int) -> None:
         self._brake.succeeded()
         self._generations[slot] = generation
-        self._ready_at[slot] = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        self._ready_at[slot] = timestamp()
         self._table.add(slot)
         self._table.add_worker([slot])
 

@@ -10,13 +10,13 @@ import os
 import signal
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from offload.core.death import Death
 from offload.engines.local.context import StartPermit
+from offload.engines.running import timestamp
 from offload.errors import IllegalStep
 from offload.metrics.layout import WorkerRow
 from offload.processes.naming import name_death
@@ -88,7 +88,7 @@ class LocalWorker:
         self.permit = started.permit
         self.slot = started.slot
         self.row = row
-        self.started_at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        self.started_at = timestamp()
         self.handle = WorkerHandle(
             started.process, started.descriptor, output=started.output, lane=started.slot, on_ended=self._on_ended
         )

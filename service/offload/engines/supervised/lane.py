@@ -11,13 +11,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from offload.core.death import Death
 from offload.core.job import Job
 from offload.core.outcome import Ended, Outcome
 from offload.engines.release import release_body
+from offload.engines.running import timestamp
 from offload.engines.supervised.answer import outcome_of
 from offload.engines.supervised.channel import Frame
 from offload.engines.supervised.process import WorkerEnds, WorkerProcess
@@ -111,7 +111,7 @@ class Lane:
         self._step(WorkerState.STARTING)
         self.generation += 1
         self.jobs_of_worker = 0
-        self.started_at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        self.started_at = timestamp()
         self._cause, self._note, self._error, self._was_ready = EndCause.CRASH, "", "", False
         self._timer = asyncio.get_running_loop().call_later(self._parts.start_timeout_s, self._on_start_timeout)
         self._starting = asyncio.create_task(self._start())

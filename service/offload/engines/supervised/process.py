@@ -85,27 +85,27 @@ class WorkerProcess:
     @classmethod
     async def start(cls, launcher: Launcher, make_spec: MakeSpec, events: WorkerEvents) -> WorkerProcess:
         """Starts a process, which reports nothing until `connect`. Raises StartError."""
-        with ExitStack() as ours, ExitStack() as theirs:
+        with ExitStack() as kept, ExitStack() as passed:
             try:
                 sock, channel = socket.socketpair()
-                ours.enter_context(sock)
-                theirs.enter_context(channel)
+                kept.enter_context(sock)
+                passed.enter_context(channel)
                 reader, writer = os.pipe()
-                ours.callback(os.close, reader)
-                output = theirs.enter_context(connection.Connection(writer, readable=False))
+                kept.callback(os.close, reader)
+                output = passed.enter_context(connection.Connection(writer, readable=False))
                 tokens = _make_tokens()
                 if tokens is not None:
-                    ours.enter_context(tokens)
-                descriptors, their_descriptors = make_pair() or (None, None)
-                if descriptors is not None and their_descriptors is not None:
-                    ours.enter_context(descriptors)
-                    theirs.enter_context(their_descriptors)
-                ends = WorkerEnds(channel=channel, output=output, tokens=tokens, descriptors=their_descriptors)
+                    kept.enter_context(tokens)
+                descriptors, worker_descriptors = make_pair() or (None, None)
+                if descriptors is not None and worker_descriptors is not None:
+                    kept.enter_context(descriptors)
+                    passed.enter_context(worker_descriptors)
+                ends = WorkerEnds(channel=channel, output=output, tokens=tokens, descriptors=worker_descriptors)
                 spec = make_spec(ends)
                 process, descriptor = await _start_process(launcher, spec)
             except OSError as error:  # no more descriptors, most likely
                 raise StartError(str(error)) from error
-            ours.pop_all()
+            kept.pop_all()
         return cls(
             process=process,
             descriptor=descriptor,
