@@ -155,7 +155,7 @@ class SupervisedEngine:
         if lane.number in self._active:
             self._events.ready(SlotId(lane.number), lane.generation)
         else:
-            self._stand_in_for_missing()
+            self._replace_by_spares()
 
     def lane_lost(self, lane: Lane) -> None:
         if lane.number in self._active:
@@ -183,7 +183,7 @@ class SupervisedEngine:
             logger.warning("worker crashed", extra={"fields": fields})
         if lane.number in self._active:
             self._events.died(SlotId(lane.number), lane.generation, end.death, begun=end.begun)
-            self._stand_in_for_missing()
+            self._replace_by_spares()
         self._restart(lane, 0.0 if end.was_ready else self._brake.pause_s())
         self._reaper.hunt_strays()  # what it left outside its group; at the close, the guard does that
 
@@ -252,7 +252,7 @@ class SupervisedEngine:
             pause.cancel()
             self._lanes[number].start()
 
-    def _stand_in_for_missing(self) -> None:
+    def _replace_by_spares(self) -> None:
         """Replaces each lane without a worker by a warm spare; that lane becomes a spare."""
         missing = [n for n in self._active if self._lanes[n].state in (WorkerState.DEAD, WorkerState.STARTING)]
         spares = [lane for lane in self._lanes if lane.number not in self._active and lane.state is WorkerState.IDLE]

@@ -249,13 +249,13 @@ class Lane:
         elif self._state is WorkerState.STARTING and kind == Kind.START_FAILED:
             self._error = bytes(body).decode("utf-8", "replace")
         elif self._jobs and kind == Kind.LARGE_DONE and self._state is not _KILLING:
-            self._end_first_at_large(header, meta, body)
+            self._end_first_with_large_result(header, meta, body)
         elif kind == Kind.SKIPPED and self._worker is not None and self._worker.outbox.skip_was_read():
             return
         elif self._jobs or self._state is WorkerState.IDLE:
             self.kill(EndCause.CRASH, note="it wrote an invalid frame to its channel")
 
-    def _end_first_at_large(self, header: Header, meta: bytes, announced: bytes | bytearray) -> None:
+    def _end_first_with_large_result(self, header: Header, meta: bytes, announced: bytes | bytearray) -> None:
         """Ends the first job with a result in shared memory, and reports it."""
         assert self._worker is not None
         job = self._jobs[0]
