@@ -13,6 +13,7 @@ import time
 from typing import Final
 
 from offload.core.job import Job
+from offload.core.request import JobHead
 
 logger: Final = logging.getLogger("offload.output")
 
@@ -35,7 +36,7 @@ class OutputReader:
     def __init__(self, descriptor: int, *, lane: int | None, pid: int) -> None:
         self._descriptor = descriptor
         self._fields: dict[str, object] = {"pid": pid} if lane is None else {"lane": lane, "pid": pid}
-        self._printing = self._fields
+        self._printing: tuple[str, str, JobHead] | None = None
         self._rest = b""
         self._allowance = float(_BURST_LINES)
         self._allowed_at = time.monotonic()
@@ -52,15 +53,16 @@ class OutputReader:
 
     def belongs_to(self, job: Job | None) -> None:
         """Attributes what is read from now on to this job; None: it is unknown which job prints."""
-        # Keeps fields and not the job, whose body and result would stay in memory until the next one.
-        self._printing = self._fields if job is None else self._fields_of(job)
+        # Not the job itself, whose body and result would stay in memory until the next one.
+        self._printing = None if job is None else (job.id, job.limits.name, job.request.terms.head)
 
     def log_raised(self, job: Job, traceback: bytes) -> None:
         """Logs the traceback of the exception that ended a job."""
         lines = traceback.splitlines()
         may_log = self._may_log(len(lines))
         for line in lines[:may_log]:
-            logger.info("task raised", extra={"fields": {**self._fields_of(job), "line": _text(line)}})
+            fields = self._fields_of(job.id, job.limits.name, job.request.terms.head)
+            logger.info("task raised", extra={"fields": {**fields, "line": _text(line)}})
         self._dropped += len(lines) - may_log
         self.has_news = True
 
@@ -129,15 +131,19 @@ class OutputReader:
     def _log(self, line: bytes) -> None:
         if not line:
             return
-        logger.info("task printed", extra={"fields": {**self._printing, "line": _text(line)}})
+        logger.info("task printed", extra={"fields": {**self._printing_fields(), "line": _text(line)}})
 
     def _report_dropped(self) -> None:
-        fields = {**self._printing, "lines": self._dropped, "limit_per_s": _LINES_PER_S}
+        fields = {**self._printing_fields(), "lines": self._dropped, "limit_per_s": _LINES_PER_S}
         self._dropped = 0
         logger.warning("task printed too much, lines were dropped", extra={"fields": fields})
 
-    def _fields_of(self, job: Job) -> dict[str, object]:
-        return {"job_id": job.id, "task": job.limits.name, **self._fields, **job.request.head.labels()}
+    def _printing_fields(self) -> dict[str, object]:
+        """Returns the fields of a line. Most jobs print nothing, so this is not done when a job begins."""
+        return self._fields if self._printing is None else self._fields_of(*self._printing)
+
+    def _fields_of(self, job_id: str, task: str, head: JobHead) -> dict[str, object]:
+        return {"job_id": job_id, "task": task, **self._fields, **head.labels()}
 
 
 def _text(line: bytes) -> str:

@@ -7,17 +7,14 @@ EOFError is raised and the worker ends.
 from __future__ import annotations
 
 import socket
-from typing import Final, NamedTuple
+from typing import Final
 
 from offload.wire.frames import HEADER_BYTES, Header, unpack
 
 _READ_BYTES: Final = 64 * 1024
 
-
-class Frame(NamedTuple):
-    header: Header
-    meta: bytes
-    body: bytes | memoryview
+# Header, meta and body. A plain tuple: a named one costs a call for every job.
+Frame = tuple[Header, bytes, bytes | memoryview]
 
 
 class Channel:
@@ -44,13 +41,13 @@ class Channel:
         size = header.meta_bytes + header.body_bytes
         if size > _READ_BYTES - HEADER_BYTES:
             payload = self._take_large(size)
-            return Frame(header, bytes(payload[: header.meta_bytes]), payload[header.meta_bytes :])
+            return header, bytes(payload[: header.meta_bytes]), payload[header.meta_bytes :]
         if self._end - self._start < size and not self._fill(size):
             raise EOFError("the channel ended inside a frame")
         body_at = self._start + header.meta_bytes
         end = self._start + size
         # Copy: the buffer receives the next frames while this job waits or runs.
-        frame = Frame(header, bytes(self._view[self._start : body_at]), bytes(self._view[body_at:end]))
+        frame = header, bytes(self._view[self._start : body_at]), bytes(self._view[body_at:end])
         self._start = end
         return frame
 

@@ -19,11 +19,12 @@ from typing import Final
 
 from offload.wire.frames import Kind, pack_answer, unpack_large, unpack_meta
 from offload.worker.call import JobCall
-from offload.worker.channel import Channel, Frame
+from offload.worker.channel import Channel
 from offload.worker.large import LargeBody, receive_body
 
 # Looked up once, as in `core.job`.
 _JOB: Final = Kind.JOB
+_JOBS: Final = frozenset({Kind.JOB, Kind.LARGE_JOB})
 
 
 class Inbox:
@@ -53,14 +54,15 @@ class Inbox:
         frame = self._channel.read()
         if frame is None:
             return False
-        kind = frame.header.kind
-        if kind == _JOB:
-            self._waiting.append(_call(frame, frame.body))
-        elif kind == Kind.LARGE_JOB:
-            self._waiting.append(_call(frame, self._receive_body(frame)))
+        header, meta, body = frame
+        kind = header.kind
+        if kind in _JOBS:
+            job_id, head = unpack_meta(meta)
+            content = body if kind == _JOB else self._receive_body(header.number, body)
+            self._waiting.append(JobCall(header.number, header.tag, header.flag, job_id, head, content))
         elif kind == Kind.SKIP:
-            self._skip(frame.header.number)
-            self._channel.write(pack_answer(Kind.SKIPPED, number=frame.header.number))
+            self._skip(header.number)
+            self._channel.write(pack_answer(Kind.SKIPPED, number=header.number))
         else:
             return False  # RETIRE
         return True
@@ -71,11 +73,11 @@ class Inbox:
                 job.body.release()
         self._waiting = deque(job for job in self._waiting if job.number != number)
 
-    def _receive_body(self, frame: Frame) -> LargeBody:
+    def _receive_body(self, number: int, announced: bytes | memoryview) -> LargeBody:
         """Receive the descriptor now, not when the job begins: the next descriptor belongs to another job."""
         assert self._channel.descriptors is not None
-        size_bytes, is_last = unpack_large(frame.body)
-        return receive_body(self._channel.descriptors, frame.header.number, size_bytes, is_last=is_last)
+        size_bytes, is_last = unpack_large(announced)
+        return receive_body(self._channel.descriptors, number, size_bytes, is_last=is_last)
 
     def _take_token(self) -> bool:
         if self._tokens is None:
@@ -85,9 +87,3 @@ class Inbox:
         except BlockingIOError:
             return False
         return True
-
-
-def _call(frame: Frame, body: bytes | memoryview | LargeBody) -> JobCall:
-    header = frame.header
-    job_id, head = unpack_meta(frame.meta)
-    return JobCall(header.number, header.tag, header.flag, job_id, head, body)

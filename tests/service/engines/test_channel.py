@@ -93,7 +93,7 @@ def frame(number: int, meta: bytes, body: bytes) -> bytes:
 
 def content(frame: worker_channel.Frame | None) -> bytes:
     assert frame is not None
-    return bytes(frame.body)
+    return bytes(frame[2])
 
 
 def job(number: int, body: Sized) -> Job:
@@ -190,9 +190,10 @@ async def test_jobs_of_any_size_are_sent_in_order(sizes: list[int]) -> None:
         for number, size in enumerate(sizes, 1):
             read = await asyncio.to_thread(reader.read)
             assert read is not None
-            assert (read.header.number, read.header.tag) == (number, LIMITS.index)
-            assert unpack_meta(read.meta) == (f"{number:032x}", HEAD)
-            assert len(read.body) == size
+            header, meta, body = read
+            assert (header.number, header.tag) == (number, LIMITS.index)
+            assert unpack_meta(meta) == (f"{number:032x}", HEAD)
+            assert len(body) == size
 
 
 async def test_without_descriptor_passing_a_large_body_goes_through_the_stream() -> None:

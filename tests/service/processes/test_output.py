@@ -124,6 +124,25 @@ async def test_the_reader_keeps_no_reference_to_a_job(printing: Printing) -> Non
     assert printing.records.fields == [{"message": "task printed", **fields, "line": "still its own"}]
 
 
+class CountedHead(JobHead):
+    """A head that counts how often its log fields are asked for."""
+
+    asked = 0
+
+    def labels(self) -> dict[str, str]:
+        CountedHead.asked += 1
+        return super().labels()
+
+
+async def test_the_fields_of_a_job_that_prints_nothing_are_never_made(printing: Printing) -> None:
+    """Every job passes here, and few print."""
+    limits = TaskLimits(name="primes", index=0, timeout_s=1)
+    printing.reader.belongs_to(make_job(id="quiet", limits=limits, head=CountedHead(request_id="order-17")))
+    printing.reader.read_pending()
+    printing.reader.end_of_job()
+    assert CountedHead.asked == 0
+
+
 async def test_a_traceback_is_logged_with_its_job_and_counts_as_output(printing: Printing) -> None:
     printing.reader.log_raised(job("other"), b"Traceback:\n  here\n")
     fields = {"message": "task raised", "job_id": "other", "task": "primes", "lane": 3, "pid": 77}

@@ -33,7 +33,8 @@ def job(number: int, meta: bytes, body: bytes) -> bytes:
 def read(channel: Channel) -> tuple[int, bytes, bytes]:
     frame = channel.read()
     assert frame is not None
-    return frame.header.number, bytes(frame.meta), bytes(frame.body)
+    header, meta, body = frame
+    return header.number, meta, bytes(body)
 
 
 @pytest.mark.parametrize("cut", range(1, HEADER_BYTES + 9))
@@ -94,7 +95,8 @@ def test_a_retire_frame_has_neither_meta_nor_body(pair: Pair) -> None:
     other.sendall(pack_retire())
     frame = channel.read()
     assert frame is not None
-    assert (frame.header.kind, len(frame.meta), len(frame.body)) == (Kind.RETIRE, 0, 0)
+    header, meta, body = frame
+    assert (header.kind, len(meta), len(body)) == (Kind.RETIRE, 0, 0)
 
 
 @pytest.mark.parametrize("size", [0, 10, 65_536, 65_537, 3_000_000])
