@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.support.service import RunningService, alive, assert_books_balance, eventually, serving
 
 TASKS = Path(__file__).parent.parent / "faults" / "fault_tasks.py"
+
+shared = pytest.mark.asyncio(loop_scope="module")
 
 
 async def running(service: RunningService, task: str) -> dict[str, Any]:
@@ -38,60 +41,59 @@ async def is_free_again(service: RunningService, worker: dict[str, Any]) -> dict
     return stats
 
 
-async def test_the_callers_budget_ends_the_work() -> None:
-    async with serving(TASKS, "--workers", "1") as service:
-        await service.ready()
-        call = asyncio.create_task(service.job("steady", {"ms": 20_000}, **{"Request-Timeout": "0.3"}))
-        worker = await running(service, "steady")
-        answer = await call
-        assert (answer.status, answer.slug, answer.json()["stage"]) == (504, "deadline-exceeded", "running")
-        stats = await is_free_again(service, worker)
-        assert stats["jobs"]["timed_out"] == 1
-        assert stats["pool"]["restarts"]["timeout"] == 1
+@shared
+async def test_the_callers_budget_ends_the_work(service: RunningService) -> None:
+    before = await service.stats()
+    call = asyncio.create_task(service.job("steady", {"ms": 20_000}, **{"Request-Timeout": "0.3"}))
+    worker = await running(service, "steady")
+    answer = await call
+    assert (answer.status, answer.slug, answer.json()["stage"]) == (504, "deadline-exceeded", "running")
+    stats = await is_free_again(service, worker)
+    assert stats["jobs"]["timed_out"] - before["jobs"]["timed_out"] == 1
+    assert stats["pool"]["restarts"]["timeout"] - before["pool"]["restarts"]["timeout"] == 1
 
 
-async def test_a_caller_that_hangs_up_ends_the_work() -> None:
-    async with serving(TASKS, "--workers", "1") as service:
-        await service.ready()
-        call = asyncio.create_task(service.job("steady", {"ms": 20_000}))
-        worker = await running(service, "steady")
-        call.cancel()
-        await asyncio.gather(call, return_exceptions=True)
-        stats = await is_free_again(service, worker)
-        assert stats["jobs"]["cancelled"] == 1
-        assert stats["pool"]["restarts"]["cancel"] == 1
+@shared
+async def test_a_caller_that_hangs_up_ends_the_work(service: RunningService) -> None:
+    before = await service.stats()
+    call = asyncio.create_task(service.job("steady", {"ms": 20_000}))
+    worker = await running(service, "steady")
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    stats = await is_free_again(service, worker)
+    assert stats["jobs"]["cancelled"] - before["jobs"]["cancelled"] == 1
+    assert stats["pool"]["restarts"]["cancel"] - before["pool"]["restarts"]["cancel"] == 1
 
 
-async def test_delete_ends_the_work_and_tells_its_caller() -> None:
-    async with serving(TASKS, "--workers", "1") as service:
-        await service.ready()
-        call = asyncio.create_task(service.job("steady", {"ms": 20_000}))
-        worker = await running(service, "steady")
-        async with service.http.delete(f"/jobs/steady/{worker['job']}") as response:
-            document = await response.json()
-            assert (response.status, document["state"], document["id"]) == (200, "cancelled", worker["job"])
-        answer = await call
-        assert (answer.status, answer.slug, answer.headers["Job-Id"]) == (409, "cancelled", worker["job"])
-        await is_free_again(service, worker)
-        async with service.http.delete(f"/jobs/steady/{worker['job']}") as response:
-            assert response.status == 404
+@shared
+async def test_delete_ends_the_work_and_tells_its_caller(service: RunningService) -> None:
+    call = asyncio.create_task(service.job("steady", {"ms": 20_000}))
+    worker = await running(service, "steady")
+    async with service.http.delete(f"/jobs/steady/{worker['job']}") as response:
+        document = await response.json()
+        assert (response.status, document["state"], document["id"]) == (200, "cancelled", worker["job"])
+    answer = await call
+    assert (answer.status, answer.slug, answer.headers["Job-Id"]) == (409, "cancelled", worker["job"])
+    await is_free_again(service, worker)
+    async with service.http.delete(f"/jobs/steady/{worker['job']}") as response:
+        assert response.status == 404
 
 
-async def test_a_waiting_job_is_taken_out_and_the_running_one_goes_on() -> None:
-    async with serving(TASKS, "--workers", "1") as service:
-        await service.ready()
-        first = asyncio.create_task(service.job("steady", {"ms": 600}))
-        worker = await running(service, "steady")
-        second = asyncio.create_task(service.job("steady", {"ms": 1}))
-        third = await service.job("steady", {"ms": 1}, **{"Request-Timeout": "0.1"})
-        # Refused at once where its wait is known to be too long, else ended in the queue.
-        assert third.status in (503, 504)
-        second.cancel()
-        await asyncio.gather(second, return_exceptions=True)
-        answer = await first
-        assert (answer.status, answer.json()) == (200, worker["pid"])
-        stats = await service.ready()
-        assert stats["pool"]["restarts"] == dict.fromkeys(stats["pool"]["restarts"], 0)
+@shared
+async def test_a_waiting_job_is_taken_out_and_the_running_one_goes_on(service: RunningService) -> None:
+    before = await service.stats()
+    first = asyncio.create_task(service.job("steady", {"ms": 600}))
+    worker = await running(service, "steady")
+    second = asyncio.create_task(service.job("steady", {"ms": 1}))
+    third = await service.job("steady", {"ms": 1}, **{"Request-Timeout": "0.1"})
+    # Refused at once where its wait is known to be too long, else ended in the queue.
+    assert third.status in (503, 504)
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    answer = await first
+    assert (answer.status, answer.json()) == (200, worker["pid"])
+    stats = await service.ready()
+    assert stats["pool"]["restarts"] == before["pool"]["restarts"]
 
 
 async def test_a_result_that_comes_together_with_its_timeout_is_one_outcome() -> None:

@@ -6,10 +6,14 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.support.raw_http import raw_connection
 from tests.support.service import RunningService, assert_books_balance, eventually, serving
 
 TASKS = Path(__file__).parent.parent / "faults" / "fault_tasks.py"
+
+shared = pytest.mark.asyncio(loop_scope="module")
 
 SLOW_CLIENTS = 500
 LISTENING = "0A"  # in /proc/net/tcp
@@ -26,31 +30,31 @@ def accepted(service: RunningService) -> int:
     return found
 
 
-async def test_five_hundred_slow_clients_harm_nobody_and_leave_nothing() -> None:
+@shared
+async def test_five_hundred_slow_clients_harm_nobody_and_leave_nothing(service: RunningService) -> None:
     """Half of them dribble a head, half a body."""
-    async with serving(TASKS, "--workers", "1") as service:
-        await service.ready()
-        port = int(service.base.rpartition(":")[2])
-        async with AsyncExitStack() as stack:
-            slow = [await stack.enter_async_context(raw_connection("127.0.0.1", port)) for _ in range(SLOW_CLIENTS)]
-            for connection in slow[::2]:
-                connection.send(b"POST /jobs/fi")
-            for connection in slow[1::2]:
-                connection.send(b"POST /jobs/fine HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{")
+    port = int(service.base.rpartition(":")[2])
+    submitted = (await service.stats())["jobs"]["submitted"]
+    async with AsyncExitStack() as stack:
+        slow = [await stack.enter_async_context(raw_connection("127.0.0.1", port)) for _ in range(SLOW_CLIENTS)]
+        for connection in slow[::2]:
+            connection.send(b"POST /jobs/fi")
+        for connection in slow[1::2]:
+            connection.send(b"POST /jobs/fine HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{")
 
-            async def all_are_there() -> bool:
-                return accepted(service) >= SLOW_CLIENTS
+        async def all_are_there() -> bool:
+            return accepted(service) >= SLOW_CLIENTS
 
-            await eventually("all are connected", all_are_there)
-            assert [(await service.job("fine", {"x": x})).json() for x in range(20)] == list(range(20))
-            stats = await service.stats()
-            assert (stats["jobs"]["submitted"], stats["queue"]["bytes"]) == (20, 0)
+        await eventually("all are connected", all_are_there)
+        assert [(await service.job("fine", {"x": x})).json() for x in range(20)] == list(range(20))
+        stats = await service.stats()
+        assert (stats["jobs"]["submitted"], stats["queue"]["bytes"]) == (submitted + 20, 0)
 
-        async def none_is_there() -> bool:
-            return accepted(service) == 0
+    async def none_is_there() -> bool:
+        return accepted(service) == 0
 
-        await eventually("their connections are gone", none_is_there)
-        assert (await service.ready())["jobs"]["submitted"] == 20
+    await eventually("their connections are gone", none_is_there)
+    assert (await service.ready())["jobs"]["submitted"] == submitted + 20
 
 
 async def test_with_every_worker_busy_and_many_waiting_health_and_stats_answer() -> None:
@@ -75,13 +79,12 @@ async def test_with_every_worker_busy_and_many_waiting_health_and_stats_answer()
         assert {(await call).status for call in calls} == {200}
 
 
-async def test_whole_numbers_arrive_whole() -> None:
-    async with serving(TASKS, "--workers", "1") as service:
-        await service.ready()
-        for digits in (400, 5_000, 100_000):
-            number = b"-" + b"7" * digits
-            answer = await service.post("fine", data=b'{"x": %s}' % number)
-            assert (answer.status, answer.body) == (200, number)
+@shared
+async def test_whole_numbers_arrive_whole(service: RunningService) -> None:
+    for digits in (400, 5_000, 100_000):
+        number = b"-" + b"7" * digits
+        answer = await service.post("fine", data=b'{"x": %s}' % number)
+        assert (answer.status, answer.body) == (200, number)
 
 
 NO_OBJECT = {
@@ -94,15 +97,16 @@ NO_OBJECT = {
 }
 
 
-async def test_what_is_no_json_object_is_told_and_the_worker_lives() -> None:
-    async with serving(TASKS, "--workers", "1") as service:
-        pid = (await service.ready())["workers"][0]["pid"]
-        for body in NO_OBJECT.values():
-            answer = await service.post("fine", data=body)
-            assert (answer.status, answer.slug) == (400, "invalid-json")
-            assert "position" in answer.json()
-        stats = await service.ready()
-        assert (stats["workers"][0]["pid"], stats["jobs"]["failed"]) == (pid, len(NO_OBJECT))
+@shared
+async def test_what_is_no_json_object_is_told_and_the_worker_lives(service: RunningService) -> None:
+    before = await service.ready()
+    for body in NO_OBJECT.values():
+        answer = await service.post("fine", data=body)
+        assert (answer.status, answer.slug) == (400, "invalid-json")
+        assert "position" in answer.json()
+    stats = await service.ready()
+    assert stats["workers"][0]["pid"] == before["workers"][0]["pid"]
+    assert stats["jobs"]["failed"] - before["jobs"]["failed"] == len(NO_OBJECT)
 
 
 async def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:

@@ -12,23 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.victims import begin_waiting
 from tests.support.service import RunningService, alive, eventually, serving
 
 TASKS = Path(__file__).parent.parent / "faults" / "fault_tasks.py"
 
-
-async def kill_busy(service: RunningService) -> None:
-    job = asyncio.create_task(service.job("wait_for_signal"))
-
-    async def find() -> int | None:
-        workers = (await service.stats())["workers"]
-        return next((worker["pid"] for worker in workers if worker["task"]), None)
-
-    os.kill(await eventually("it runs", find), signal.SIGKILL)
-    assert (await job).slug == "worker-crashed"
+shared = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_a_spare_stands_in_for_a_dead_worker() -> None:
+async def test_a_spare_stands_in_for_a_dead_worker(tmp_path: Path) -> None:
     """The spare is no worker until it is needed; then the dead worker's lane becomes the spare."""
     async with serving(TASKS, "--workers", "1", "--spares", "1") as service:
         await service.ready()
@@ -41,7 +33,9 @@ async def test_a_spare_stands_in_for_a_dead_worker() -> None:
 
         await eventually("the spare is warm", is_warm)
         (first,) = await lanes()  # whichever was ready first
-        await kill_busy(service)
+        job, pid = await begin_waiting(service, tmp_path / "begun")
+        os.kill(pid, signal.SIGKILL)
+        assert (await job).slug == "worker-crashed"
         assert await lanes() == [1 - first]
         await eventually("the spare is warm again", is_warm)
 
@@ -180,35 +174,36 @@ async def test_a_worker_that_has_grown_is_replaced() -> None:
         assert (await service.ready())["pool"]["restarts"]["crash"] == 0
 
 
-async def test_what_a_task_prints_is_in_the_log_with_its_job() -> None:
-    async with serving(TASKS, "--workers", "1") as service:
-        await service.ready()
-        answers = [await service.job("prints", {"text": f"hello {number}"}) for number in range(3)]
+@shared
+async def test_what_a_task_prints_is_in_the_log_with_its_job(service: RunningService) -> None:
+    answers = [await service.job("prints", {"text": f"hello {number}"}) for number in range(3)]
 
-        async def lines() -> list[str]:
-            return [line for line in service.log if "by write" in line or "hello" in line]
+    ids = [answer.headers["Job-Id"] for answer in answers]
 
-        async def all_lines() -> bool:
-            return len(await lines()) == 6
+    async def lines() -> list[str]:
+        found = [line for line in service.log if any(job in line for job in ids)]
+        return [line for line in found if "by write" in line or "hello" in line]
 
-        await eventually("all lines are in the log", all_lines)
-        for number, answer in enumerate(answers):
-            own = [line for line in await lines() if answer.headers["Job-Id"] in line]
-            assert len(own) == 2
-            assert f"hello {number}" in own[0]
+    async def all_lines() -> bool:
+        return len(await lines()) == 6
+
+    await eventually("all lines are in the log", all_lines)
+    for number, job in enumerate(ids):
+        own = [line for line in await lines() if job in line]
+        assert len(own) == 2
+        assert f"hello {number}" in own[0]
 
 
-async def test_a_printed_line_cannot_forge_a_log_line() -> None:
-    async with serving(TASKS, "--workers", "1") as service:
-        await service.ready()
-        await service.job("prints", {"text": "x\r2026-01-01T00:00:00.000Z ERROR forged \x1b[31m"})
+@shared
+async def test_a_printed_line_cannot_forge_a_log_line(service: RunningService) -> None:
+    await service.job("prints", {"text": "x\r2026-01-01T00:00:00.000Z ERROR forged \x1b[31m"})
 
-        async def found() -> str | None:
-            return next((line for line in service.log if "forged" in line), None)
+    async def found() -> str | None:
+        return next((line for line in service.log if "forged" in line), None)
 
-        line = await eventually("the line", found)
-        assert "\x1b" not in line and "\r" not in line
-        assert "task printed" in line
+    line = await eventually("the line", found)
+    assert "\x1b" not in line and "\r" not in line
+    assert "task printed" in line
 
 
 async def test_a_flood_of_prints_is_dropped_and_counted() -> None:
@@ -223,16 +218,15 @@ async def test_a_flood_of_prints_is_dropped_and_counted() -> None:
         assert 1000 <= sum("xxxxxxxxxx" in line for line in service.log) < 10_000
 
 
-async def test_the_stacks_of_a_stuck_worker_are_in_the_log() -> None:
-    async with serving(TASKS, "--workers", "1") as service:
-        await service.ready()
-        answer = await service.job("endless_in_c")
-        assert answer.slug == "job-timeout"
+@shared
+async def test_the_stacks_of_a_stuck_worker_are_in_the_log(service: RunningService) -> None:
+    answer = await service.job("endless_in_c")
+    assert answer.slug == "job-timeout"
 
-        async def is_dumped() -> bool:
-            return any("in endless_in_c" in line and answer.headers["Job-Id"] in line for line in service.log)
+    async def is_dumped() -> bool:
+        return any("in endless_in_c" in line and answer.headers["Job-Id"] in line for line in service.log)
 
-        await eventually("its Python stack", is_dumped)
+    await eventually("its Python stack", is_dumped)
 
 
 @pytest.mark.parametrize(
@@ -258,31 +252,30 @@ async def test_what_the_user_set_for_numeric_libraries_stands() -> None:
         assert (await service.job("environment", {"name": "OMP_NUM_THREADS"})).json() == "7"
 
 
-async def test_workers_are_taken_before_the_service_when_memory_runs_out() -> None:
-    async with serving(TASKS, "--workers", "1") as service:
-        stats = await service.ready()
-        score = Path(f"/proc/{stats['workers'][0]['pid']}/oom_score_adj").read_text()
-        own = Path(f"/proc/{service.pid}/oom_score_adj").read_text()
-        assert int(score) > int(own)
-        assert "Max core file size        0" in Path(f"/proc/{stats['workers'][0]['pid']}/limits").read_text()
+@shared
+async def test_workers_are_taken_before_the_service_when_memory_runs_out(service: RunningService) -> None:
+    stats = await service.ready()
+    score = Path(f"/proc/{stats['workers'][0]['pid']}/oom_score_adj").read_text()
+    own = Path(f"/proc/{service.pid}/oom_score_adj").read_text()
+    assert int(score) > int(own)
+    assert "Max core file size        0" in Path(f"/proc/{stats['workers'][0]['pid']}/limits").read_text()
 
 
-async def test_what_the_caller_calls_its_request_is_in_every_log_line_of_the_job() -> None:
+@shared
+async def test_what_the_caller_calls_its_request_is_in_every_log_line_of_the_job(service: RunningService) -> None:
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     headers = {"X-Request-ID": "order-17", "traceparent": trace}
-    async with serving(TASKS, "--workers", "1") as service:
-        await service.ready()
-        answer = await service.post("prints", json={"text": "hello"}, headers=headers)
-        crash = await service.post("leave", json={}, headers=headers)
-        ids = {answer.headers["Job-Id"], crash.headers["Job-Id"]}
+    answer = await service.post("prints", json={"text": "hello"}, headers=headers)
+    crash = await service.post("leave", json={}, headers=headers)
+    ids = {answer.headers["Job-Id"], crash.headers["Job-Id"]}
 
-        async def lines() -> list[str] | None:
-            found = [line for line in service.log if any(job in line for job in ids)]
-            # Two printed lines and a request; a crash and a request.
-            return found if len(found) == 5 else None
+    async def lines() -> list[str] | None:
+        found = [line for line in service.log if any(job in line for job in ids)]
+        # Two printed lines and a request; a crash and a request.
+        return found if len(found) == 5 else None
 
-        for line in await eventually("all lines of both jobs", lines):
-            assert "request_id=order-17" in line and f"traceparent={trace}" in line, line
+    for line in await eventually("all lines of both jobs", lines):
+        assert "request_id=order-17" in line and f"traceparent={trace}" in line, line
 
 
 async def test_without_descriptors_for_a_new_worker_it_waits_until_there_are_some() -> None:
