@@ -17,10 +17,10 @@ import pytest
 import pytest_asyncio
 
 from tests.faults.test_fault_table import ROWS, TASKS, WORKERS, descriptors, pid_of_running
+from tests.faults.victims import begin_waiting
 from tests.support.service import RunningService, eventually, serving
 
 ENGINES = ["pool", "executor"]
-METHODS = ["forkserver", "spawn", "fork"]
 # What a library's worker exits with when its queues are gone.
 LIBRARYS_OWN = 1
 
@@ -89,9 +89,11 @@ async def test_closing_every_descriptor_is_a_crash(service: RunningService) -> N
 
 @shared
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-async def test_a_busy_worker_that_is_killed_costs_its_job(service: RunningService, number: signal.Signals) -> None:
-    job = asyncio.create_task(service.job("wait_for_signal"))
-    os.kill(await pid_of_running(service, "wait_for_signal"), number)
+async def test_a_busy_worker_that_is_killed_costs_its_job(
+    service: RunningService, number: signal.Signals, tmp_path: Path
+) -> None:
+    job, pid = await begin_waiting(service, tmp_path / "begun")
+    os.kill(pid, number)
     answer = await job
     assert (answer.status, answer.slug, answer.json()["signal"]) == (500, "worker-crashed", number.name)
     await service.ready()
@@ -150,8 +152,9 @@ async def test_a_caller_may_cancel_by_name(service: RunningService) -> None:
     assert stats["pool"]["restarts"]["cancel"] >= 1
 
 
-@pytest.mark.parametrize("start_method", METHODS)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("engine", "start_method"), [("pool", "forkserver"), ("pool", "fork"), ("executor", "spawn"), ("executor", "fork")]
+)
 async def test_every_start_method_serves_and_heals(engine: str, start_method: str, tmp_path: Path) -> None:
     flags = ["--workers", "2", "--engine", engine, "--start-method", start_method]
     async with serving(TASKS, *flags) as service:

@@ -1,6 +1,6 @@
 """Whatever a task does to itself: its caller gets one clear answer, everybody else is served, and nothing is left.
 
-One row a fault, crossed with every start method.  While each row runs, other callers' jobs run beside it and must all
+One row a fault; rows that differ by start method run with each of them.  While a row runs, other callers' jobs run beside it and must all
 succeed; afterwards the pool is back at full strength, the books balance, and the service has no more processes and
 descriptors than before.
 """
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.faults.victims import begin_waiting
 from tests.support.service import Answer, RunningService, alive, eventually, serving
 
 TASKS = Path(__file__).with_name("fault_tasks.py")
@@ -82,6 +83,22 @@ ROWS = {
     "a multiprocessing pool of its own": Row("own_pool", 200, result=[1, 2, 3], leaves_helpers=True),
 }
 
+# A start method decides who is a worker's parent, what a worker inherits, and how its descendants are found.
+OF_EACH_METHOD = [
+    "segfault",
+    "os._exit(3)",
+    "closing every descriptor",
+    "SIGSTOP",
+    "grandchild holds the channel of a dead worker",
+    "grandchild leaves the group and burns",
+    "grandchild left behind by a crash",
+    "memory hog in a child",
+    "forked child returns from the task",
+    "setsid in a child",
+    "a multiprocessing pool of its own",
+]
+on_default = pytest.mark.parametrize("service", ["forkserver"], indirect=True)
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["forkserver", "spawn", "fork"])
 async def service(request: pytest.FixtureRequest) -> AsyncIterator[RunningService]:
@@ -132,9 +149,18 @@ async def check_row(
     await eventually(f"{processes} processes and {open_files} descriptors, as before", is_as_before)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", OF_EACH_METHOD)
 async def test_one_fault_costs_one_job(service: RunningService, name: str) -> None:
-    row = ROWS[name]
+    await check_fault(service, ROWS[name])
+
+
+@on_default
+@pytest.mark.parametrize("name", [name for name in ROWS if name not in OF_EACH_METHOD])
+async def test_one_fault_within_a_worker_costs_one_job(service: RunningService, name: str) -> None:
+    await check_fault(service, ROWS[name])
+
+
+async def check_fault(service: RunningService, row: Row) -> None:
 
     def check(answer: Answer) -> None:
         assert answer.status == row.status, answer
@@ -169,11 +195,22 @@ async def pid_of_running(service: RunningService, task: str) -> int:
     return pid
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGINT, signal.SIGHUP])
-async def test_a_signal_from_outside_costs_one_job(service: RunningService, number: signal.Signals) -> None:
+async def test_a_kill_from_outside_costs_one_job(service: RunningService, tmp_path: Path) -> None:
+    await check_signal(service, signal.SIGKILL, tmp_path)
+
+
+@on_default
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGSEGV, signal.SIGINT, signal.SIGHUP])
+async def test_a_signal_from_outside_costs_one_job(
+    service: RunningService, number: signal.Signals, tmp_path: Path
+) -> None:
+    await check_signal(service, number, tmp_path)
+
+
+async def check_signal(service: RunningService, number: signal.Signals, folder: Path) -> None:
     async def act() -> Answer:
-        job = asyncio.create_task(service.job("wait_for_signal"))
-        os.kill(await pid_of_running(service, "wait_for_signal"), number)
+        job, pid = await begin_waiting(service, folder / "begun")
+        os.kill(pid, number)
         return await job
 
     def check(answer: Answer) -> None:
@@ -236,6 +273,7 @@ async def test_the_forkserver_may_die_or_hang(service: RunningService, number: s
     await check_row(service, act, check)
 
 
+@on_default
 async def test_a_job_may_be_tried_again_when_its_worker_dies(service: RunningService, tmp_path: Path) -> None:
     answer = await service.job("dies_twice", {"path": str(tmp_path / "attempts")})
     assert (answer.status, answer.json()) == (200, 3)

@@ -18,7 +18,7 @@ from tests.support.service import Answer, RunningService, assert_books_balance, 
 TASKS = Path(__file__).with_name("fault_tasks.py")
 SIGNALS = [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGSEGV]
 STATES = {"busy", "idle", "starting"}
-STORM_S = 20.0
+STORM_S = 10.0
 HITS_PER_S = 10
 CALLERS = 32
 # In turn callers call and keep quiet: with more callers than workers none of these would ever be idle.
