@@ -15,7 +15,7 @@ import pytest
 from tests.support.service import Answer, RunningService, serving
 
 TASKS = Path(__file__).with_name("fault_tasks.py")
-JOBS = 2000
+JOBS = 1000
 CALLERS = 48
 
 
@@ -75,7 +75,7 @@ async def test_jobs_behind_one_that_turns_out_long_are_begun_once(tmp_path: Path
     trace = tmp_path / "trace"
     async with serving(TASKS, "--workers", "2") as service:
         await service.ready()
-        answers = await flood(service, trace, frozenset(range(500, JOBS, 150)))
+        answers = await flood(service, trace, frozenset(range(250, JOBS, 75)))
         await service.ready()
     assert {answer.status for answer in answers.values()} == {200}
     assert begun(trace) == Counter(range(JOBS))

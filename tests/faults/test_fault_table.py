@@ -1,8 +1,8 @@
 """Whatever a task does to itself: its caller gets one clear answer, everybody else is served, and nothing is left.
 
-One row a fault; rows that differ by start method run with each of them.  While a row runs, other callers' jobs run beside it and must all
-succeed; afterwards the pool is back at full strength, the books balance, and the service has no more processes and
-descriptors than before.
+One row per fault; rows that differ by start method run with each of them.  While a row runs, the jobs of other callers
+run beside it and must all succeed; afterwards the pool is at full strength, the counters add up, and the service has no
+more processes and descriptors than before.
 """
 
 from __future__ import annotations

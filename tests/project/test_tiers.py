@@ -55,30 +55,25 @@ def test_a_tier_is_decided_by_the_folder_or_by_a_marker(suite: pytest.Pytester) 
             "@pytest.mark.service\ndef test_by_marker(): ...\n"
             "@pytest.mark.long\ndef test_long(): ...\n"
         )
-    expected = {
-        "unit and not long": {"unit": "folder pool dask", "property": "folder pool dask"},
-        "service and not long": {
-            "unit": "marker",
-            "property": "marker",
-            "faults": "folder pool dask marker",
-            "contract": "folder pool marker",
-            "cluster": "marker",
-        },
-        "cluster": {"contract": "dask", "cluster": "folder pool dask long"},
-        "long": dict.fromkeys(("unit", "property", "faults", "contract", "cluster"), "long"),
+    with (suite.path / "conftest.py").open("a") as conftest:
+        conftest.write(
+            "\n\ndef pytest_collection_finish(session):\n"
+            "    for item in session.items:\n"
+            "        found = {mark.name for mark in item.iter_markers()} & {*TIERS, 'long'}\n"
+            "        print('found', item.path.parent.name, item.name, *sorted(found))\n"
+        )
+    lines = suite.runpytest_subprocess("--collect-only", "-q").stdout.lines
+    found: dict[tuple[str, str], str] = {}
+    for line in lines:
+        if line.startswith("found "):
+            _, folder, test, markers = line.split(maxsplit=3)
+            found[folder, test] = markers
+    tiers = {"unit": "unit", "property": "unit", "faults": "service", "contract": "service", "cluster": "cluster"}
+    expected = {(folder, "test_by_folder"): tier for folder, tier in tiers.items()}
+    expected |= {(folder, "test_on[pool]"): tier for folder, tier in tiers.items()}
+    expected |= {(folder, "test_on[dask]"): tier for folder, tier in tiers.items()} | {
+        ("contract", "test_on[dask]"): "cluster"
     }
-    found = {expression: selected(suite, expression) for expression in expected}
+    expected |= {(folder, "test_by_marker"): "service" for folder in tiers}
+    expected |= {(folder, "test_long"): " ".join(sorted((tier, "long"))) for folder, tier in tiers.items()}
     assert found == expected
-
-
-def selected(suite: pytest.Pytester, expression: str) -> dict[str, str]:
-    """Return the tests that `-m expression` selects, in short, by folder."""
-    result = suite.runpytest_subprocess("--collect-only", "-q", "-m", expression)
-    names: dict[str, str] = {}
-    for line in result.stdout.lines:
-        file, separator, test = line.partition("::")
-        if separator:
-            folder = file.partition("/")[0]
-            short = test.removeprefix("test_").removeprefix("by_").removeprefix("on[").removesuffix("]")
-            names[folder] = f"{names.get(folder, '')} {short}".strip()
-    return names

@@ -98,7 +98,7 @@ async def test_a_waiting_job_is_taken_out_and_the_running_one_goes_on(service: R
 
 async def test_a_result_that_comes_together_with_its_timeout_is_one_outcome() -> None:
     """Each job's budget is about its run time: some win, some lose, each is answered once and counted once."""
-    total, callers = 400, 4
+    total, callers = 200, 4
     async with serving(TASKS, "--workers", "2") as service:
         await service.ready()
         numbers = iter(range(total))

@@ -17,7 +17,7 @@ shared = pytest.mark.asyncio(loop_scope="module")
 
 SLOW_CLIENTS = 500
 LISTENING = "0A"  # in /proc/net/tcp
-CALLERS = 64
+CALLERS = 32
 
 
 def accepted(service: RunningService) -> int:

@@ -24,13 +24,7 @@ GOOD = "from offload import task\n\n@task\ndef double(x: int) -> int:\n    retur
 
 # What stands in the file → what is told of it.
 BROKEN = {
-    "syntax error": ("def broken(:\n", "syntax error in tasks.py, line 1"),
-    "import error": ("import nothing_of_this_name\n", "line 1: ModuleNotFoundError"),
     "an exception": ("\nraise ValueError('no model here')\n", "line 2: ValueError: no model here"),
-    "no tasks": ("x = 1\n", "no task found"),
-    "empty": ("", "no task found"),
-    "async": ("from offload import task\n@task\nasync def f(): ...\n", "'f'"),
-    "duplicate": (GOOD + GOOD.replace("2 * x", "x + x"), "two tasks are named 'double': tasks.py:3 and tasks.py:8"),
     "sys.exit": ("import sys\nsys.exit(0)\n", "the file ended the program while it was imported"),
     "os._exit": ("import os\nos._exit(0)\n", "ended while it loaded them"),
     "SIGKILL": ("import os\nos.kill(os.getpid(), 9)\n", "while it loaded them"),
@@ -79,14 +73,14 @@ def test_a_file_that_cannot_be_served_is_told_in_a_sentence(tasks: Path, name: s
 
 
 @pytest.mark.parametrize("start_method", ["spawn", "fork"])
-@pytest.mark.parametrize("name", ["an exception", "sys.exit"])
+@pytest.mark.parametrize("name", ["an exception"])
 def test_with_any_start_method(tasks: Path, name: str, start_method: str) -> None:
     source, expected = BROKEN[name]
     tasks.write_text(source)
     assert expected in told(tasks, "--start-method", start_method)
 
 
-@pytest.mark.parametrize("name", ["os._exit", "SIGKILL"])
+@pytest.mark.parametrize("name", ["os._exit"])
 def test_a_module_that_ends_the_process_ends_its_own_only(tasks: Path, name: str) -> None:
     """Not with `fork`, which loads the tasks into the service itself."""
     tasks.write_text(BROKEN[name][0])
@@ -100,26 +94,8 @@ def test_a_module_that_never_ends_is_given_up(tasks: Path, start_method: str) ->
     assert sentence == "the tasks were not loaded within 0.5 s; see --start-timeout"
 
 
-def test_two_tasks_of_one_name_are_told_with_their_places(tasks: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.py"
-    other.write_text("\n\n" + GOOD)
-    sentence = told(tasks, other)
-    assert "two tasks are named 'double'" in sentence
-    assert "tasks.py:3" in sentence
-    assert "other.py:5" in sentence
-
-
-@pytest.mark.parametrize(
-    ("target", "expected"),
-    [
-        ("missing.py", "no such file"),
-        ("missing_module", "no such module"),
-        ("not a name", "no such file"),
-        (".", "this is a directory"),
-    ],
-)
-def test_a_target_that_is_not_there_is_told(target: str, expected: str) -> None:
-    assert expected in told(target)
+def test_a_target_that_is_not_there_is_told() -> None:
+    assert "no such file" in told("missing.py")
 
 
 def test_all_wrong_settings_are_told_together_before_anything_starts(tasks: Path) -> None:

@@ -61,11 +61,8 @@ async def test_a_worker_finds_all_that_it_needs_of_ours_imported(tmp_path: Path)
         assert (await service.job("imported")).json() == []
 
 
-@pytest.mark.parametrize("start_method", ["forkserver", "spawn", "fork"])
-async def test_retiring_workers_lose_no_job(start_method: str) -> None:
-    async with serving(
-        TASKS, "--workers", "2", "--max-jobs-per-worker", "3", "--start-method", start_method
-    ) as service:
+async def test_retiring_workers_lose_no_job() -> None:
+    async with serving(TASKS, "--workers", "2", "--max-jobs-per-worker", "3") as service:
         await service.ready()
         answers = await asyncio.gather(*(service.job("where") for _ in range(18)))
         assert {answer.status for answer in answers} == {200}

@@ -56,16 +56,17 @@ def test_many_jobs_on_a_thousand_slots_one_at_a_time() -> None:
 @pytest.mark.parametrize("name", MIXTURES | PREFETCHED)
 def test_every_mixture_ends_with_each_job_settled_and_each_slot_idle(name: str, seed: int) -> None:
     mixture = (MIXTURES | PREFETCHED)[name]
-    simulation = Simulation(replace(mixture, seed=seed))
+    jobs = mixture.jobs if seed else mixture.jobs // 2  # seed 0 runs in `make test`, the others in `make test-all`
+    simulation = Simulation(replace(mixture, seed=seed, jobs=jobs))
     simulation.run()
-    assert sum(simulation.reasons.values()) == mixture.jobs
+    assert sum(simulation.reasons.values()) == jobs
 
 
 def test_the_same_seed_gives_the_same_simulation() -> None:
     """So a failure can be reproduced from its seed."""
     runs = []
     for _ in range(2):
-        simulation = Simulation(MIXTURES["everything at once"])
+        simulation = Simulation(replace(MIXTURES["everything at once"], jobs=1000))
         simulation.run()
         runs.append((simulation.reasons, simulation.events, simulation.now))
     assert runs[0] == runs[1]
