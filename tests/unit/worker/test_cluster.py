@@ -26,6 +26,7 @@ from offload import current_job, on_worker_start, task
 
 calls = []
 both = threading.Barrier(2)
+may_end = threading.Barrier(3)
 
 @on_worker_start
 def begin():
@@ -39,12 +40,16 @@ def add(a: int = 0) -> int:
 def meet() -> str:
     both.wait(30)
     job = current_job()
-    both.wait(30)
+    may_end.wait(30)
     return job.id
 
 @task
 def ending() -> str:
     return str(signal.getsignal(signal.SIGTERM))
+
+@task
+def let_them_end():
+    may_end.wait(30)
 """
 
 
@@ -139,6 +144,7 @@ def test_running_jobs_in_threads_have_their_own_current_job_and_cannot_be_withdr
     while len(cluster._process.begun) < 2 and any(thread.is_alive() for thread in threads):
         threads[0].join(0.001)
     had_begun = not cluster.withdraw_pinned(token, "job-1")
+    cluster.run_pinned(token, "mine", "job-3", *call(3, task=3))
     for thread in threads:
         thread.join()
     assert had_begun
