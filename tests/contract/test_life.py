@@ -89,7 +89,7 @@ async def error_of(running: Running) -> str | None:
         ("retires_workers", {"max_rss_per_worker": "1GiB"}),
     ],
 )
-async def test_a_setting_that_the_engine_cannot_honour_is_an_error(
+async def test_a_setting_that_the_engine_does_not_support_is_an_error(
     row: str, capability: str, settings: dict[str, Any]
 ) -> None:
     faults: tuple[str, ...] = ()
@@ -101,11 +101,14 @@ async def test_a_setting_that_the_engine_cannot_honour_is_an_error(
         faults = error.faults
     flag = "--" + next(iter(settings)).replace("_", "-")
     engine = ROWS[row].settings["engine"]
-    assert list(faults) == ([] if can[capability] else [f"{flag} cannot be used with --engine {engine}"])
+    fault = f"{flag} cannot be used with --engine {engine}; remove it, or use --engine supervised"
+    assert list(faults) == ([] if can[capability] else [fault])
 
 
 async def test_a_factory_needs_the_engine_executor() -> None:
-    with pytest.raises(SettingsError, match="--executor cannot be used with --engine pool"):
+    with pytest.raises(
+        SettingsError, match="--executor cannot be used with --engine pool; remove it, or use --engine executor"
+    ):
         async with opened("pool", executor=f"{FACTORIES}:no_executor"):
             pass
 
@@ -131,7 +134,7 @@ async def test_a_factory_that_returns_no_executor_is_reported(factory: str, prob
 async def test_an_engine_whose_package_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     row = choice._Row("offload.engines.none", "none_engine", "no_such_package")
     monkeypatch.setitem(choice._ENGINES, EngineName.POOL, row)
-    with pytest.raises(SettingsError, match=r"--engine pool needs a package: pip install 'offload\[pool\]'"):
+    with pytest.raises(SettingsError, match=r"--engine pool needs the package 'no_such_package'; install it with pip"):
         async with opened("pool"):
             pass
 

@@ -172,9 +172,9 @@ def test_the_load_that_is_documented_is_one() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        f"({prefetch.MAX_AHEAD_S * 1e3:g} ms for all jobs that wait there)",
+        f"the jobs ahead of it are expected to take at most {prefetch.MAX_AHEAD_S * 1e3:g} ms in all",
         f"Up to {prefetch.MAX_IN_SLOT - 1} jobs wait in a worker",
-        f"byte for byte, is not parsed again ({known_heads.MAX_KNOWN:,} are remembered)",
+        f"is not parsed again ({known_heads.MAX_KNOWN:,} are remembered)",
         f"less urgent job that has waited for {job_queue.AGED_S:g} s",
         f"Bodies and results over {shared_bytes.LARGE_BYTES / (1 << 20):g} MiB",
     ],

@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_flag(add: Callable[..., object], setting: Setting) -> None:
-    """Values stay texts: `load_settings` reads them, so that all faults are reported together."""
+    """Values stay text: `load_settings` reads them, so that all faults are reported together."""
     kind = setting.kind
     values = "" if isinstance(kind, (Choice, Switch)) else f" {kind.range[0].upper()}{kind.range[1:]}."
     text = f"{setting.help}{values} [default: {setting.default}]".replace("%", "%%")

@@ -1,6 +1,6 @@
-"""Chooses the engine that runs the jobs, and renders the documentation's table of what each engine promises.
+"""Chooses the engine that runs the jobs, and makes the documentation's table of what each engine can do.
 
-An engine is imported when it is chosen: those on a cluster need a large package.
+An engine is imported only when it is chosen: those for clusters need large packages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from offload.settings.table import EngineName, Settings
 
 
 class _Row(NamedTuple):
-    """`make` is called with `EngineParts`; `needs` is a package, which the extra with the engine's name installs."""
+    """`make` is called with `EngineParts`. `needs` is a package; the extra with the engine's name installs it."""
 
     module: str
     make: str
@@ -47,11 +47,11 @@ _PROMISES: Final = {
     "names_deaths": "a crash is reported with its signal or exit code",
     "knows_what_had_begun": "a job that had not begun when its worker died runs elsewhere; no job begins twice",
     "limits_memory": "`@task(memory=…)` is enforced",
-    "starts_before_jobs": "tasks are loaded and `@on_worker_start` called before a worker takes jobs; failures are "
-    "shown in `/stats`, and restarts slow down",
+    "starts_before_jobs": "a worker loads the tasks and calls `@on_worker_start` before it takes jobs; failures are "
+    "shown in `/stats`, and slow down further starts",
     "ends_with_service": "workers end with the service, even after `kill -9`",
     "knows_who_printed": "what a task prints is logged with the id of its job",
-    "prefetches": "short jobs wait in their worker, for speed",
+    "prefetches": "short jobs wait in a worker, which is faster",
     "keeps_spares": "`--spares`",
     "retires_workers": "`--max-jobs-per-worker`, `--max-rss-per-worker`",
     "unpickles_results": "the service never unpickles what a worker sends",
@@ -60,15 +60,17 @@ _NEGATED: Final = frozenset({"unpickles_results"})
 
 
 def make_engine(**parts: Unpack[EngineParts]) -> ServedEngine:
-    """Returns the chosen engine. Raises SettingsError if its package is missing or it cannot do what is asked."""
+    """Returns the chosen engine. Raises SettingsError if its package is missing or it does not support a setting."""
     settings = parts["settings"]
     row = _ENGINES[settings.engine]
     if row.needs and find_spec(row.needs) is None:
-        raise SettingsError([f"--engine {settings.engine} needs a package: pip install 'offload[{settings.engine}]'"])
+        install = f"pip install 'offload[{settings.engine}]'"
+        raise SettingsError([f"--engine {settings.engine} needs the package {row.needs!r}; install it with {install}"])
     make: Any = getattr(import_module(row.module), row.make)
     engine: ServedEngine = make(**parts)
     faults = [
-        f"{flag} cannot be used with --engine {settings.engine}" for flag in _beyond(settings, engine.capabilities)
+        f"{flag} cannot be used with --engine {settings.engine}; remove it, or use --engine {able}"
+        for flag, able in _unsupported(settings, engine.capabilities)
     ]
     if faults:
         raise SettingsError(faults)
@@ -76,7 +78,7 @@ def make_engine(**parts: Unpack[EngineParts]) -> ServedEngine:
 
 
 def promise_table() -> list[str]:
-    """Returns the lines of the documentation's table: promises, and which engine keeps them."""
+    """Returns the lines of the documentation's table: each promise, and the engines that keep it."""
     columns = {title: getattr(import_module(module), name).as_dict() for title, (module, name) in _COLUMNS.items()}
     lines = [f"| promise | {' | '.join(columns)} |", f"| --- {'| --- ' * len(columns)}|"]
     for name, promise in _PROMISES.items():
@@ -85,15 +87,16 @@ def promise_table() -> list[str]:
     return lines
 
 
-def _beyond(settings: Settings, capabilities: Capabilities) -> Iterator[str]:
+def _unsupported(settings: Settings, capabilities: Capabilities) -> Iterator[tuple[str, str]]:
+    """Yields each flag that the engine does not support, and the engines that do."""
     if settings.executor and settings.engine is not EngineName.EXECUTOR:
-        yield "--executor"
+        yield "--executor", "executor"
     if settings.engine_address and not _ENGINES[settings.engine].needs:
-        yield "--engine-address"
+        yield "--engine-address", "dask or ray"
     if settings.spares and not capabilities.keeps_spares:
-        yield "--spares"
+        yield "--spares", "supervised"
     if not capabilities.retires_workers:
         if settings.max_jobs_per_worker:
-            yield "--max-jobs-per-worker"
+            yield "--max-jobs-per-worker", "supervised"
         if settings.max_rss_per_worker:
-            yield "--max-rss-per-worker"
+            yield "--max-rss-per-worker", "supervised"

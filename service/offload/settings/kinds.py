@@ -1,7 +1,6 @@
 """The kinds of settings: counts, durations, sizes, choices, switches and texts.
 
-Each kind has a default, its range in words, and a way to read a value (from a text, from TOML or from a caller) and to
-show it.
+Each kind has a default and its range in words. It reads a value (a text, or one from TOML or from Python) and shows it.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ S = TypeVar("S", str, str | None)
 
 
 class Kind(Protocol[T]):
-    """What a setting may be, and its default."""
+    """The values that a setting may have, and its default."""
 
     @property
     def default(self) -> T: ...
@@ -64,7 +63,7 @@ class Kind(Protocol[T]):
         """Returns the value as the service uses it, from a text or another type. Raises ValueError."""
 
     def show(self, value: T) -> str:
-        """Returns a value as a text for people."""
+        """Returns the value as text for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +187,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text(Generic[S]):
-    """A text that matches the whole `pattern`, which `range` describes. None is accepted if it is the default.
+    """A text that matches the whole `pattern`; `range` describes it. None is accepted if it is the default.
 
     `nothing` is shown for None and for an empty text.
     """

@@ -1,6 +1,6 @@
-"""Read settings from the command line, then `OFFLOAD_*` variables, then a TOML file; the first that has one counts.
+"""Reads settings from the command line, `OFFLOAD_*` variables and a TOML file; an earlier source overrides a later one.
 
-Every fault of every source is collected, so that all are reported together, each with the name that the user wrote.
+The faults of all sources are reported together, each with the name that the user wrote.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class _Reading:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Returns the question whether a similar name was meant, empty if none is similar."""
+    """Returns "; did you mean …?" with the most similar name, empty if none is similar."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 

@@ -1,8 +1,8 @@
-"""The settings: one frozen object, and the one table of what each may be.
+"""The settings: one frozen object, and the table of their ranges and defaults.
 
-`sources` reads the command line, the environment and the file by this table; `--help` and the table in the
-documentation are made from it. Names carry no unit because they are also those of flags, variables and keys: durations
-are in seconds, sizes in bytes.
+The command line, the environment and the file are read with this table (see `sources`), and `--help` and the table in
+the documentation are made from it. Durations are in seconds and sizes in bytes. Names have no unit because flags,
+variables and keys share them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from offload.errors import SettingsError
 from offload.settings.kinds import GIB, MIB, Choice, Count, Kind, Seconds, Size, Switch, Text, shown
 
-# Variables that are set for the service's own processes and are not settings. A service that a task starts sees them.
+# Set for the service's own processes; these are not settings. A service that a task starts inherits them.
 PRIVATE_VARIABLES: Final = frozenset({"OFFLOAD_DRIVER", "OFFLOAD_PRELOAD", "OFFLOAD_TREE"})
 
 MAX_WORKERS: Final = 1024
@@ -94,17 +94,17 @@ class Settings:
     )
     executor: str = _setting(
         Text("", placeholder="FACTORY", range=_FACTORY_RANGE, pattern=_FACTORY),
-        help="For `--engine executor`: called with the number of workers, returns the `concurrent.futures.Executor`.",
+        help="For `--engine executor`: called with the number of workers; returns a `concurrent.futures.Executor`.",
         reason="A `ProcessPoolExecutor` needs no other package, and its work can be stopped.",
     )
     engine_address: str = _setting(
         Text("", placeholder="ADDRESS", range=_ADDRESS_RANGE, pattern=r"\S*"),
-        help="For `--engine dask` or `ray`: the cluster. If empty, a local one of `--workers` processes is started.",
+        help="For `--engine dask` or `ray`: the cluster to use. If empty, one of `--workers` processes is started.",
         reason="A local cluster needs nothing but the package.",
     )
     workers: int = _setting(
         Count(0, minimum=0, maximum=MAX_WORKERS, zero="one for each usable CPU, or as many as the cluster has"),
-        help="Worker processes; each runs one job at a time. On a cluster at an address, the most to use.",
+        help="Number of workers; each runs one job at a time. With `--engine-address`, the most that are used.",
         reason="CPU-bound work finishes soonest with one worker for each CPU.",
     )
     spares: int = _setting(
@@ -115,12 +115,12 @@ class Settings:
     start_method: StartMethod = _setting(
         Choice(StartMethod.FORKSERVER),
         help="How worker processes are started.",
-        reason="Fast, because task modules are loaded once; and a worker is never a copy of the service.",
+        reason="Starts are fast because task modules are loaded once, and no worker is a copy of the service.",
     )
     threads_per_worker: int = _setting(
         Count(1, minimum=0, maximum=1024, zero="left to the libraries"),
         help="Threads of numeric libraries in each worker (OMP_NUM_THREADS and similar, where they are not set).",
-        reason="Each worker has one CPU; a thread for every CPU in each of them is slower.",
+        reason="There is one worker for each CPU; more threads would compete for it.",
     )
     max_jobs_per_worker: int = _setting(
         Count(0, minimum=0, maximum=1_000_000_000, zero="never"),
@@ -149,23 +149,23 @@ class Settings:
     )
     drain_timeout: float = _setting(
         Seconds(30.0, minimum=0.0),
-        help="Time for admitted jobs to finish after SIGTERM; the rest is then stopped, each job with an answer.",
+        help="Time for admitted jobs to finish after SIGTERM; the others are then stopped, and their callers answered.",
         reason="Kubernetes kills 30 s after SIGTERM by default.",
     )
     queue_limit: int = _setting(
         Count(1000, minimum=1, maximum=1_000_000),
         help="Jobs that may wait for a worker; further ones are rejected.",
-        reason="A burst is absorbed while waits stay within callers' patience.",
+        reason="Absorbs bursts without making callers wait too long.",
     )
     queue_bytes: int = _setting(
         Size(256 * MIB, minimum=1, maximum=1024 * GIB),
-        help="Memory for bodies that arrive or wait and for results that leave; a larger one is accepted alone.",
+        help="Memory for arriving and waiting bodies and for results being sent; a larger body is accepted alone.",
         reason="Eight of the largest bodies; fits any machine that runs them.",
     )
     max_body: int = _setting(
         Size(32 * MIB, minimum=1, maximum=GIB),
         help="Largest body of a request.",
-        reason="A large photograph or a million numbers; more is a decision about memory.",
+        reason="Enough for a large photograph or a million numbers, and small beside the memory of a server.",
     )
     max_queued_per_client: int = _setting(
         Count(0, minimum=0, maximum=1_000_000, zero="no limit"),
@@ -179,7 +179,7 @@ class Settings:
     )
     client_header: str = _setting(
         Text("", placeholder="NAME", range="the name of a header, or empty", pattern=_HEADER_NAME, max_bytes=100),
-        help="Header whose last entry identifies the caller, instead of the address. Only behind a proxy that sets it.",
+        help="Header whose last entry identifies the caller instead of the address. Use it only if a proxy sets it.",
         reason="Any client can send a header; only one that a proxy sets can be trusted.",
     )
     quarantine_after: int = _setting(
@@ -200,7 +200,7 @@ class Settings:
     debug: bool = _setting(
         Switch(False),
         help="Include tracebacks in answers.",
-        reason="Tracebacks show callers paths and code of the machine.",
+        reason="Tracebacks reveal paths and code to callers.",
     )
 
     def __post_init__(self) -> None:

@@ -34,14 +34,16 @@ def test_an_engine_whose_package_is_missing_says_what_to_install(
     monkeypatch.setattr(choice, "find_spec", lambda name: None if name == package else find_spec(name))
     with pytest.raises(SettingsError) as caught:
         made(engine=engine)
-    assert str(caught.value) == f"--engine {engine} needs a package: pip install 'offload[{engine}]'"
+    needs = f"--engine {engine} needs the package {package!r}; install it with pip install 'offload[{engine}]'"
+    assert str(caught.value) == needs
 
 
 @pytest.mark.parametrize("engine", ["supervised", "pool", "executor"])
 def test_an_address_needs_a_cluster_engine(engine: str) -> None:
     with pytest.raises(SettingsError) as caught:
         made(engine=engine, engine_address="tcp://10.0.0.5:8786")
-    assert caught.value.faults == (f"--engine-address cannot be used with --engine {engine}",)
+    fault = f"--engine-address cannot be used with --engine {engine}; remove it, or use --engine dask or ray"
+    assert caught.value.faults == (fault,)
 
 
 def test_a_cluster_at_an_address_is_used_whole_unless_limited() -> None:
