@@ -104,7 +104,7 @@ REQUEST_ROWS: Final = [
         {"path": "/job"},
         "not-found",
         404,
-        "There is nothing at '/job'. GET / lists the available paths.",
+        "Path '/job' does not exist. GET / lists the available paths.",
     ),
     RequestRow(
         request_problems.method_not_allowed,

@@ -53,7 +53,7 @@ def unknown_job(job_id: str, task: str) -> Problem:
 
 
 def not_found(path: str) -> Problem:
-    return Problem("not-found", f"There is nothing at {printable(path)!r}. GET / lists the available paths.")
+    return Problem("not-found", f"Path {printable(path)!r} does not exist. GET / lists the available paths.")
 
 
 def method_not_allowed(method: str, allowed: str) -> Problem:
