@@ -1,4 +1,4 @@
-"""Work that somebody ends is really over: the CPU is free, the lane is back, and everybody is told once."""
+"""Ending a job ends its work: the CPU is free, the lane is back, and each caller gets one answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ shared = pytest.mark.asyncio(loop_scope="module")
 
 
 async def running(service: RunningService, task: str) -> dict[str, Any]:
-    """Waits until the task runs; its worker's row in `/stats`."""
+    """Wait until the task runs; return its worker's row in `/stats`."""
 
     async def find() -> dict[str, Any] | None:
         return next((worker for worker in (await service.stats())["workers"] if worker["task"] == task), None)
@@ -29,12 +29,12 @@ async def running(service: RunningService, task: str) -> dict[str, Any]:
 
 
 async def is_free_again(service: RunningService, worker: dict[str, Any]) -> dict[str, Any]:
-    """Waits until the worker and its work are gone and its lane is back; the `/stats` of that moment."""
+    """Wait until the worker is gone and its lane is back; return the `/stats` of that moment."""
 
     async def is_gone() -> bool:
         return not alive({worker["pid"]})
 
-    await eventually("the work is over", is_gone)
+    await eventually("the work has ended", is_gone)
     stats = await service.ready()
     assert [row["lane"] for row in stats["workers"]] == [worker["lane"]]
     assert [row["pid"] for row in stats["workers"]] != [worker["pid"]]
@@ -54,7 +54,7 @@ async def test_the_callers_budget_ends_the_work(service: RunningService) -> None
 
 
 @shared
-async def test_a_caller_that_hangs_up_ends_the_work(service: RunningService) -> None:
+async def test_a_disconnect_ends_the_work(service: RunningService) -> None:
     before = await service.stats()
     call = asyncio.create_task(service.job("steady", {"ms": 20_000}))
     worker = await running(service, "steady")
@@ -66,7 +66,7 @@ async def test_a_caller_that_hangs_up_ends_the_work(service: RunningService) -> 
 
 
 @shared
-async def test_delete_ends_the_work_and_tells_its_caller(service: RunningService) -> None:
+async def test_delete_ends_the_work_and_answers_its_caller(service: RunningService) -> None:
     call = asyncio.create_task(service.job("steady", {"ms": 20_000}))
     worker = await running(service, "steady")
     async with service.http.delete(f"/jobs/steady/{worker['job']}") as response:
@@ -80,13 +80,13 @@ async def test_delete_ends_the_work_and_tells_its_caller(service: RunningService
 
 
 @shared
-async def test_a_waiting_job_is_taken_out_and_the_running_one_goes_on(service: RunningService) -> None:
+async def test_a_queued_job_is_cancelled_and_the_running_one_continues(service: RunningService) -> None:
     before = await service.stats()
     first = asyncio.create_task(service.job("steady", {"ms": 600}))
     worker = await running(service, "steady")
     second = asyncio.create_task(service.job("steady", {"ms": 1}))
     third = await service.job("steady", {"ms": 1}, **{"Request-Timeout": "0.1"})
-    # Refused at once where its wait is known to be too long, else ended in the queue.
+    # Rejected at once if its wait is known to be too long, else ended in the queue.
     assert third.status in (503, 504)
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)
@@ -96,8 +96,8 @@ async def test_a_waiting_job_is_taken_out_and_the_running_one_goes_on(service: R
     assert stats["pool"]["restarts"] == before["pool"]["restarts"]
 
 
-async def test_a_result_that_comes_together_with_its_timeout_is_one_outcome() -> None:
-    """Each job's budget is about its run time: some win, some lose, each is answered once and counted once."""
+async def test_a_result_and_its_timeout_at_the_same_time_are_one_outcome() -> None:
+    """Each job's budget is close to its run time; each is answered once and counted once."""
     total, callers = 200, 4
     async with serving(TASKS, "--workers", "2") as service:
         await service.ready()
@@ -106,7 +106,8 @@ async def test_a_result_that_comes_together_with_its_timeout_is_one_outcome() ->
 
         async def call() -> None:
             for number in numbers:
-                budget_s = 0.002 + 0.016 * (number % 50) / 50
+                # The first job cannot be done in time, nor rejected yet; every 50th can be done on any machine.
+                budget_s = 0.002 + 0.016 * (number % 50) / 50 if number % 50 != 49 else 30
                 answer = await service.job("steady", {"ms": 4}, **{"Request-Timeout": f"{budget_s:.5f}"})
                 slugs["succeeded" if answer.status == 200 else answer.slug] += 1
 
@@ -122,7 +123,7 @@ async def test_a_result_that_comes_together_with_its_timeout_is_one_outcome() ->
         assert stats["pool"]["restarts"]["crash"] == 0
 
 
-async def test_callers_that_hang_up_while_their_answer_comes_leave_nothing() -> None:
+async def test_callers_that_disconnect_during_their_answer_leave_nothing() -> None:
     async with serving(TASKS, "--workers", "2") as service:
         await service.ready()
 
