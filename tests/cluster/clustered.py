@@ -1,4 +1,4 @@
-"""What the tests on clusters share: tasks, and how it is seen that they run."""
+"""Tasks for the tests on clusters, and functions that wait for them to run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def at_strength(service: RunningService, slots: int) -> None:
 
 
 async def begun(path: Path) -> list[int]:
-    """The processes that have begun `spin`."""
+    """Wait until `spin` runs; return the processes that have begun it."""
 
     async def find() -> list[int]:
         return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -53,7 +53,7 @@ async def status(service: RunningService) -> int:
 
 @contextlib.asynccontextmanager
 async def killed_in_the_end(*arguments: str | Path, **environment: str) -> AsyncIterator[RunningService]:
-    """A service that is to be killed; afterwards nothing of it is left, whatever it was doing."""
+    """Start a service that is killed at the end, and check that nothing of it is left."""
     service = await RunningService.start(*arguments, env=environment)
     try:
         yield service

@@ -1,4 +1,4 @@
-"""On a Dask cluster of somebody else's: its workers come and go, they and its scheduler die, and all of it heals."""
+"""On an external Dask cluster, workers come and go, workers and the scheduler die, and the service recovers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def test_slots_follow_the_workers_and_a_job_that_killed_its_worker_is_not_
         cluster.start_worker(threads=2)
         async with serving(file, "--engine", "dask", "--engine-address", cluster.address) as service:
             await at_strength(service, 2)
-            file.unlink()  # from here on nobody has it but by its text
+            file.unlink()  # from here on only its text is known
             second = cluster.start_worker(threads=1)
             await at_strength(service, 3)
             pids = {(await service.job("pid")).json() for _ in range(3)}
@@ -47,7 +47,7 @@ async def test_slots_follow_the_workers_and_a_job_that_killed_its_worker_is_not_
             assert (await service.job("pid")).status == 200
 
 
-async def test_a_scheduler_that_was_lost_is_told_and_found_again(tmp_path: Path) -> None:
+async def test_a_lost_scheduler_is_reported_and_found_again(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     with dask_cluster(tmp_path / "cluster") as cluster:
         scheduler, worker = cluster.start_scheduler(), cluster.start_worker(threads=1)
@@ -77,9 +77,9 @@ async def test_a_scheduler_that_was_lost_is_told_and_found_again(tmp_path: Path)
             assert (await service.stats())["pool"]["error"] is None
 
 
-async def test_a_job_that_waits_in_the_cluster_is_taken_back_and_never_begins(tmp_path: Path) -> None:
-    """Where the only thread is at somebody else's work."""
-    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+async def test_a_job_that_waits_in_the_cluster_is_withdrawn(tmp_path: Path) -> None:
+    """The only thread of the cluster runs a job of another service."""
+    other_trace, own_trace = tmp_path / "other_trace", tmp_path / "own_trace"
     with dask_cluster(tmp_path / "cluster") as cluster:
         cluster.start_scheduler()
         cluster.start_worker(threads=1)
@@ -87,19 +87,19 @@ async def test_a_job_that_waits_in_the_cluster_is_taken_back_and_never_begins(tm
         async with serving(*options) as other, serving(*options) as service:
             for each in (other, service):
                 await at_strength(each, 1)
-            spinning = asyncio.create_task(other.job("spin", {"path": str(theirs)}))
-            await begun(theirs)
-            answer = await service.job("spin", {"path": str(ours)}, **{"Request-Timeout": "0.3"})
+            spinning = asyncio.create_task(other.job("spin", {"path": str(other_trace)}))
+            await begun(other_trace)
+            answer = await service.job("spin", {"path": str(own_trace)}, **{"Request-Timeout": "0.3"})
             assert (answer.status, answer.slug) == (504, "deadline-exceeded")
             await at_strength(service, 1)
             assert not spinning.done()
-            theirs.unlink()
+            other_trace.unlink()
             assert (await spinning).json() == "done"
             assert (await service.job("pid")).status == 200
-            assert not ours.exists()
+            assert not own_trace.exists()
 
 
-async def test_a_cluster_of_our_own_ends_with_the_service_however_that_ends(tmp_path: Path) -> None:
+async def test_a_local_cluster_ends_with_the_service(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     options: list[str | Path] = [written(tmp_path), "--engine", "dask", "--workers", "2"]
     async with killed_in_the_end(*options, TMPDIR=str(tmp_path)) as service:

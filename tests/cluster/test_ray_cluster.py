@@ -1,4 +1,4 @@
-"""On a Ray cluster, our own or somebody else's: workers, nodes and the whole of it die, and all of it heals."""
+"""On a local or external Ray cluster, workers, nodes and the whole cluster die, and the service recovers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.support.service import alive, assert_books_balance, descendants, even
 needed_package("ray", "the engine ray is NOT tested (pip install '.[ray]')")
 
 
-async def test_workers_and_the_driver_of_a_cluster_of_our_own_are_killed(tmp_path: Path) -> None:
-    short = Path(tempfile.mkdtemp(prefix="ray-"))  # there are sockets in it
+async def test_a_local_cluster_survives_kills_of_workers_and_of_its_driver(tmp_path: Path) -> None:
+    short = Path(tempfile.mkdtemp(prefix="ray-"))  # paths of sockets must be short
     one, two, three = tmp_path / "one", tmp_path / "two", tmp_path / "three"
     options: list[str | Path] = [written(tmp_path), "--engine", "ray", "--workers", "2"]
     async with killed_in_the_end(*options, HOME=str(tmp_path / "home"), TMPDIR=str(short)) as service:
@@ -60,7 +60,7 @@ async def test_workers_and_the_driver_of_a_cluster_of_our_own_are_killed(tmp_pat
     shutil.rmtree(short)
 
 
-async def test_a_cluster_of_somebody_elses_is_followed_lost_and_found_again(tmp_path: Path) -> None:
+async def test_an_external_cluster_is_followed_lost_and_found_again(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     with ray_cluster() as cluster:
         head = cluster.start_head()
@@ -68,7 +68,7 @@ async def test_a_cluster_of_somebody_elses_is_followed_lost_and_found_again(tmp_
         options: list[str | Path] = [file, "--engine", "ray", "--engine-address", cluster.address]
         async with killed_in_the_end(*options, **cluster.environment) as service:
             await at_strength(service, 1)
-            file.unlink()  # from here on nobody has it but by its text
+            file.unlink()  # from here on only its text is known
             cluster.start_node(cpus=2)
             await at_strength(service, 3)
             answers = [await service.job("pid") for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Tasks that do to themselves whatever a task can do."""
+"""Tasks that damage their own process in every way a task can."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import time
 import offload
 from offload import task
 
-# Of the tasks that never end.  A test that needs them to go on says how long.
+# The time limit of tasks that never end; a test may set a longer one.
 LIMIT_S = float(os.environ.get("FAULT_LIMIT_S", "0.3"))
-# As a numeric library does: once, when it is imported.
+# Numeric libraries read this once, when they are imported.
 THREADS_AT_IMPORT = os.environ.get("OMP_NUM_THREADS")
 
 
@@ -30,7 +30,7 @@ def echo(text: str) -> str:
 
 @task(timeout=30)
 def steady(ms: int) -> int:
-    """Some honest work."""
+    """Burn CPU time."""
     end = time.process_time() + ms / 1000
     while time.process_time() < end:
         pass
@@ -39,7 +39,7 @@ def steady(ms: int) -> int:
 
 @task(timeout=1)
 def brief() -> None:
-    """A moment of work: if it is stopped in the middle, its limit ends it soon."""
+    """Work for a moment; if the process is stopped, the limit soon ends the job."""
     steady(10)
 
 
@@ -93,7 +93,7 @@ def endless() -> None:
 
 @task(timeout=LIMIT_S)
 def endless_in_c() -> None:
-    """Holds the GIL: `ctypes.PyDLL` does not let go of it."""
+    """Hold the GIL: `ctypes.PyDLL` does not release it."""
     ctypes.PyDLL(None).sleep(1000)
 
 
@@ -117,7 +117,7 @@ def swallow() -> None:
 
 @task
 def grandchild_holds_channel(mode: str) -> int:
-    """A grandchild inherits every descriptor, the channel's among them; then its parent dies, or returns its id."""
+    """Fork a child that inherits every descriptor, the channel included; then die, or return its id."""
     pid = os.fork()
     if pid == 0:
         time.sleep(1000)
@@ -129,7 +129,7 @@ def grandchild_holds_channel(mode: str) -> int:
 
 @task(timeout=LIMIT_S)
 def grandchild_leaves_group() -> None:
-    """A double fork into a session of its own, burning a core, while its origin runs into its limit."""
+    """Fork twice into a new session that burns a core, and run into the limit."""
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
@@ -152,7 +152,7 @@ def grandchild_left_behind_by_crash() -> None:
 @task
 def die_while_sending() -> bytes:
     def die() -> None:
-        # The result does not fit the socket's buffer: it is on its way for longer than this.
+        # The result does not fit the socket's buffer, so sending it takes longer than this timer.
         os.kill(os.getpid(), signal.SIGKILL)
 
     size = 400_000_000
@@ -231,7 +231,7 @@ def recursion() -> None:
 
 @task
 def stack_overflow() -> None:
-    """Recursion in C until the stack ends, a small one: newer Pythons count such calls, and stop at some thousand."""
+    """Recurse in C until a small stack overflows; newer Pythons stop such calls after some thousands."""
     sys.setrecursionlimit(10**9)
     nested: list[object] = []
     for _ in range(100_000):
@@ -244,7 +244,7 @@ def stack_overflow() -> None:
 
 @task
 def child_returns() -> int:
-    """Both sides of the fork return; the child's answer must not be heard."""
+    """Return on both sides of a fork; the child's answer must be ignored."""
     pid = os.fork()
     if pid:
         os.waitpid(pid, 0)
@@ -277,7 +277,7 @@ def wait_for_signal(trace: str = "") -> None:
 
 @task(retries=2)
 def dies_twice(path: str) -> int:
-    """Dies at the first two attempts; a file counts them."""
+    """Die in the first two attempts, which a file counts."""
     with open(path, "a") as file:
         file.write("x")
     attempts = os.path.getsize(path)
@@ -306,7 +306,7 @@ def threads_at_import() -> str | None:
 
 @task
 def own_pool() -> list[int]:
-    """A task that uses multiprocessing itself."""
+    """Use multiprocessing in a task."""
     import multiprocessing
 
     with multiprocessing.get_context("forkserver").Pool(2) as pool:
@@ -315,7 +315,7 @@ def own_pool() -> list[int]:
 
 @task
 def mark(path: str, number: int, ms: int = 0) -> int:
-    """Leaves a trace of having begun: one line, in one write."""
+    """Append a line to a file, in one write, to record that the job has begun."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, b"%d\n" % number)
     os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Tasks whose worker start does what a file says that is named after its lane, in the folder START_FAULTS."""
+"""Tasks whose worker start hook does what the file named after its lane in the folder START_FAULTS says."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def begin() -> None:
             raise SystemExit(3)
         case "die":
             os._exit(9)
-        case "hang":  # for what it waits comes when the fault ends
+        case "hang":  # ends together with the fault
             while file.exists():
                 time.sleep(0.01)
 

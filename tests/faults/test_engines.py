@@ -1,7 +1,7 @@
-"""Faults that a standard pool or executor does not survive by itself, over HTTP, on the engines that are made of one.
+"""Faults that a standard pool or executor does not survive by itself, over HTTP, on the engines built on them.
 
-A fault costs its own job; a death that may have left a lock behind costs those that run beside it too, where the engine
-says so.  Afterwards the service is as it was.
+A fault costs its own job.  On engines that say so, a death that may leave a lock held also costs the jobs that run
+beside it.  Afterwards the service is as before.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tests.faults.victims import begin_waiting
 from tests.support.service import RunningService, eventually, serving
 
 ENGINES = ["pool", "executor"]
-# What a library's worker exits with when its queues are gone.
-LIBRARYS_OWN = 1
+# The exit code of a library's worker whose queues are closed.
+QUEUES_LOST = 1
 
 NAMES = [
     "segfault",
@@ -42,7 +42,7 @@ NAMES = [
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> None:
-    """Judged when the module's service has ended: the queues that it makes anew in a test live as long as it does."""
+    """Check after the module's service has ended: it keeps the queues that it creates during a test."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=ENGINES)
@@ -76,14 +76,14 @@ async def test_one_fault_costs_one_job(service: RunningService, name: str) -> No
     async def is_as_before() -> bool:
         return not service.strays() and (row.leaves_helpers or len(service.processes()) <= processes)
 
-    await eventually("nothing is left of it", is_as_before)
+    await eventually("nothing is left of the fault", is_as_before)
 
 
 @shared
 async def test_closing_every_descriptor_is_a_crash(service: RunningService) -> None:
-    """With its queues gone a worker cannot answer; between two jobs, for the library."""
+    """A worker without queues cannot answer; the library sees it end between two jobs."""
     answer = await service.job("close_everything")
-    assert (answer.slug, answer.json()["exit_code"]) == ("worker-crashed", LIBRARYS_OWN)
+    assert (answer.slug, answer.json()["exit_code"]) == ("worker-crashed", QUEUES_LOST)
     await service.ready()
 
 
@@ -101,9 +101,7 @@ async def test_a_busy_worker_that_is_killed_costs_its_job(
 
 @shared
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-async def test_idle_workers_that_are_hit_ten_times_over_wedge_nothing(
-    service: RunningService, number: signal.Signals
-) -> None:
+async def test_the_engine_survives_ten_signals_to_idle_workers(service: RunningService, number: signal.Signals) -> None:
     await service.ready()
     open_files = descriptors(service)
     for round in range(10):
@@ -119,7 +117,7 @@ async def test_idle_workers_that_are_hit_ten_times_over_wedge_nothing(
     await service.ready()
 
     async def are_closed() -> bool:
-        await service.job("fine")  # what only the collector of garbage closes is not kept
+        await service.job("fine")  # lets garbage collection close unused descriptors
         return descriptors(service) <= open_files + WORKERS
 
     await eventually("no more descriptors than before", are_closed)
@@ -127,7 +125,7 @@ async def test_idle_workers_that_are_hit_ten_times_over_wedge_nothing(
 
 @shared
 async def test_jobs_sent_while_all_idle_workers_are_killed_are_done(service: RunningService) -> None:
-    """None of them had begun."""
+    """No job had begun."""
     for worker in (await service.ready())["workers"]:
         os.kill(worker["pid"], signal.SIGKILL)
     answers = await asyncio.gather(*(service.job("fine") for _ in range(8)))

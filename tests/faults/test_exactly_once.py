@@ -1,4 +1,4 @@
-"""Jobs that wait in a worker behind another: however the worker ends, each is begun once, and answered once."""
+"""Jobs that wait in a worker behind another begin once and are answered once, however the worker ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CALLERS = 48
 
 
 async def flood(service: RunningService, trace: Path, long_ones: frozenset[int]) -> dict[int, Answer]:
-    """All jobs, from many callers; those in `long_ones` take long, which nobody can know before."""
+    """Send all jobs from many callers; those in `long_ones` take long without warning."""
     numbers = iter(range(JOBS))
     answers: dict[int, Answer] = {}
 
@@ -36,7 +36,7 @@ async def flood(service: RunningService, trace: Path, long_ones: frozenset[int])
 async def kill_at_random(service: RunningService, done: asyncio.Event) -> None:
     dice = random.Random(11)
     while not done.is_set():
-        # Not those that start: where that takes long, one would fail after the other, and nobody be there any more.
+        # Spare starting workers: if starts are slow, all of them would fail and no worker would be left.
         workers = (await service.stats())["workers"]
         pids = [worker["pid"] for worker in workers if worker["pid"] and worker["state"] != "starting"]
         if pids:
@@ -51,7 +51,7 @@ def begun(trace: Path) -> Counter[int]:
 
 
 @pytest.mark.parametrize("start_method", ["forkserver", "fork"])
-async def test_every_job_behind_a_killed_one_is_begun_once_elsewhere(tmp_path: Path, start_method: str) -> None:
+async def test_jobs_behind_a_killed_one_begin_once_elsewhere(tmp_path: Path, start_method: str) -> None:
     trace = tmp_path / "trace"
     async with serving(TASKS, "--workers", "2", "--start-method", start_method) as service:
         await service.ready()
@@ -66,12 +66,12 @@ async def test_every_job_behind_a_killed_one_is_begun_once_elsewhere(tmp_path: P
     succeeded = {number for number, answer in answers.items() if answer.status == 200}
     crashed = {number for number, answer in answers.items() if answer.status != 200}
     assert {answers[number].slug for number in crashed} <= {"worker-crashed"}
-    # A kill costs the job that ran, none of those that waited behind it.
+    # A kill costs the job that ran, not those that waited behind it.
     assert len(crashed) <= stats["pool"]["restarts"]["crash"]
     assert succeeded <= set(begun(trace))
 
 
-async def test_jobs_behind_one_that_turns_out_long_are_begun_once(tmp_path: Path) -> None:
+async def test_jobs_behind_an_unexpectedly_long_one_begin_once(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     async with serving(TASKS, "--workers", "2") as service:
         await service.ready()
@@ -81,8 +81,8 @@ async def test_jobs_behind_one_that_turns_out_long_are_begun_once(tmp_path: Path
     assert begun(trace) == Counter(range(JOBS))
 
 
-async def test_callers_who_leave_cost_no_other_job(tmp_path: Path) -> None:
-    """Jobs that wait behind others are cancelled all the time: nobody else notices, no worker dies for it."""
+async def test_callers_who_disconnect_cost_no_other_job(tmp_path: Path) -> None:
+    """Cancelling jobs that wait behind others affects no other job and no worker."""
     trace = tmp_path / "trace"
     async with serving(TASKS, "--workers", "2") as service:
         await service.ready()

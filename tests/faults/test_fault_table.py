@@ -23,7 +23,7 @@ from tests.support.service import Answer, RunningService, alive, eventually, ser
 
 TASKS = Path(__file__).with_name("fault_tasks.py")
 WORKERS = 2
-# What a worker says when the descriptors that it answers by are gone.
+# The exit code of a worker whose channel is closed.
 CHANNEL_LOST = 76
 
 
@@ -31,9 +31,9 @@ CHANNEL_LOST = 76
 class Row:
     """`status` and `slug` of the answer, and fields that must be in it.
 
-    `leaves_helpers`: its library keeps processes, which may live as long as the worker.  `needs_mark`: what it leaves
-    is found by the mark in its environment, which a fork of the service itself does not carry: with that start method
-    it is left behind, as the README says.
+    `leaves_helpers`: a library keeps processes that may live as long as the worker.  `needs_mark`: what is left is
+    found by a mark in its environment; a fork of the service does not carry it, so `fork` leaves that process, as
+    documented.
     """
 
     task: str
@@ -111,7 +111,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures(
 
 
 async def beside(service: RunningService, done: asyncio.Event) -> list[Answer]:
-    """A caller whose jobs run beside the fault."""
+    """Run jobs beside the fault until `done`."""
     answers = []
     while not done.is_set():
         answers.append(await service.job("steady", {"ms": 5}))

@@ -1,4 +1,4 @@
-"""Workers are hit at random, ten times a second, under load and without: only what they were at is lost."""
+"""Random signals hit workers ten times a second, with load and without; only the jobs they ran are lost."""
 
 from __future__ import annotations
 
@@ -21,40 +21,39 @@ STATES = {"busy", "idle", "starting"}
 STORM_S = 10.0
 HITS_PER_S = 10
 CALLERS = 32
-# In turn callers call and keep quiet: with more callers than workers none of these would ever be idle.
+# Callers alternate between calling and pausing: with more callers than workers, no worker would ever be idle.
 LOUD_S, QUIET_S = 2.5, 2.5
-# Every fifth hit is at a worker that starts.  Not more: when one start after the other fails, and no worker is left,
-# those who wait are told so, as they should be.
+# Every fifth hit is at a starting worker.  With more, all starts could fail, and waiting jobs would be rejected.
 STARTING_EVERY = 5
 
 
 class Crowd:
-    """Callers who call as long as they may; `calling` counts those who wait for an answer."""
+    """Callers that call while `may_call` is set; `calling` counts those that wait for an answer."""
 
     def __init__(self, service: RunningService) -> None:
         self.may_call = asyncio.Event()
         self.calling = 0
         self.answers: list[Answer] = []
         self._service = service
-        self._is_over = False
+        self._has_ended = False
         self._callers = [asyncio.create_task(self._call()) for _ in range(CALLERS)]
 
     async def _call(self) -> None:
-        while not self._is_over:
+        while not self._has_ended:
             self.calling += 1
             self.answers.append(await self._service.job("brief"))
             self.calling -= 1
             await self.may_call.wait()
 
     async def leave(self) -> None:
-        """When each has its last answer."""
-        self._is_over = True
+        """Return when each caller has its last answer."""
+        self._has_ended = True
         self.may_call.set()
         await asyncio.gather(*self._callers)
 
 
 class Storm:
-    """`hits` by the state of the worker and the signal; `costly` those by signal that may have cost somebody a job."""
+    """Counts `hits` by state of the worker and signal, and by signal the `costly` ones, which may have cost a job."""
 
     def __init__(self, service: RunningService, crowd: Crowd) -> None:
         self.hits: Counter[tuple[str, str]] = Counter()
@@ -76,11 +75,11 @@ class Storm:
             else:
                 self._crowd.may_call.clear()
                 await self._hit({"idle"}, until=hit_at + 1 / HITS_PER_S)
-            if number % STARTING_EVERY == 0:  # most often the successor of the one that was just hit
+            if number % STARTING_EVERY == 0:  # usually the successor of the worker just hit
                 await self._hit({"starting"}, until=hit_at + 2 / HITS_PER_S)
 
     async def _hit(self, states: Collection[str], *, until: float) -> None:
-        """Any worker in one of the states, once; none if none is seen for so long."""
+        """Send one signal to a worker in one of the states, if one is seen before `until`."""
         while time.monotonic() < until:
             rows = (await self._service.stats())["workers"]
             chosen = [row for row in rows if row["state"] in states and row["pid"] not in {None, *self._victims}]
@@ -96,7 +95,7 @@ class Storm:
 
 
 def cause(answer: Answer) -> str:
-    """The signal that a job was lost by.  One whose worker was stopped in the middle ran into its limit."""
+    """Return the signal that cost a job.  A job whose worker was stopped ran into its limit."""
     problem = answer.json()
     if answer.slug == "job-timeout":
         assert problem["stage"] == "running"
@@ -106,8 +105,8 @@ def cause(answer: Answer) -> str:
 
 
 async def test_a_kill_storm_costs_only_the_jobs_that_it_hits() -> None:
-    """Every request is answered, and the pool comes back to full strength by itself."""
-    # All callers send the same job, and on a slow machine three deaths in a row may well be its.
+    """Every request is answered, and the pool returns to full strength."""
+    # All callers send the same job, which on a slow machine may die three times in a row.
     async with serving(TASKS, "--workers", "4", "--quarantine-after", "0") as service:
         await service.ready()
         crowd = Crowd(service)

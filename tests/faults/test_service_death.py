@@ -1,4 +1,4 @@
-"""However the service ends, nothing of it lives on."""
+"""However the service ends, none of its processes survives."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.support.service import RunningService, eventually
 
 TASKS = Path(__file__).with_name("fault_tasks.py")
 
-# What the promise says; on a machine that is busy with nothing else it takes a tenth of it.
+# The promise; an idle machine needs a tenth of it.
 GONE_WITHIN_S = 2.0
 
 
 @contextlib.asynccontextmanager
 async def busy_service(*arguments: str) -> AsyncIterator[RunningService]:
-    """One of its jobs is a double fork in a session of its own, burning a core, the other in C under the GIL."""
+    """Start a service with two jobs: a grandchild that burns a core in its own session, and C code holding the GIL."""
     service = await RunningService.start(TASKS, "--workers", "2", *arguments, env={"FAULT_LIMIT_S": "100"})
     await service.ready()
     jobs = [asyncio.create_task(service.job(name)) for name in ("grandchild_leaves_group", "endless_in_c")]
@@ -45,7 +45,7 @@ async def busy_service(*arguments: str) -> AsyncIterator[RunningService]:
 
 
 def escaped(service: RunningService) -> set[int]:
-    """Processes of the service in a session that is none of its processes': whoever had made it is gone."""
+    """Return the service's processes in a session whose leader has ended."""
     family = service.remains() | {service.pid}
     sessions = {}
     for pid in family:
@@ -66,7 +66,7 @@ def guards(service: RunningService) -> list[int]:
 
 
 async def test_a_killed_guard_is_replaced() -> None:
-    """The guard that ends what a killed service leaves may be killed itself: the next one knows the workers too."""
+    """A guard that replaces a killed one knows the workers too."""
     async with busy_service() as service:
         (guard,) = guards(service)
         os.kill(guard, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Workers that cannot start: told, braked, never counted as ready, and healed as soon as the cause is gone."""
+"""Workers that cannot start are reported, delayed, never ready, and recover when the cause is gone."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FAULTS = {
     "die": "exited with code 9",
     "hang": "not ready within",
 }
-# For starts that hang: several times what a start takes that does not, loading the tasks included.
+# For starts that hang: several times as long as a normal start.
 START_TIMEOUT_S = 1
 
 
 class Faults:
-    """What the hook of each lane's worker does, by files that it looks for."""
+    """Files that say what the start hook of each lane's worker does."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -56,10 +56,10 @@ async def job_is_done(service: RunningService) -> bool:
     ("fault", "start_method"),
     [*((fault, "forkserver") for fault in FAULTS), ("die", "spawn"), ("die", "fork"), ("hang", "fork")],
 )
-async def test_a_start_hook_that_fails_is_told_and_costs_no_other_worker(
+async def test_a_failing_start_hook_is_reported_and_affects_no_other_worker(
     faults: Faults, fault: str, start_method: str
 ) -> None:
-    """While no worker can start the service says why it takes no jobs; while one cannot, the others do them."""
+    """While no worker can start, the service says why it rejects jobs; while one cannot, the others run them."""
     faults.begin(fault)
     timeout = ["--start-timeout", str(START_TIMEOUT_S)] if fault == "hang" else []
     workers = ["--workers", str(WORKERS), "--start-method", start_method]
@@ -96,8 +96,8 @@ async def assert_is_not_ready(service: RunningService) -> None:
         assert response.status == 200
 
 
-async def test_start_ups_that_keep_failing_are_braked_and_heal(faults: Faults) -> None:
-    """Workers die after they were ready, their successors cannot start: who waits is told; then the cause goes away."""
+async def test_repeated_failing_starts_are_delayed_and_recover(faults: Faults) -> None:
+    """Ready workers die and their successors cannot start: jobs are rejected until the cause is gone."""
     async with serving(TASKS, "--workers", str(WORKERS), env=faults.env) as service:
         await service.ready()
         faults.begin("raise")

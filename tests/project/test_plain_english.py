@@ -31,14 +31,7 @@ FIGURES: Final = (
     ("lives", "here:"),
 )
 # Folders and files that are still to be rewritten.
-NOT_YET: Final = frozenset(
-    {
-        "tests/faults",
-        "tests/service/test_starting.py",
-        "tests/service/test_workers.py",
-        "tests/support",
-    }
-)
+NOT_YET: Final = frozenset[str]()
 
 
 def _any_of(between_words: str) -> re.Pattern[str]:

@@ -1,4 +1,4 @@
-"""What goes wrong without a sound: seeds that were copied, processes left behind, a log that nobody reads."""
+"""Silent hazards: copied random seeds, processes left behind, a log that is not read."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TASKS = Path(__file__).with_name("hazard_tasks.py")
 
 
 @pytest.mark.parametrize("start_method", ["forkserver", "fork"])
-async def test_workers_throw_dice_of_their_own(start_method: str) -> None:
-    """Copies of one process have the state of its generators: Python's own, and NumPy's."""
+async def test_workers_have_their_own_random_numbers(start_method: str) -> None:
+    """Copies of a process have the same random state, in Python and in NumPy."""
     async with serving(TASKS, "--workers", "1", "--start-method", start_method) as service:
         throws = []
         for _ in range(3):
@@ -33,14 +33,12 @@ async def test_workers_throw_dice_of_their_own(start_method: str) -> None:
         assert len(set(thrown)) == len(throws)
 
 
-# Under `fork`, what leads a session of its own is not found; see the README on start methods.
+# Under `fork`, a process in its own session is not found.
 @pytest.mark.parametrize(
     ("start_method", "has_own_session"), [("forkserver", False), ("forkserver", True), ("spawn", True), ("fork", False)]
 )
-async def test_what_a_successful_job_leaves_running_ends_with_its_worker(
-    start_method: str, has_own_session: bool
-) -> None:
-    """And not before: other jobs of the worker do not end it, be the worker's end a crash or a retirement."""
+async def test_what_a_job_leaves_running_ends_with_its_worker(start_method: str, has_own_session: bool) -> None:
+    """It ends with the worker, by crash or retirement, and not with another job."""
     flags = ("--workers", "1", "--max-jobs-per-worker", "3", "--start-method", start_method)
     async with serving(TASKS, *flags) as service:
         for last_job, status in (("leave", 500), ("fine", 200)):
@@ -58,7 +56,7 @@ async def is_gone(pid: int) -> bool:
     return not alive({pid})
 
 
-async def test_a_log_that_nobody_reads_holds_up_neither_jobs_nor_the_end(tmp_path: Path) -> None:
+async def test_an_unread_log_blocks_neither_jobs_nor_the_end(tmp_path: Path) -> None:
     read, write = os.pipe()
     try:
         async with unread(write, tmp_path / "socket") as (service, http):
@@ -81,7 +79,7 @@ async def test_a_log_that_nobody_reads_holds_up_neither_jobs_nor_the_end(tmp_pat
 
 @asynccontextmanager
 async def unread(log: int, path: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, aiohttp.ClientSession]]:
-    """A service whose stderr is `log`, and a client at its Unix socket `path`."""
+    """Start a service whose stderr is `log`, and a client at its Unix socket `path`."""
     flags = ("--workers", "1", "--port", "0", "--uds", str(path))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "offload", "serve", str(TASKS), *flags), stdin=asyncio.subprocess.DEVNULL, stderr=log
@@ -97,7 +95,7 @@ async def unread(log: int, path: Path) -> AsyncIterator[tuple[asyncio.subprocess
 
 
 async def answers(http: aiohttp.ClientSession, path: str, body: str | None = None) -> bool:
-    """Whether it does, and as it should."""
+    """Return whether the answer has status 200."""
     with contextlib.suppress(aiohttp.ClientConnectionError):
         async with http.request("GET" if body is None else "POST", path, data=body) as response:
             return response.status == 200

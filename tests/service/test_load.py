@@ -1,4 +1,4 @@
-"""What callers do to the service: slow ones, many, large numbers, deep nesting; others are served meanwhile."""
+"""Slow callers, many callers, large numbers and deep nesting do not affect others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CALLERS = 32
 
 
 def accepted(service: RunningService) -> int:
-    """Connections that the service holds.  One that waits to be accepted has no inode, nor has one that it closed."""
+    """Return how many connections the service holds.  Those not yet accepted or already closed have no inode."""
     port = int(service.base.rpartition(":")[2])
     found = 0
     for line in Path(f"/proc/{service.pid}/net/tcp").read_text().splitlines()[1:]:
@@ -31,8 +31,8 @@ def accepted(service: RunningService) -> int:
 
 
 @shared
-async def test_five_hundred_slow_clients_harm_nobody_and_leave_nothing(service: RunningService) -> None:
-    """Half of them dribble a head, half a body."""
+async def test_five_hundred_slow_clients_delay_no_other_and_leave_nothing(service: RunningService) -> None:
+    """Half of them send a head slowly, half a body."""
     port = int(service.base.rpartition(":")[2])
     submitted = (await service.stats())["jobs"]["submitted"]
     async with AsyncExitStack() as stack:
@@ -57,7 +57,7 @@ async def test_five_hundred_slow_clients_harm_nobody_and_leave_nothing(service: 
     assert (await service.ready())["jobs"]["submitted"] == submitted + 20
 
 
-async def test_with_every_worker_busy_and_many_waiting_health_and_stats_answer() -> None:
+async def test_health_and_stats_answer_while_all_workers_are_busy() -> None:
     async with serving(TASKS, "--workers", "2") as service:
         await service.ready()
         calls = [asyncio.create_task(service.job("steady", {"ms": 40})) for _ in range(CALLERS)]
@@ -80,7 +80,7 @@ async def test_with_every_worker_busy_and_many_waiting_health_and_stats_answer()
 
 
 @shared
-async def test_whole_numbers_arrive_whole(service: RunningService) -> None:
+async def test_long_integers_are_exact(service: RunningService) -> None:
     for digits in (400, 5_000, 100_000):
         number = b"-" + b"7" * digits
         answer = await service.post("fine", data=b'{"x": %s}' % number)
@@ -98,7 +98,7 @@ NO_OBJECT = {
 
 
 @shared
-async def test_what_is_no_json_object_is_told_and_the_worker_lives(service: RunningService) -> None:
+async def test_a_body_that_holds_no_json_object_is_an_error_and_the_worker_survives(service: RunningService) -> None:
     before = await service.ready()
     for body in NO_OBJECT.values():
         answer = await service.post("fine", data=body)
@@ -109,19 +109,19 @@ async def test_what_is_no_json_object_is_told_and_the_worker_lives(service: Runn
     assert stats["jobs"]["failed"] - before["jobs"]["failed"] == len(NO_OBJECT)
 
 
-async def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
+async def test_a_full_queue_rejects_and_says_when_to_retry() -> None:
     async with serving(TASKS, "--workers", "1", "--queue-limit", "4") as service:
         await service.ready()
         answers = await asyncio.gather(*(service.job("steady", {"ms": 100}) for _ in range(12)))
-        refused = [answer for answer in answers if answer.status != 200]
-        assert 0 < len(refused) <= 12 - 1 - 4
-        assert {(answer.status, answer.slug) for answer in refused} == {(503, "overloaded")}
-        assert min(int(answer.headers["Retry-After"]) for answer in refused) >= 1
+        rejected = [answer for answer in answers if answer.status != 200]
+        assert 0 < len(rejected) <= 12 - 1 - 4
+        assert {(answer.status, answer.slug) for answer in rejected} == {(503, "overloaded")}
+        assert min(int(answer.headers["Retry-After"]) for answer in rejected) >= 1
         stats = await service.ready()
-        assert (stats["jobs"]["rejected"], stats["rejections"]["overloaded"]) == (len(refused), len(refused))
+        assert (stats["jobs"]["rejected"], stats["rejections"]["overloaded"]) == (len(rejected), len(rejected))
 
 
-async def test_large_bodies_go_both_ways_while_others_are_served() -> None:
+async def test_large_bodies_and_results_delay_no_other_caller() -> None:
     text = b"x" * 8_000_000
     async with serving(TASKS, "--workers", "2") as service:
         await service.ready()

@@ -1,4 +1,4 @@
-"""More than the workers can do, and jobs that kill them, with a real service: who is served, who is told what."""
+"""A real service under overload and with jobs that kill its workers: who is served and who is rejected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def call(service: RunningService, client: str, ms: int) -> asyncio.Task[int]:
     return asyncio.create_task(status())
 
 
-async def test_one_caller_floods_and_another_is_served_long_before_its_flood_is() -> None:
+async def test_a_flood_of_one_caller_does_not_delay_another() -> None:
     async with serving(TASKS, "--workers", "2", "--client-header", "X-Forwarded-For") as service:
         await service.ready()
         flood = [call(service, "192.0.2.1", 20) for _ in range(FLOOD)]
@@ -35,13 +35,13 @@ async def test_one_caller_floods_and_another_is_served_long_before_its_flood_is(
         assert set(await asyncio.gather(*flood)) == {200}
 
 
-async def test_a_job_that_kills_its_worker_every_time_is_given_no_more_and_others_are_served() -> None:
+async def test_a_job_that_always_kills_its_worker_is_rejected_and_others_are_served() -> None:
     async with serving(TASKS, "--workers", "1") as service:
         await service.ready()
         for _ in range(3):
             assert (await service.job("leave", {"code": 3})).slug == "worker-crashed"
-        refused = await service.job("leave", {"code": 3})
-        assert (refused.status, refused.slug, refused.json()["crashes"]) == (422, "quarantined", 3)
+        rejected = await service.job("leave", {"code": 3})
+        assert (rejected.status, rejected.slug, rejected.json()["crashes"]) == (422, "quarantined", 3)
         assert (await service.job("leave", {"code": 4})).slug == "worker-crashed"
         assert (await service.job("fine", {"x": 7})).json() == 7
         stats = await service.ready()

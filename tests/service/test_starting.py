@@ -1,4 +1,4 @@
-"""What a start that fails looks like to whoever typed it: a sentence, an exit code, and nothing left behind."""
+"""A start that fails prints one sentence, exits with a code, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BOUND_S = 60
 
 GOOD = "from offload import task\n\n@task\ndef double(x: int) -> int:\n    return 2 * x\n"
 
-# What stands in the file → what is told of it.
+# Content of the file, and the error that it causes.
 BROKEN = {
     "an exception": ("\nraise ValueError('no model here')\n", "line 2: ValueError: no model here"),
     "sys.exit": ("import sys\nsys.exit(0)\n", "the file ended the program while it was imported"),
@@ -33,7 +33,7 @@ BROKEN = {
 
 
 def serve(*arguments: str | Path, env: dict[str, str] | None = None) -> tuple[int, str]:
-    """Runs the command to its end; its exit code and what it said."""
+    """Run the command to its end; return its exit code and its stderr."""
     command = [sys.executable, "-m", "offload", "serve", *map(str, arguments)]
     if "--port" not in arguments:
         command += ["--port", "0"]
@@ -49,8 +49,8 @@ def serve(*arguments: str | Path, env: dict[str, str] | None = None) -> tuple[in
     return done.returncode, done.stderr
 
 
-def told(*arguments: str | Path) -> str:
-    """The sentence with which a start fails."""
+def start_error(*arguments: str | Path) -> str:
+    """Return the sentence with which a start fails."""
     code, text = serve(*arguments)
     lines = text.splitlines()
     assert (code, len(lines)) == (1, 1), text
@@ -66,10 +66,10 @@ def tasks(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_file_that_cannot_be_served_is_told_in_a_sentence(tasks: Path, name: str) -> None:
+def test_a_broken_file_is_reported_in_one_sentence(tasks: Path, name: str) -> None:
     source, expected = BROKEN[name]
     tasks.write_text(source)
-    assert expected in told(tasks)
+    assert expected in start_error(tasks)
 
 
 @pytest.mark.parametrize("start_method", ["spawn", "fork"])
@@ -77,28 +77,28 @@ def test_a_file_that_cannot_be_served_is_told_in_a_sentence(tasks: Path, name: s
 def test_with_any_start_method(tasks: Path, name: str, start_method: str) -> None:
     source, expected = BROKEN[name]
     tasks.write_text(source)
-    assert expected in told(tasks, "--start-method", start_method)
+    assert expected in start_error(tasks, "--start-method", start_method)
 
 
 @pytest.mark.parametrize("name", ["os._exit"])
-def test_a_module_that_ends_the_process_ends_its_own_only(tasks: Path, name: str) -> None:
-    """Not with `fork`, which loads the tasks into the service itself."""
+def test_a_module_that_ends_its_process_does_not_end_the_service(tasks: Path, name: str) -> None:
+    """`fork` is left out: it loads the tasks into the service itself."""
     tasks.write_text(BROKEN[name][0])
-    assert "while it loaded them" in told(tasks, "--start-method", "spawn")
+    assert "while it loaded them" in start_error(tasks, "--start-method", "spawn")
 
 
 @pytest.mark.parametrize("start_method", ["forkserver", "spawn"])
-def test_a_module_that_never_ends_is_given_up(tasks: Path, start_method: str) -> None:
+def test_loading_a_module_that_never_ends_times_out(tasks: Path, start_method: str) -> None:
     tasks.write_text("import time\ntime.sleep(1000)\n")
-    sentence = told(tasks, "--start-method", start_method, "--start-timeout", "0.5")
+    sentence = start_error(tasks, "--start-method", start_method, "--start-timeout", "0.5")
     assert sentence == "the tasks were not loaded within 0.5 s; see --start-timeout"
 
 
-def test_a_target_that_is_not_there_is_told() -> None:
-    assert "no such file" in told("missing.py")
+def test_a_missing_target_is_reported() -> None:
+    assert "no such file" in start_error("missing.py")
 
 
-def test_all_wrong_settings_are_told_together_before_anything_starts(tasks: Path) -> None:
+def test_all_wrong_settings_are_reported_together_before_anything_starts(tasks: Path) -> None:
     code, text = serve(tasks, "--workers", "-1", "--timeout", "never", "--port", "70000", env={"OFFLOAD_SPARES": "x"})
     assert code == 2
     assert len(text.splitlines()) == 4
@@ -106,7 +106,7 @@ def test_all_wrong_settings_are_told_together_before_anything_starts(tasks: Path
 
 
 @pytest.mark.parametrize("start_method", METHODS)
-async def test_a_module_that_prints_while_it_is_imported_harms_nobody(tasks: Path, start_method: str) -> None:
+async def test_a_module_may_print_while_it_is_imported(tasks: Path, start_method: str) -> None:
     tasks.write_text("import os, sys\nprint('loud')\nsys.stderr.write('louder')\nos.write(1, b'x' * 5000)\n" + GOOD)
     async with serving(tasks, "--workers", "1", "--start-method", start_method) as service:
         await service.ready()
@@ -128,7 +128,7 @@ def test_it_can_be_stopped_before_it_serves(tasks: Path, number: signal.Signals)
 
 
 def wait_for_handler(pid: int, number: int) -> None:
-    """Until the process catches the signal."""
+    """Wait until the process catches the signal."""
     end = time.monotonic() + BOUND_S
     while True:
         with open(f"/proc/{pid}/status") as file:
@@ -149,35 +149,35 @@ def taken_port() -> Iterator[int]:
         yield sock.getsockname()[1]
 
 
-def test_a_port_in_use_is_told(tasks: Path, taken_port: int) -> None:
-    sentence = told(tasks, "--port", str(taken_port))
+def test_a_port_in_use_is_reported(tasks: Path, taken_port: int) -> None:
+    sentence = start_error(tasks, "--port", str(taken_port))
     assert sentence.startswith(f"cannot listen on 127.0.0.1:{taken_port}: the address is in use")
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
-def test_an_address_that_is_not_ours_is_told(tasks: Path, host: str) -> None:
-    assert told(tasks, "--host", host).startswith(f"cannot listen on {host}")
+def test_an_address_of_another_machine_is_reported(tasks: Path, host: str) -> None:
+    assert start_error(tasks, "--host", host).startswith(f"cannot listen on {host}")
 
 
-def test_a_unix_socket_in_use_is_told_and_left_alone(tasks: Path, tmp_path: Path) -> None:
+def test_a_unix_socket_in_use_is_reported_and_kept(tasks: Path, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(path))
         sock.listen()
-        assert "another service listens on this path" in told(tasks, "--uds", path)
+        assert "another service listens on this path" in start_error(tasks, "--uds", path)
         assert path.is_socket()
 
 
-def test_a_file_where_the_unix_socket_should_be_is_told_and_kept(tasks: Path, tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_unix_socket_is_reported_and_kept(tasks: Path, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     path.write_text("precious")
-    assert "the path is a file, not a socket" in told(tasks, "--uds", path)
+    assert "the path is a file, not a socket" in start_error(tasks, "--uds", path)
     assert path.read_text() == "precious"
 
 
-def test_a_unix_socket_in_no_directory_is_told(tasks: Path, tmp_path: Path) -> None:
+def test_a_unix_socket_in_a_missing_directory_is_reported(tasks: Path, tmp_path: Path) -> None:
     path = tmp_path / "missing" / "socket"
-    assert told(tasks, "--uds", path) == f"cannot listen on {path}: No such file or directory"
+    assert start_error(tasks, "--uds", path) == f"cannot listen on {path}: No such file or directory"
 
 
 async def test_a_unix_socket_that_a_killed_service_left_is_replaced(tasks: Path, tmp_path: Path) -> None:
@@ -194,9 +194,9 @@ async def test_a_unix_socket_that_a_killed_service_left_is_replaced(tasks: Path,
     assert not path.exists()
 
 
-def test_a_start_that_fails_takes_its_unix_socket_away(tasks: Path, tmp_path: Path) -> None:
+def test_a_failed_start_removes_its_unix_socket(tasks: Path, tmp_path: Path) -> None:
     tasks.write_text("x = 1\n")
-    told(tasks, "--uds", tmp_path / "socket")
+    start_error(tasks, "--uds", tmp_path / "socket")
     assert not (tmp_path / "socket").exists()
 
 
@@ -204,18 +204,18 @@ def test_a_start_that_fails_takes_its_unix_socket_away(tasks: Path, tmp_path: Pa
 
 
 def loops_of(service: RunningService) -> str:
-    """The service's event loop, by what it has loaded."""
+    """Return the service's event loop, judged by its loaded libraries."""
     return "uvloop" if "/uvloop/" in Path(f"/proc/{service.pid}/maps").read_text() else "asyncio"
 
 
-async def test_it_runs_on_uvloop_where_that_is_installed(tasks: Path) -> None:
+async def test_it_runs_on_uvloop_if_installed(tasks: Path) -> None:
     pytest.importorskip("uvloop")
     async with serving(tasks, "--workers", "1") as service:
         assert loops_of(service) == "uvloop"
 
 
-async def test_it_runs_on_asyncios_loop_where_uvloop_is_missing(tmp_path: Path) -> None:
-    """Everything that hangs on the loop: channels, large frames, output, timers, signals, deaths."""
+async def test_it_runs_on_asyncios_loop_without_uvloop(tmp_path: Path) -> None:
+    """Use everything that depends on the loop: channels, large frames, output, timers, signals, deaths."""
     (tmp_path / "uvloop.py").write_text("raise ImportError('not installed')\n")
     fault_tasks = Path(__file__).parent.parent / "faults" / "fault_tasks.py"
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -1,4 +1,4 @@
-"""How the service stops: at once not ready, what was accepted is finished, exit code 0."""
+"""A stopping service is not ready at once, finishes accepted jobs, and exits with code 0."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ async def drains(service: RunningService) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_running_and_queued_jobs_finish_and_new_ones_are_refused(number: signal.Signals) -> None:
+async def test_running_and_queued_jobs_finish_and_new_ones_are_rejected(number: signal.Signals) -> None:
     async with serving(TASKS, "--workers", "1") as service:
         await service.ready()
         jobs = [asyncio.create_task(service.job("steady", {"ms": 400})) for _ in range(2)]
         await running(service, 1)
         service.process.send_signal(number)
         await drains(service)
-        refused = await service.job("fine")
-        assert (refused.status, refused.slug) == (503, "draining")
-        assert int(refused.headers["Retry-After"]) >= 1
+        rejected = await service.job("fine")
+        assert (rejected.status, rejected.slug) == (503, "draining")
+        assert int(rejected.headers["Retry-After"]) >= 1
         async with service.http.get("/health/ready") as response:
             assert response.status == 503
         assert [answer.status for answer in await asyncio.gather(*jobs)] == [200, 200]
         assert await service.process.wait() == 0
 
 
-async def test_what_is_not_done_in_time_is_stopped_with_an_answer() -> None:
+async def test_a_job_that_outlasts_the_drain_is_stopped_and_answered() -> None:
     async with serving(TASKS, "--workers", "1", "--drain-timeout", "0.3") as service:
         await service.ready()
         jobs = [asyncio.create_task(service.job("wait_for_signal")) for _ in range(2)]
@@ -55,7 +55,7 @@ async def test_what_is_not_done_in_time_is_stopped_with_an_answer() -> None:
         assert await service.process.wait() == 0
 
 
-async def test_a_second_signal_hurries_it() -> None:
+async def test_a_second_signal_ends_the_drain() -> None:
     async with serving(TASKS, "--workers", "1", "--drain-timeout", "1000") as service:
         await service.ready()
         job = asyncio.create_task(service.job("wait_for_signal"))
@@ -78,7 +78,7 @@ async def test_what_a_successful_job_left_running_ends_with_the_service(start_me
     assert not alive({answer.json()})
 
 
-async def test_it_listens_on_a_unix_socket_too(tmp_path: Path) -> None:
+async def test_it_listens_on_a_unix_socket(tmp_path: Path) -> None:
     import aiohttp
 
     path = tmp_path / "offload.sock"

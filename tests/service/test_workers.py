@@ -1,4 +1,4 @@
-"""What becomes of workers: spares, retirement, their surroundings, and what they print."""
+"""Workers: spares, retirement, environment and output."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TASKS = Path(__file__).parent.parent / "faults" / "fault_tasks.py"
 shared = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_a_spare_stands_in_for_a_dead_worker(tmp_path: Path) -> None:
-    """The spare is no worker until it is needed; then the dead worker's lane becomes the spare."""
+async def test_a_spare_replaces_a_dead_worker(tmp_path: Path) -> None:
+    """A spare takes over, and the dead worker's lane becomes the spare."""
     async with serving(TASKS, "--workers", "1", "--spares", "1") as service:
         await service.ready()
 
@@ -32,7 +32,7 @@ async def test_a_spare_stands_in_for_a_dead_worker(tmp_path: Path) -> None:
             return [worker["lane"] for worker in (await service.ready())["workers"]]
 
         await eventually("the spare is warm", is_warm)
-        (first,) = await lanes()  # whichever was ready first
+        (first,) = await lanes()  # the lane that was ready first
         job, pid = await begin_waiting(service, tmp_path / "begun")
         os.kill(pid, signal.SIGKILL)
         assert (await job).slug == "worker-crashed"
@@ -53,8 +53,8 @@ def imported() -> list[str]:
 """
 
 
-async def test_a_worker_finds_all_that_it_needs_of_ours_imported(tmp_path: Path) -> None:
-    """Else a lane would come back the later for it, after each death."""
+async def test_the_forkserver_has_all_modules_that_a_worker_needs(tmp_path: Path) -> None:
+    """Otherwise each replacement of a worker would take longer."""
     (tmp_path / "tasks.py").write_text(FORKED)
     async with serving(tmp_path / "tasks.py", "--workers", "1", "--start-method", "forkserver") as service:
         await service.ready()
@@ -89,7 +89,7 @@ def fine() -> None: ...
 
 @pytest.mark.parametrize("start_method", ["forkserver", "spawn", "fork"])
 async def test_a_starting_worker_that_is_stopped_is_replaced(start_method: str, tmp_path: Path) -> None:
-    """Long before its start would be given up."""
+    """It is replaced long before the start timeout."""
     tasks, path = tmp_path / "tasks.py", tmp_path / "broken"
     tasks.write_text(HANGING.format(path=path))
     path.touch()
@@ -128,7 +128,7 @@ def leave_a_stray() -> None:
 
 
 async def test_what_a_module_starts_at_its_import_lives_as_long_as_the_service(tmp_path: Path) -> None:
-    """Though it carries the mark by which strays are found; that of a forkserver's successor, too."""
+    """It carries the mark by which strays are found, and so does what a new forkserver starts."""
     tasks = tmp_path / "tasks.py"
     tasks.write_text(HELPED.format(directory=str(tmp_path)))
 
@@ -136,7 +136,7 @@ async def test_what_a_module_starts_at_its_import_lives_as_long_as_the_service(t
         return set(map(int, (tmp_path / name).read_text().split()))
 
     async def strays_are_ended() -> None:
-        for _ in range(2):  # when the second hunt begins the first one is over for certain
+        for _ in range(2):  # when the second search begins, the first one has ended
             assert (await service.job("leave_a_stray")).slug == "worker-crashed"
 
             async def are_ended() -> bool:
@@ -236,21 +236,21 @@ async def test_the_stacks_of_a_stuck_worker_are_in_the_log(service: RunningServi
     ],
 )
 async def test_numeric_libraries_get_their_threads(start_method: str, flags: tuple[str, ...], expected: str) -> None:
-    """From their import on: that is when they look."""
+    """They read the variable when they are imported."""
     async with serving(TASKS, "--workers", "1", "--start-method", start_method, *flags) as service:
         await service.ready()
         assert (await service.job("threads_at_import")).json() == expected
         assert (await service.job("environment", {"name": "OMP_NUM_THREADS"})).json() == expected
 
 
-async def test_what_the_user_set_for_numeric_libraries_stands() -> None:
+async def test_threads_set_by_the_user_are_kept() -> None:
     async with serving(TASKS, "--workers", "1", env={"OMP_NUM_THREADS": "7"}) as service:
         await service.ready()
         assert (await service.job("environment", {"name": "OMP_NUM_THREADS"})).json() == "7"
 
 
 @shared
-async def test_workers_are_taken_before_the_service_when_memory_runs_out(service: RunningService) -> None:
+async def test_the_kernel_kills_workers_before_the_service(service: RunningService) -> None:
     stats = await service.ready()
     score = Path(f"/proc/{stats['workers'][0]['pid']}/oom_score_adj").read_text()
     own = Path(f"/proc/{service.pid}/oom_score_adj").read_text()
@@ -259,7 +259,7 @@ async def test_workers_are_taken_before_the_service_when_memory_runs_out(service
 
 
 @shared
-async def test_what_the_caller_calls_its_request_is_in_every_log_line_of_the_job(service: RunningService) -> None:
+async def test_the_callers_request_id_is_in_every_log_line_of_the_job(service: RunningService) -> None:
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     headers = {"X-Request-ID": "order-17", "traceparent": trace}
     answer = await service.post("prints", json={"text": "hello"}, headers=headers)
@@ -275,8 +275,8 @@ async def test_what_the_caller_calls_its_request_is_in_every_log_line_of_the_job
         assert "request_id=order-17" in line and f"traceparent={trace}" in line, line
 
 
-async def test_without_descriptors_for_a_new_worker_it_waits_until_there_are_some() -> None:
-    """A start that the system refuses is a failed start: told, braked, and tried again."""
+async def test_a_worker_that_lacks_descriptors_starts_when_there_are_some() -> None:
+    """A start that the system rejects is a failed start: reported, delayed and repeated."""
     async with serving(TASKS, "--workers", "1") as service:
         pid = (await service.ready())["workers"][0]["pid"]
         soft, hard = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)
@@ -292,8 +292,8 @@ async def test_without_descriptors_for_a_new_worker_it_waits_until_there_are_som
         assert (await service.job("fine")).status == 200
 
 
-async def test_where_short_jobs_raise_in_one_worker_is_logged_with_each_jobs_id() -> None:
-    """From the first one on, though they wait in the worker behind each other."""
+async def test_tracebacks_of_prefetched_jobs_are_logged_with_their_own_ids() -> None:
+    """From the first job on, although they wait in the worker behind each other."""
     async with serving(TASKS, "--workers", "1") as service:
         await service.ready()
         for _ in range(3):  # from now on it is known to be short
@@ -319,8 +319,8 @@ async def test_where_short_jobs_raise_in_one_worker_is_logged_with_each_jobs_id(
         assert sorted(re.findall(r"job_id=(\w+)", "".join(heads))) == sorted(own.values())
 
 
-async def test_what_short_jobs_print_in_one_worker_is_never_logged_as_another_jobs() -> None:
-    """Jobs that wait in the worker behind another: a line has its own job's id, or at the very first none."""
+async def test_output_of_prefetched_jobs_is_never_logged_as_another_jobs() -> None:
+    """A line has the id of its own job, or, at the very beginning, no id."""
     async with serving(TASKS, "--workers", "1") as service:
         await service.ready()
 

@@ -1,4 +1,4 @@
-"""A Dask cluster as somebody else runs it: a scheduler on a port of its own, and workers with their nannies."""
+"""An external Dask cluster: a scheduler on a free port, and workers with their nannies."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class DaskCluster:
         return self._start("dask_worker", self.address, "--nthreads", str(threads), "--no-dashboard", *local)
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """With all that it has started, but for what unlinks the semaphores of the dead, and then ends by itself."""
+        """Kill a process and its descendants, except resource trackers, which unlink semaphores and then end."""
         commands = descendants(process.pid)
         for pid, command in [(process.pid, ""), *commands.items()]:
             if "resource_tracker" not in command:

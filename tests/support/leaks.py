@@ -92,9 +92,9 @@ def left_since(before: Stock, settle_s: float = _SETTLE_S) -> list[str]:
 
 @contextmanager
 def tasks_left_to_runners() -> Iterator[list[str]]:
-    """Collects the asyncio tasks that still ran when their loop's runner was closed, which cancels them silently.
+    """Collect the asyncio tasks that still ran when their loop's runner was closed, which cancels them silently.
 
-    May be nested: a task is collected once, by the innermost that is open when its runner closes.
+    May be nested: the innermost one that is open when a runner closes collects its tasks.
     """
     left: list[str] = []
     outer = vars(asyncio.runners)["_cancel_all_tasks"]
@@ -123,7 +123,7 @@ def _descriptors() -> Iterator[tuple[str, str]]:
 
 
 def _mappings() -> Iterator[tuple[str, str]]:
-    """What is mapped of shared memory that has no name, or has lost it."""
+    """Yield the mappings of shared memory, with a name or without."""
     arena = _arena_prefix()
     shared = ("/memfd:", f"{_SHARED_MEMORY}/")
     maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
@@ -158,10 +158,9 @@ def _our_memory(names: frozenset[str]) -> list[str]:
 
 
 def _our_processes(pids: frozenset[str], before: frozenset[str]) -> dict[str, str]:
-    """Those of `pids` that are new and ours: they descend from this process, or carry its mark and lost their parents.
+    """Return the new ones of `pids` that descend from this process, or carry its mark and have lost their parents.
 
-    What was there before may have started others meanwhile, as a service does that a fixture of a wider scope holds;
-    those are its own.
+    What earlier processes start is theirs: a service of a wider fixture starts workers during a test.
     """
     # The other half of the resource tracker.  It ends when this process does.
     tracker = str(vars(resource_tracker)["_resource_tracker"]._pid)
@@ -178,7 +177,7 @@ def _our_processes(pids: frozenset[str], before: frozenset[str]) -> dict[str, st
 
 
 def _first_ancestor(pid: str, among: frozenset[str]) -> str:
-    """The nearest ancestor that is one of `among`; "1" if it has lost all others."""
+    """Return the nearest ancestor in `among`; "1" if all others have ended."""
     while True:
         stat = (_PROC / pid / "stat").read_text(errors="replace")
         pid = stat.rpartition(")")[2].split()[1]
@@ -190,5 +189,5 @@ def _is_marked(pid: str) -> bool:
     try:
         environment = (_PROC / pid / "environ").read_bytes()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return False  # gone, a zombie, or somebody else's
+        return False  # gone, a zombie, or another user's
     return f"{MARK_VARIABLE}={os.getpid()}".encode() in environment.split(b"\0")

@@ -9,9 +9,9 @@ import pytest
 
 
 def needed_package(name: str, without_it: str) -> None:
-    """Skips the test, or the module that is being imported, where the package is not installed.
+    """Skip the test, or the module that is being imported, if the package is not installed.
 
-    Fails it where REQUIRE_… of its name is set: where it is to be there, its absence must not look like success.
+    Fail it if REQUIRE_<NAME> is set: where the package is expected, its absence must not look like success.
     """
     if find_spec(name) is not None:
         return

@@ -9,11 +9,11 @@ import pytest
 
 
 def needed_program(name: str, without_it: str) -> str:
-    """The program's path.  Skips the test where there is none, or fails it where REQUIRE_… of its name is set.
+    """Return the program's path.  Skip the test if it is missing, or fail it if REQUIRE_<NAME> is set.
 
-    Where it is to be there, its absence must not look like success.
+    Where the program is expected, its absence must not look like success.
     """
-    # Debian has some where only root looks.
+    # Debian installs some in folders that are on root's path only.
     program = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
     if program is None:
         reason = f"{name} is not installed: {without_it}"

@@ -1,4 +1,4 @@
-"""HTTP as bytes on a socket, for what no HTTP client would send."""
+"""HTTP as bytes on a socket, for requests that no HTTP client would send."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from multidict import CIMultiDict
 
-BOUND_S = 10.0
+BOUND_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Answer:
 
     @property
     def slug(self) -> str:
-        """Of the problem that it must be."""
+        """The slug of the problem that the body must be."""
         assert self.headers["Content-Type"] == "application/problem+json"
         document = self.json()
         assert document["status"] == self.status
@@ -40,22 +40,22 @@ class RawConnection:
         self._writer = writer
 
     def send(self, data: bytes) -> None:
-        """Does not wait: the other end may not want to read."""
+        """Send without waiting: the peer may not read."""
         self._writer.write(data)
 
     async def sent(self) -> None:
-        """Waits until the other end has taken all of it."""
+        """Wait until the peer has taken everything."""
         transport = self._writer.transport
         transport.set_write_buffer_limits(high=0)
         async with asyncio.timeout(BOUND_S):
             await self._writer.drain()
 
     def finish_sending(self) -> None:
-        """Nothing more comes; the answer may."""
+        """Close the sending side; an answer may still arrive."""
         self._writer.write_eof()
 
     async def line(self) -> bytes:
-        """One line; empty at the end of the connection."""
+        """Return one line; empty at the end of the connection."""
         async with asyncio.timeout(BOUND_S):
             return await self._reader.readline()
 
@@ -72,7 +72,7 @@ class RawConnection:
         return Answer(status=int(version_and_status.split()[1]), headers=headers, body=body)
 
     async def is_closed_by_peer(self) -> bool:
-        """Waits for the end of the connection; False if bytes come instead."""
+        """Wait for the end of the connection; return False if bytes arrive instead."""
         try:
             async with asyncio.timeout(BOUND_S):
                 return await self._reader.read(1) == b""
@@ -90,5 +90,5 @@ async def raw_connection(host: str, port: int) -> AsyncIterator[RawConnection]:
         yield RawConnection(reader, writer)
     finally:
         writer.transport.abort()
-        with contextlib.suppress(ConnectionError):  # the other end had closed it with bytes of ours unread
+        with contextlib.suppress(ConnectionError):  # the peer closed it before reading all bytes
             await writer.wait_closed()

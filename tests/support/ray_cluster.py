@@ -1,4 +1,4 @@
-"""A Ray cluster as somebody else runs it: a head on a port of its own, and nodes."""
+"""An external Ray cluster: a head on a free port, and nodes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RayCluster:
         return self._start("--address", self.address, "--num-cpus", str(cpus))
 
     def close(self) -> None:
-        """Kills all of it, as a power cut would."""
+        """Kill everything, as a power failure would."""
         processes, self._processes = self._processes, []
         for process in processes:
             pids = {process.pid, *descendants(process.pid)}

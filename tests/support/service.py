@@ -1,7 +1,7 @@
 """A real service in a process of its own, for tests that kill things.
 
-`RunningService` starts `python -m offload serve …` on a free port, waits until it says that it serves, speaks HTTP to
-it, and in the end stops it and insists that nothing of it is left.
+`RunningService` starts `python -m offload serve …` on a free port, waits until it serves, speaks HTTP to it, stops it,
+and fails if anything of it is left.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from typing import Any, Final, Self
 
 import aiohttp
 
-BOUND_S = 30.0  # about "does it ever", on a busy machine
+BOUND_S = 60.0  # generous, for a busy machine
 
-# Stands in the environment of a service and so of all that ever comes of it, forks of itself included: whoever lost its
-# parents is still known.
+# Set in the environment of a service and inherited by its processes, so that those that lost their parents are found.
 _MARK_VARIABLE: Final = "TESTED_SERVICE"
 
 
 async def eventually(what: str, condition: Callable[[], Awaitable[Any]], bound_s: float = BOUND_S) -> Any:
-    """Waits until the condition is truthy, and returns what it was."""
+    """Wait until the condition is truthy; return its value."""
     end = time.monotonic() + bound_s
     while True:
         value = await condition()
@@ -107,7 +106,7 @@ class RunningService:
             return Answer(response.status, dict(response.headers), await response.read())
 
     async def is_at_full_strength(self) -> dict[str, Any] | None:
-        """Every worker idle, nothing queued, the books balanced."""
+        """Return `/stats` if every worker is idle and nothing is queued; check that the counters add up."""
         stats = await self.stats()
         assert_books_balance(stats)
         states = [worker["state"] for worker in stats["workers"]]
@@ -120,15 +119,15 @@ class RunningService:
         return stats
 
     def processes(self) -> dict[int, str]:
-        """Everything that descends from the service, by id, with its command line."""
+        """Return the descendants of the service: id and command line."""
         return descendants(self.pid)
 
     def remains(self) -> set[int]:
-        """What has come of the service and runs, wherever it is by now, without the service itself."""
+        """Return the running processes that the service started, directly or not, without the service itself."""
         return {pid for pid in alive(_marked(self._mark)) if pid != self.pid}
 
     def strays(self) -> set[int]:
-        """What has come of the service and descends from it no more."""
+        """Return those that no longer descend from the service."""
         return self.remains() - self.processes().keys()
 
     def kill(self) -> None:
@@ -136,7 +135,7 @@ class RunningService:
             os.kill(self.pid, signal.SIGKILL)
 
     async def stop(self) -> int:
-        """SIGTERM; returns the exit code when it has ended."""
+        """Send SIGTERM; return the exit code when the service has ended."""
         await self.http.close()
         if self.process.returncode is None:
             self.process.terminate()
@@ -151,7 +150,7 @@ class RunningService:
         return code
 
     async def is_gone(self, bound_s: float = BOUND_S) -> None:
-        """Waits until nothing of an ended service is left."""
+        """Wait until nothing of an ended service is left."""
 
         async def is_nothing_left() -> bool:
             return not self.remains()
@@ -218,14 +217,14 @@ def _marked(mark: bytes) -> set[int]:
     found = set()
     for name in os.listdir("/proc"):
         if name.isdigit():
-            with contextlib.suppress(OSError):  # gone, or somebody else's
+            with contextlib.suppress(OSError):  # gone, or another user's
                 if mark in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
                     found.add(int(name))
     return found
 
 
 def alive(pids: set[int]) -> set[int]:
-    """Those of the processes that still run; ended ones that nobody has waited for are none."""
+    """Return those processes that still run; zombies do not count."""
     living = set()
     for pid in pids:
         with contextlib.suppress(OSError):
