@@ -403,7 +403,9 @@ def test_a_large_result_uses_the_stream_if_it_cannot_be_passed() -> None:
 def test_a_large_job_without_its_body_ends_the_worker() -> None:
     with worker() as one:
         one.expect_ready()
-        one.channel.sendall(pack_large_job(number=1, task_index=0, attempt=1, meta_bytes=2) + b"[]" + pack_large(9))
+        meta = pack_meta(JobId("0" * 32), NO_HEAD)
+        header = pack_large_job(number=1, task_index=0, attempt=1, meta_bytes=len(meta))
+        one.channel.sendall(header + meta + pack_large(9))
         assert one.exit_code() == EXIT_CHANNEL_LOST
 
 
