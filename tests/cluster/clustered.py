@@ -1,4 +1,4 @@
-"""Tasks for the tests on clusters, and functions that wait for them to run."""
+"""Tasks for the tests on clusters, and services that run them."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ def spin(path: str) -> str:
 """
 
 
-async def at_strength(service: RunningService, slots: int) -> None:
-    async def is_there() -> bool:
+async def until_idle(service: RunningService, slots: int) -> None:
+    """Waits until the service has this number of slots, all of them idle."""
+
+    async def are_idle() -> bool:
         states = [worker["state"] for worker in (await service.stats())["workers"]]
         return states == ["idle"] * slots
 
-    await eventually(f"{slots} idle slots", is_there)
+    await eventually(f"{slots} idle slots", are_idle)
 
 
 async def begun(path: Path) -> list[int]:
-    """Wait until `spin` runs; return the processes that have begun it."""
+    """Waits until `spin` runs; returns the ids of the processes that have begun it."""
 
     async def find() -> list[int]:
         return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -46,14 +48,14 @@ async def begun(path: Path) -> list[int]:
     return pids
 
 
-async def status(service: RunningService) -> int:
+async def ready_status(service: RunningService) -> int:
     async with service.http.get("/health/ready") as response:
         return response.status
 
 
 @contextlib.asynccontextmanager
-async def killed_in_the_end(*arguments: str | Path, **environment: str) -> AsyncIterator[RunningService]:
-    """Start a service that is killed at the end, and check that nothing of it is left."""
+async def killed_at_the_end(*arguments: str | Path, **environment: str) -> AsyncIterator[RunningService]:
+    """Starts a service and kills it at the end; afterwards nothing of it is left, whatever it was doing."""
     service = await RunningService.start(*arguments, env=environment)
     try:
         yield service
@@ -62,7 +64,7 @@ async def killed_in_the_end(*arguments: str | Path, **environment: str) -> Async
         await service.stop()
 
 
-def written(directory: Path) -> Path:
+def write_tasks(directory: Path) -> Path:
     path = directory / "tasks.py"
     path.write_text(TASKS)
     return path

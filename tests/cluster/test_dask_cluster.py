@@ -1,4 +1,4 @@
-"""On an external Dask cluster, workers come and go, workers and the scheduler die, and the service recovers."""
+"""Dask clusters, existing or started by the service: workers join, leave and die, and so does the scheduler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.cluster.clustered import at_strength, begun, killed_in_the_end, status, written
+from tests.cluster.clustered import begun, killed_at_the_end, ready_status, until_idle, write_tasks
 from tests.service.processes.process_trees import are_gone
 from tests.support.dask_cluster import dask_cluster
 from tests.support.packages import needed_package
@@ -20,30 +20,29 @@ from tests.support.service import assert_books_balance, serving
 needed_package("distributed", "the engine dask is NOT tested (pip install '.[dask]')")
 
 
-async def test_slots_follow_the_workers_and_a_job_that_killed_its_worker_is_not_begun_again(tmp_path: Path) -> None:
-    file, trace = written(tmp_path), tmp_path / "trace"
+async def test_slots_follow_the_workers_and_a_job_whose_worker_was_killed_does_not_begin_again(tmp_path: Path) -> None:
+    file, trace = write_tasks(tmp_path), tmp_path / "trace"
     with dask_cluster(tmp_path / "cluster") as cluster:
         cluster.start_scheduler()
         cluster.start_worker(threads=2)
         async with serving(file, "--engine", "dask", "--engine-address", cluster.address) as service:
-            await at_strength(service, 2)
-            file.unlink()  # from here on only its text is known
+            await until_idle(service, 2)
+            file.unlink()  # later workers can load it only from its text
             second = cluster.start_worker(threads=1)
-            await at_strength(service, 3)
-            pids = {(await service.job("pid")).json() for _ in range(3)}
+            await until_idle(service, 3)
+            assert [(await service.job("pid")).status for _ in range(3)] == [200] * 3
 
             spinning = asyncio.create_task(service.job("spin", {"path": str(trace)}))
             (victim,) = await begun(trace)
             os.kill(victim, signal.SIGKILL)
             answer = await spinning
             assert (answer.status, answer.slug) == (500, "worker-crashed")
-            await at_strength(service, 3)
+            await until_idle(service, 3)
             assert await begun(trace) == [victim]
             assert (await service.job("pid")).status == 200
-            assert pids
 
             second.terminate()
-            await at_strength(service, 2)
+            await until_idle(service, 2)
             assert (await service.job("pid")).status == 200
 
 
@@ -52,9 +51,9 @@ async def test_a_lost_scheduler_is_reported_and_found_again(tmp_path: Path) -> N
     with dask_cluster(tmp_path / "cluster") as cluster:
         scheduler, worker = cluster.start_scheduler(), cluster.start_worker(threads=1)
         async with serving(
-            written(tmp_path), "--engine", "dask", "--engine-address", cluster.address, "--start-timeout", "5"
+            write_tasks(tmp_path), "--engine", "dask", "--engine-address", cluster.address, "--start-timeout", "5"
         ) as service:
-            await at_strength(service, 1)
+            await until_idle(service, 1)
             spinning = asyncio.create_task(service.job("spin", {"path": str(trace)}))
             await begun(trace)
             waiting = asyncio.create_task(service.job("pid"))
@@ -62,7 +61,7 @@ async def test_a_lost_scheduler_is_reported_and_found_again(tmp_path: Path) -> N
             cluster.kill(worker)
             answers = [await spinning, await waiting]
             assert [(answer.status, answer.slug) for answer in answers] == [(500, "worker-crashed"), (503, "starting")]
-            assert await status(service) == 503
+            assert await ready_status(service) == 503
             assert (await service.job("pid")).slug == "starting"
             stats = await service.stats()
             assert stats["pool"]["error"]
@@ -71,39 +70,39 @@ async def test_a_lost_scheduler_is_reported_and_found_again(tmp_path: Path) -> N
 
             cluster.start_scheduler()
             cluster.start_worker(threads=1)
-            await at_strength(service, 1)
-            assert await status(service) == 200
+            await until_idle(service, 1)
+            assert await ready_status(service) == 200
             assert (await service.job("pid")).status == 200
             assert (await service.stats())["pool"]["error"] is None
 
 
-async def test_a_job_that_waits_in_the_cluster_is_withdrawn(tmp_path: Path) -> None:
+async def test_a_job_that_waits_in_the_cluster_is_withdrawn_at_its_deadline_and_never_begins(tmp_path: Path) -> None:
     """The only thread of the cluster runs a job of another service."""
-    other_trace, own_trace = tmp_path / "other_trace", tmp_path / "own_trace"
+    trace, other_trace = tmp_path / "trace", tmp_path / "other"
     with dask_cluster(tmp_path / "cluster") as cluster:
         cluster.start_scheduler()
         cluster.start_worker(threads=1)
-        options: list[Any] = [written(tmp_path), "--engine", "dask", "--engine-address", cluster.address]
+        options: list[Any] = [write_tasks(tmp_path), "--engine", "dask", "--engine-address", cluster.address]
         async with serving(*options) as other, serving(*options) as service:
             for each in (other, service):
-                await at_strength(each, 1)
+                await until_idle(each, 1)
             spinning = asyncio.create_task(other.job("spin", {"path": str(other_trace)}))
             await begun(other_trace)
-            answer = await service.job("spin", {"path": str(own_trace)}, **{"Request-Timeout": "0.3"})
+            answer = await service.job("spin", {"path": str(trace)}, **{"Request-Timeout": "0.3"})
             assert (answer.status, answer.slug) == (504, "deadline-exceeded")
-            await at_strength(service, 1)
+            await until_idle(service, 1)
             assert not spinning.done()
             other_trace.unlink()
             assert (await spinning).json() == "done"
             assert (await service.job("pid")).status == 200
-            assert not own_trace.exists()
+            assert not trace.exists()
 
 
-async def test_a_local_cluster_ends_with_the_service(tmp_path: Path) -> None:
+async def test_a_cluster_that_the_service_started_ends_when_the_service_is_killed(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    options: list[str | Path] = [written(tmp_path), "--engine", "dask", "--workers", "2"]
-    async with killed_in_the_end(*options, TMPDIR=str(tmp_path)) as service:
-        await at_strength(service, 2)
+    options: list[str | Path] = [write_tasks(tmp_path), "--engine", "dask", "--workers", "2"]
+    async with killed_at_the_end(*options, TMPDIR=str(tmp_path)) as service:
+        await until_idle(service, 2)
         spinning = asyncio.create_task(service.job("spin", {"path": str(trace)}))
         (pid,) = await begun(trace)
     assert are_gone([pid])

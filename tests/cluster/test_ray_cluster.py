@@ -1,4 +1,4 @@
-"""On a local or external Ray cluster, workers, nodes and the whole cluster die, and the service recovers."""
+"""Ray clusters, existing or started by the service: workers and the whole cluster die, and the service recovers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.cluster.clustered import at_strength, begun, killed_in_the_end, status, written
+from tests.cluster.clustered import begun, killed_at_the_end, ready_status, until_idle, write_tasks
 from tests.service.processes.process_trees import are_gone
 from tests.support.packages import needed_package
 from tests.support.ray_cluster import ray_cluster
@@ -21,12 +21,14 @@ from tests.support.service import alive, assert_books_balance, descendants, even
 needed_package("ray", "the engine ray is NOT tested (pip install '.[ray]')")
 
 
-async def test_a_local_cluster_survives_kills_of_workers_and_of_its_driver(tmp_path: Path) -> None:
-    short = Path(tempfile.mkdtemp(prefix="ray-"))  # paths of sockets must be short
+async def test_killed_workers_and_drivers_are_replaced_and_a_killed_service_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    short = Path(tempfile.mkdtemp(prefix="ray-"))  # Ray creates sockets in it, whose paths must be short
     one, two, three = tmp_path / "one", tmp_path / "two", tmp_path / "three"
-    options: list[str | Path] = [written(tmp_path), "--engine", "ray", "--workers", "2"]
-    async with killed_in_the_end(*options, HOME=str(tmp_path / "home"), TMPDIR=str(short)) as service:
-        await at_strength(service, 2)
+    options: list[str | Path] = [write_tasks(tmp_path), "--engine", "ray", "--workers", "2"]
+    async with killed_at_the_end(*options, HOME=str(tmp_path / "home"), TMPDIR=str(short)) as service:
+        await until_idle(service, 2)
         first = asyncio.create_task(service.job("spin", {"path": str(one)}))
         second = asyncio.create_task(service.job("spin", {"path": str(two)}))
         (victim,), _ = await begun(one), await begun(two)
@@ -42,7 +44,7 @@ async def test_a_local_cluster_survives_kills_of_workers_and_of_its_driver(tmp_p
         family = {driver, survivor, *descendants(driver)}
         os.kill(driver, signal.SIGKILL)
         assert (await second).slug == "worker-crashed"
-        await at_strength(service, 2)
+        await until_idle(service, 2)
         assert (await service.job("pid")).status == 200
 
         async def are_all_gone() -> bool:
@@ -60,17 +62,17 @@ async def test_a_local_cluster_survives_kills_of_workers_and_of_its_driver(tmp_p
     shutil.rmtree(short)
 
 
-async def test_an_external_cluster_is_followed_lost_and_found_again(tmp_path: Path) -> None:
+async def test_slots_follow_an_existing_cluster_which_is_found_again_after_a_loss(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     with ray_cluster() as cluster:
         head = cluster.start_head()
-        file = written(tmp_path)
+        file = write_tasks(tmp_path)
         options: list[str | Path] = [file, "--engine", "ray", "--engine-address", cluster.address]
-        async with killed_in_the_end(*options, **cluster.environment) as service:
-            await at_strength(service, 1)
-            file.unlink()  # from here on only its text is known
+        async with killed_at_the_end(*options, **cluster.environment) as service:
+            await until_idle(service, 1)
+            file.unlink()  # later workers can load it only from its text
             cluster.start_node(cpus=2)
-            await at_strength(service, 3)
+            await until_idle(service, 3)
             answers = [await service.job("pid") for _ in range(3)]
             assert [answer.status for answer in answers] == [200] * 3
 
@@ -80,16 +82,16 @@ async def test_an_external_cluster_is_followed_lost_and_found_again(tmp_path: Pa
             assert (await spinning).slug == "worker-crashed"
 
             async def is_not_ready() -> bool:
-                return await status(service) == 503
+                return await ready_status(service) == 503
 
-            await eventually("it is not ready", is_not_ready)
+            await eventually("the service is not ready", is_not_ready)
             assert (await service.stats())["pool"]["error"]
             assert head.poll() is not None
 
             trace.unlink()
             cluster.start_head()
-            await at_strength(service, 1)
-            left = asyncio.create_task(service.job("spin", {"path": str(trace)}))
+            await until_idle(service, 1)
+            last = asyncio.create_task(service.job("spin", {"path": str(trace)}))
             (pid,) = await begun(trace)
 
         async def is_gone() -> bool:
@@ -97,4 +99,4 @@ async def test_an_external_cluster_is_followed_lost_and_found_again(tmp_path: Pa
 
         await eventually("the job of a service that was killed has ended", is_gone)
         with pytest.raises(aiohttp.ClientError):
-            await left
+            await last
