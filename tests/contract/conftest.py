@@ -12,12 +12,12 @@ from tests.contract.engines import ROWS, Running, opened
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> None:
-    """Replaces the check after each test by that after the module: what the engine replaces lives as long as it."""
+    """Replaces the check after each test by the one after the module: the engine's processes outlive a test."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=ROWS)
 async def running(request: pytest.FixtureRequest) -> AsyncIterator[Running]:
     async with opened(request.param) as engine:
-        await engine.full_strength()
+        await engine.until_idle()
         yield engine
-        await engine.full_strength()
+        await engine.until_idle()

@@ -39,11 +39,7 @@ def starts() -> list[int | None]:
 def about_job() -> dict[str, object]:
     job = offload.current_job()
     assert job is not None
-    return {**job._asdict(), "outside": threads(), "pid": os.getpid()}
-
-
-def threads() -> str | None:
-    return os.environ.get("OMP_NUM_THREADS")
+    return {**job._asdict(), "threads": os.environ.get("OMP_NUM_THREADS"), "pid": os.getpid()}
 
 
 @task

@@ -51,7 +51,7 @@ ROWS: Final[dict[str, Row]] = {
     "ray": Row(settings={"engine": "ray"}, needs="ray"),
     "executor of loky": Row(settings={"engine": "executor", "executor": _LOKY}, needs="loky", end=end_loky),
 }
-# A job takes milliseconds there and a death seconds, so the tests use fewer of them.
+# On these a job takes milliseconds and a death seconds, so the tests use fewer of them.
 CLUSTERS: Final = ("dask", "ray")
 
 
@@ -94,17 +94,17 @@ class Running:
         assert outcome.reason == "succeeded", (outcome.reason, outcome.facts, body_of(outcome))
         return json.loads(body_of(outcome))
 
-    async def full_strength(self, workers: int = WORKERS) -> dict[str, Any]:
-        """Waits until every worker is idle and nothing is queued; checks the counters. Returns the statistics."""
+    async def until_idle(self, workers: int = WORKERS) -> dict[str, Any]:
+        """Waits until every worker is idle and nothing is queued, checks the counters, and returns the statistics."""
 
-        async def is_at_full_strength() -> dict[str, Any] | None:
+        async def idle_stats() -> dict[str, Any] | None:
             stats = self.stats()
             jobs = stats["jobs"]
             assert jobs["submitted"] == sum(count for state, count in jobs.items() if state != "submitted"), jobs
             states = [worker["state"] for worker in stats["workers"]]
             return stats if states == ["idle"] * workers and not jobs["running"] + jobs["queued"] else None
 
-        stats: dict[str, Any] = await eventually("full strength", is_at_full_strength)
+        stats: dict[str, Any] = await eventually("all workers are idle", idle_stats)
         self.service._scheduler.check_invariants()
         return stats
 

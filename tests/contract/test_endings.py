@@ -34,7 +34,7 @@ async def check_stopped(running: Running, spinning: Spinning, pid: int) -> None:
         assert await running.result("add", {"a": 1}) == 1
         assert not are_gone([pid])
         spinning.finish()
-    stats = await running.full_strength()
+    stats = await running.until_idle()
     assert await running.result("add", {"a": 1}) == 1
     assert (not are_gone([pid])) == (not running.can.stops_running_jobs)
     assert stats["pool"]["restarts"]["crash"] == 0 or not running.can.isolates_deaths
@@ -71,24 +71,24 @@ async def test_a_disconnect_ends_a_job(running: Running, tmp_path: Path) -> None
 
 
 async def test_a_job_that_is_cancelled_before_it_begins_ends(running: Running) -> None:
-    """At any moment on its way to the worker."""
+    """It may be cancelled at any moment on its way to the worker."""
     for _ in range(20):
         job, caller = running.begin("add", {"a": 1})
         await asyncio.sleep(0)
         running.service.dispatcher.cancel(job)
         assert (await ended(job, caller)).reason in ("cancelled", "succeeded")
-    await running.full_strength()
+    await running.until_idle()
 
 
 async def test_a_cancel_never_hits_the_next_job(running: Running) -> None:
-    """The cancelled work ends by itself at about that time, and its worker begins the next job."""
+    """The cancelled work ends by itself at about the time of the cancel, and its worker begins the next job."""
     dice = random.Random(5)
     outcomes: list[Outcome] = []
 
-    async def caller(is_fickle: bool) -> None:
+    async def caller(cancels: bool) -> None:
         for _ in range(40):
             job, waiting = running.begin("work", {"ms": 2})
-            if is_fickle:
+            if cancels:
                 await asyncio.sleep(dice.uniform(0.001, 0.005))
                 running.service.dispatcher.cancel(job)
                 await ended(job, waiting)
@@ -97,7 +97,7 @@ async def test_a_cancel_never_hits_the_next_job(running: Running) -> None:
 
     await asyncio.gather(*(caller(number < 2) for number in range(5)))
     assert Counter(outcome.reason.value for outcome in outcomes) == {"succeeded": 120}
-    await running.full_strength()
+    await running.until_idle()
 
 
 DEATHS: dict[str, dict[str, Any]] = {
@@ -114,7 +114,7 @@ async def test_a_crash_is_named_and_costs_one_job(running: Running, how: str) ->
     assert outcome.reason == "worker-crashed"
     named = {name: value for name, value in outcome.facts.items() if name in ("signal", "exit_code") and value}
     assert named == (DEATHS[how] if running.can.names_deaths else {})
-    await running.full_strength()
+    await running.until_idle()
     assert await running.result("add", {"a": 1}) == 1
 
 
@@ -146,14 +146,14 @@ async def test_the_death_of_an_idle_worker_costs_no_job_if_promised(running: Run
     else:
         assert (await spinning.outcome()).reason == "worker-crashed"
         spinning.finish()
-    await running.full_strength()
+    await running.until_idle()
 
 
 async def pid_of_any(running: Running, number: int) -> int:
     """Returns the id of a living idle worker; another number selects another worker."""
 
     async def find() -> int | None:
-        rows = (await running.full_strength())["workers"]
+        rows = (await running.until_idle())["workers"]
         pids = [row["pid"] for row in rows if row["pid"] is not None and not are_gone([row["pid"]])]
         if pids:
             return int(pids[number % len(pids)])
@@ -177,7 +177,7 @@ async def test_an_engine_survives_repeated_kills_of_idle_workers(running: Runnin
             return are_gone([pid])
 
         await eventually("the death is seen", is_gone)
-    await running.full_strength()
+    await running.until_idle()
 
 
 async def test_no_job_begins_twice_when_workers_are_killed(running: Running, tmp_path: Path) -> None:
@@ -205,12 +205,12 @@ async def test_no_job_begins_twice_when_workers_are_killed(running: Running, tmp
     crashed = {number for number, outcome in outcomes.items() if outcome.reason == "worker-crashed"}
     assert {number for number, outcome in outcomes.items() if outcome.reason == "succeeded"} | crashed == set(outcomes)
     assert len(crashed) <= 3 * WORKERS
-    await running.full_strength()
+    await running.until_idle()
 
 
 async def test_a_job_with_retries_is_retried_after_a_crash(running: Running, tmp_path: Path) -> None:
     assert await running.result("die_twice", {"path": str(tmp_path / "attempts")}) == 3
-    await running.full_strength()
+    await running.until_idle()
 
 
 async def test_memory_is_limited_if_promised(running: Running) -> None:
@@ -220,4 +220,4 @@ async def test_memory_is_limited_if_promised(running: Running) -> None:
         assert outcome.facts["peak_bytes"] > outcome.facts["limit_bytes"] == 200_000_000  # type: ignore[operator]
     else:
         assert outcome.reason == "succeeded"
-    await running.full_strength()
+    await running.until_idle()

@@ -20,7 +20,7 @@ FACTORIES = "tests.contract.factories"
 @pytest.mark.parametrize("row", ROWS)
 async def test_a_drain_finishes_admitted_jobs_and_rejects_new_ones(row: str, tmp_path: Path) -> None:
     async with opened(row, workers=1) as running:
-        await running.full_strength(workers=1)
+        await running.until_idle(workers=1)
         spinning = Spinning(running, tmp_path / "spin")
         await spinning.pid()
         waiting = running.begin("add", {"a": 1})
@@ -38,7 +38,7 @@ async def test_a_drain_finishes_admitted_jobs_and_rejects_new_ones(row: str, tmp
 @pytest.mark.parametrize("row", ROWS)
 async def test_a_job_that_outlasts_the_drain_is_stopped_and_answered(row: str, tmp_path: Path) -> None:
     async with opened(row, workers=1) as running:
-        await running.full_strength(workers=1)
+        await running.until_idle(workers=1)
         spinning = Spinning(running, tmp_path / "spin")
         await spinning.pid()
         running.service.hurry()
@@ -46,12 +46,12 @@ async def test_a_job_that_outlasts_the_drain_is_stopped_and_answered(row: str, t
         assert (await spinning.outcome()).reason == "stopped"
         if not running.can.stops_running_jobs:
             spinning.finish()
-            await running.full_strength(workers=1)
+            await running.until_idle(workers=1)
 
 
 @pytest.mark.parametrize("row", ROWS)
 async def test_a_failing_hook_is_reported(row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first job or with it. Once the cause is gone, jobs are run."""
+    """It fails before the first job or with it. Once the cause is gone, jobs are run."""
     broken = tmp_path / "broken"
     broken.touch()
     monkeypatch.setenv("CONTRACT_BROKEN", str(broken))
@@ -70,7 +70,7 @@ async def test_a_failing_hook_is_reported(row: str, tmp_path: Path, monkeypatch:
                 return (await running.outcome("add", {"a": 1})).reason == "succeeded"
 
             await eventually("a job is done", is_done)
-        await running.full_strength()
+        await running.until_idle()
         assert await running.result("add", {"a": 1}) == 1
         assert running.stats()["pool"]["error"] is None
 
@@ -143,7 +143,7 @@ async def test_an_engine_whose_package_is_missing_says_what_to_install(monkeypat
 async def test_the_interpreter_does_not_wait_for_the_library_at_exit(row: str) -> None:
     """Waiting could take forever: for a lock that a dead worker holds, or for a thread that waits for one."""
     async with opened(row) as running:
-        await running.full_strength()
+        await running.until_idle()
         engine: Any = running.engine
         for pool in engine._pools:
             if row == "pool":
