@@ -67,17 +67,17 @@ class Waiting:
 
     is_later: bool
     urgency: int
-    turn: int
+    number: int
     job: Job = field(compare=False)
 
 
 class Model:
-    """`hands` are the jobs that each worker holds by the core's commands; `slots` are the expected ones."""
+    """`held` are the jobs that each worker holds after the core's commands; `slots` has those that it should hold."""
 
     def __init__(self, *, prefetch: bool, run_times: RunTimes) -> None:
         self.now = 100.0
         self.slots: dict[SlotId, ModelSlot] = {}
-        self.hands: dict[SlotId, list[Job]] = {}
+        self.held: dict[SlotId, list[Job]] = {}
         self.asked: list[SlotId] = []
         self.waiting: list[Waiting] = []
         self.settled: dict[Job, Reason] = {}
@@ -90,7 +90,7 @@ class Model:
         self._run_times = run_times
         self._begun_deaths: Counter[Job] = Counter()
         self._unbegun_deaths: Counter[Job] = Counter()
-        self._turns = 0
+        self._pushes = 0
 
     # Where jobs are
 
@@ -108,8 +108,8 @@ class Model:
         return [slot for slot in self.slots.values() if slot.is_idle]
 
     def wait_for_slot(self, job: Job, *, is_first: bool = False) -> None:
-        self._turns += 1
-        insort(self.waiting, Waiting(not is_first, 0 if is_first else job.urgency, self._turns, job))
+        self._pushes += 1
+        insort(self.waiting, Waiting(not is_first, 0 if is_first else job.urgency, self._pushes, job))
 
     def due(self, job: Job) -> tuple[float, Reason] | None:
         """Returns when the job's time is up, and with which reason."""
@@ -158,10 +158,10 @@ class Model:
         lengths = Counter(entry.job.client for entry in later if entry.urgency == job.urgency)
         most = max(lengths.values(), default=0)
         if lesser:
-            victim = max(lesser, key=lambda entry: (entry.urgency, entry.turn)).job
+            victim = max(lesser, key=lambda entry: (entry.urgency, entry.number)).job
         elif most > lengths[job.client] + 1:
             alike = [entry for entry in later if entry.urgency == job.urgency and lengths[entry.job.client] == most]
-            victim = max(alike, key=lambda entry: entry.turn).job
+            victim = max(alike, key=lambda entry: entry.number).job
         else:
             return None
         left = [entry.job.size_bytes for entry in self.waiting if entry.job is not victim]
@@ -190,13 +190,13 @@ class Model:
     # The engine's side
 
     def withdraw(self, slot_id: SlotId, job: Job) -> bool:
-        hand = self.hands[slot_id]
-        assert len(hand) > 1, "the first job of a slot cannot be withdrawn"
-        assert hand[-1] is job, "only the newest can be withdrawn"
+        held = self.held[slot_id]
+        assert len(held) > 1, "the first job of a slot cannot be withdrawn"
+        assert held[-1] is job, "only the newest can be withdrawn"
         self.asked.append(slot_id)
-        if len(hand) <= self.slots[slot_id].done + 1:
+        if len(held) <= self.slots[slot_id].done + 1:
             return False
-        hand.pop()
+        held.pop()
         return True
 
     # Expected commands
@@ -238,30 +238,30 @@ class Model:
         job = slot.jobs[0]
         return [Stop(slot.id, job, self.settled[job])]
 
-    def take_back(self, slot: ModelSlot, place: int = 1) -> None:
-        """Returns the unbegun jobs from this place on to the queue, in order."""
-        first = max(place, slot.begun)
+    def take_back(self, slot: ModelSlot, index: int = 1) -> None:
+        """Returns the unbegun jobs from this index on to the queue, in order."""
+        first = max(index, slot.begun)
         taken, slot.jobs = slot.jobs[first:], slot.jobs[:first]
         for job in taken:
             if job not in self.settled:
                 self.wait_for_slot(job, is_first=True)
 
     def take_back_held_up(self) -> None:
-        """Checks that jobs behind a long one are withdrawn when patience is over, and at most a tick later."""
+        """Checks that jobs behind a long one are withdrawn when patience has run out, and at most a tick later."""
         for slot in sorted(self.slots.values(), key=self._last_asked):
             head = next(iter(slot.jobs), None)
             if head is None or head in self.settled or len(slot.jobs) <= slot.begun:
                 continue
             assert head.started_at is not None
             long_since = head.started_at + PATIENCE_S
-            is_taken_back = len(self.hands[slot.id]) < len(slot.jobs)
+            is_taken_back = len(self.held[slot.id]) < len(slot.jobs)
             assert not is_taken_back or long_since <= self.now, "a job was withdrawn early"
             assert is_taken_back or long_since + 1.01 * TICK_S > self.now, "a job waits behind one that takes long"
             if is_taken_back:
                 self.take_back(slot)
 
     def _last_asked(self, slot: ModelSlot) -> int:
-        return max((place for place, asked in enumerate(self.asked) if asked == slot.id), default=-1)
+        return max((index for index, asked in enumerate(self.asked) if asked == slot.id), default=-1)
 
     def patience_instants(self) -> list[float]:
         """Returns when jobs that wait behind others are due to be withdrawn."""
@@ -275,7 +275,7 @@ class Model:
         """Ends its first job. The next one runs, or is stopped if it is settled, unless it has ended as well."""
         commands: list[Command] = []
         job = slot.jobs.pop(0)
-        self.hands[slot.id].remove(job)
+        self.held[slot.id].remove(job)
         slot.done = max(slot.done - 1, 0)
         slot.is_stopping = False
         slot.is_leaving = slot.is_leaving or is_leaving
@@ -291,23 +291,23 @@ class Model:
         return commands
 
     def lose(self, slot: ModelSlot, begun: int) -> list[Command]:
-        """The worker is gone; it may have begun the first `begun` of its jobs."""
+        """Ends the worker, which may have begun the first `begun` of its jobs."""
         commands: list[Command] = []
-        for place, job in enumerate(slot.empty()):
+        for index, job in enumerate(slot.empty()):
             if job in self.settled:
                 continue
-            if (place and place >= begun) or self._may_try_again(job, begun=place < begun):
+            if (index and index >= begun) or self._may_try_again(job, begun=index < begun):
                 self.wait_for_slot(job, is_first=True)
             else:
                 commands += self.end(job, Reason.WORKER_CRASHED)
-        self.hands[slot.id] = []
+        self.held[slot.id] = []
         return commands
 
     def _may_try_again(self, job: Job, *, begun: bool) -> bool:
         deaths = self._begun_deaths if begun else self._unbegun_deaths
         deaths[job] += 1
-        is_over = self.drain_ends_at is not None and self.now >= self.drain_ends_at
-        return not is_over and deaths[job] <= (job.limits.retries if begun else MAX_UNBEGUN_DEATHS)
+        is_too_late = self.drain_ends_at is not None and self.now >= self.drain_ends_at
+        return not is_too_late and deaths[job] <= (job.limits.retries if begun else MAX_UNBEGUN_DEATHS)
 
     def expect(self, commands: list[Command], expected: Iterable[Command], *, at_once: Job | None = None) -> None:
         """Checks that the event led to `expected`, and then to starts while there are idle slots and waiting jobs.
@@ -325,9 +325,9 @@ class Model:
             assert job in self.next_ones(), f"{job!r} was served before {self.next_ones()!r}"
             self.waiting = [entry for entry in self.waiting if entry.job is not job]
             if job is not at_once and not self._is_in_time(job):
-                is_over = job.deadline is not None and job.deadline <= self.now
+                has_passed = job.deadline is not None and job.deadline <= self.now
                 unreachable = OverloadCause.DEADLINE_UNREACHABLE
-                self.settled[job] = Reason.DEADLINE_EXCEEDED if is_over else self._overloaded(job, unreachable)
+                self.settled[job] = Reason.DEADLINE_EXCEEDED if has_passed else self._overloaded(job, unreachable)
                 assert command == Settled(job)
                 continue
             assert isinstance(command, Start)
@@ -338,9 +338,9 @@ class Model:
                 assert self.is_short(job), f"{job!r} is not short"
                 assert self.has_room(slot), f"{job!r} is given to {slot}"
             slot.jobs.append(job)
-            self.hands[slot.id].append(job)
+            self.held[slot.id].append(job)
         assert commands == []
-        assert self.hands == {slot.id: slot.jobs for slot in self.slots.values()}
+        assert self.held == {slot.id: slot.jobs for slot in self.slots.values()}
         self.asked.clear()
 
     def _is_in_time(self, job: Job) -> bool:

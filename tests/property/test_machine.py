@@ -159,7 +159,7 @@ class Core(RuleBasedStateMachine):
         slot = ModelSlot(SlotId(self.next_slot))
         self.next_slot += 1
         self.model.slots[slot.id] = slot
-        self.model.hands[slot.id] = []
+        self.model.held[slot.id] = []
         self.scheduler.slot_added(slot.id)
 
     @precondition(lambda self: any(not slot.has_worker for slot in self.slots()))
@@ -168,7 +168,7 @@ class Core(RuleBasedStateMachine):
         empty = [slot for slot in self.slots() if not slot.has_worker]
         slot = empty[pick % len(empty)]
         del self.model.slots[slot.id]
-        del self.model.hands[slot.id]
+        del self.model.held[slot.id]
         self.scheduler.slot_removed(slot.id)
 
     @precondition(lambda self: any(not slot.has_worker for slot in self.slots()))
@@ -233,7 +233,7 @@ class Core(RuleBasedStateMachine):
         is_leaving=st.sampled_from([False, False, True]),
     )
     def worker_answers_to_several(self, pick: int, count: int, reason: Reason, run_s: float, is_leaving: bool) -> None:
-        """The scheduler hears of them together."""
+        """The scheduler receives the answers together."""
         with_several = [slot for slot in self.slots() if len(slot.jobs) > 1]
         slot = with_several[pick % len(with_several)]
         jobs, generation = slot.jobs[:count], slot.generation
