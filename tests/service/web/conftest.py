@@ -12,5 +12,5 @@ def unfinished_head() -> bytes:
 
 @pytest.fixture(scope="session", autouse=True)
 def uvloop_has_its_pipe() -> None:
-    """libuv opens a pipe for signals with the first loop of a process and keeps it; that is not a leak of a test."""
+    """libuv opens a pipe for signals with the first loop of a process and keeps it; it is not a leak of the test."""
     uvloop.new_event_loop().close()

@@ -30,10 +30,10 @@ def _info(caplog: pytest.LogCaptureFixture) -> None:
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-@pytest.mark.parametrize("way", [{}, {"Expect": "100-continue"}], ids=["direct", "handlers"])
-async def test_a_job_has_one_line_with_its_times(way: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("more", [{}, {"Expect": "100-continue"}], ids=["direct", "handlers"])
+async def test_a_job_has_one_line_with_its_times(more: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     async with web_service(engine=FakeEngine(answer=lambda job: result(b"[2]", run_s=0.0125))) as service:
-        headers = {"X-Request-ID": "r-17", "traceparent": TRACE, **way}
+        headers = {"X-Request-ID": "r-17", "traceparent": TRACE, **more}
         await service.post("primes?a=secret", data=b"{}", headers=headers)
         job = await service.engine.next_started()
     (line,) = lines(caplog)

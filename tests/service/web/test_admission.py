@@ -136,7 +136,7 @@ async def test_without_a_priority_a_job_has_the_urgency_of_its_task(sent: list[s
         service.engine.finish(job, result())
 
 
-async def test_the_caller_of_a_displaced_job_is_told_why() -> None:
+async def test_the_caller_of_a_displaced_job_gets_the_cause() -> None:
     async with (
         web_service(queue_limit=1) as service,
         service.raw() as first,
@@ -210,7 +210,7 @@ async def test_slowly_arriving_bodies_stay_within_the_limit_on_bytes() -> None:
 
 
 async def stop_reading(service: WebService, caller: RawConnection, size: int) -> None:
-    """Finish a job whose caller reads nothing: only the system's buffers take some of the result."""
+    """Finish a job whose caller does not read: the system buffers only part of the result."""
     caller.send(head())
     service.engine.finish(await service.engine.next_started(), result(body=b"1" * size))
     traffic = service.scheduler.traffic

@@ -1,4 +1,4 @@
-"""Small jobs bypass the handlers. Both ways give the same answers, and a connection that mixes them keeps the order."""
+"""Small jobs bypass the handlers. Both paths give the same answers, and a mixed connection keeps the order."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def answered(sent: bytes) -> tuple[Answer, bool]:
 
 
 @pytest.mark.parametrize("sent", REQUESTS.values(), ids=REQUESTS.keys())
-async def test_the_direct_way_and_the_handlers_answer_the_same(sent: bytes) -> None:
+async def test_the_direct_path_and_the_handlers_give_the_same_answers(sent: bytes) -> None:
     direct_answer, stays = await answered(sent)
     with handlers_only():
         handlers_answer, stays_there = await answered(sent)
@@ -213,14 +213,6 @@ async def test_a_body_in_very_many_chunks_blocks_nothing() -> None:
         assert (await caller.answer()).body == b"2"
 
 
-async def test_a_disconnect_ends_the_job() -> None:
-    async with web_service() as service, service.raw() as caller:
-        caller.send(request())
-        job = await service.engine.next_started()
-        caller.hang_up()
-        await eventually("the job is stopped", lambda: service.engine.stopped == [(job, Reason.DISCONNECTED)])
-
-
 async def test_a_connection_with_a_running_job_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offload.web.server.runner._KEEP_ALIVE_S", 0.05)
     keepalive_expired = asyncio.Event()
@@ -240,19 +232,6 @@ async def test_a_connection_with_a_running_job_is_not_idle(monkeypatch: pytest.M
         service.engine.finish(job, result(b"7"))
         assert (await busy.answer()).body == b"7"
         assert await busy.is_closed_by_peer()
-
-
-async def test_while_draining_a_connection_closes_after_its_answer() -> None:
-    async with web_service() as service, service.raw() as caller:
-        caller.send(request())
-        job = await service.engine.next_started()
-        draining = asyncio.create_task(service.dispatcher.drain(10, asyncio.Event()))
-        await eventually("draining has begun", lambda: service.dispatcher.is_draining)
-        service.engine.finish(job, result(b"7"))
-        answer = await caller.answer()
-        assert (answer.body, answer.headers["Connection"]) == (b"7", "close")
-        assert await caller.is_closed_by_peer()
-        await draining
 
 
 async def test_a_caller_that_does_not_read_its_last_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,7 +343,7 @@ async def test_the_memory_of_known_heads_is_bounded(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("is_mixed", [False, True])
 async def test_a_known_head_is_not_parsed_again(is_mixed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also after a handler has answered a request of the connection."""
+    """This holds even after a handler has answered a request of the connection."""
     parsed: list[bytes] = []
     parse = web.RequestHandler.data_received
 

@@ -58,7 +58,7 @@ async def test_the_index_links_to_every_resource() -> None:
             assert (await service.get(link)).status == 200
 
 
-async def test_stats_are_read_anew_for_each_request() -> None:
+async def test_stats_are_read_again_for_each_request() -> None:
     numbers = iter(range(10))
     async with web_service(stats_source=lambda: {"number": next(numbers)}) as service:
         assert [(await service.get("/stats")).json() for _ in range(2)] == [{"number": 0}, {"number": 1}]

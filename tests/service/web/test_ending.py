@@ -140,6 +140,7 @@ async def test_while_draining_new_jobs_are_rejected_and_old_ones_answered() -> N
         service.engine.finish(job, result(b"[2]"))
         answer = await caller.answer()
         assert (answer.status, answer.body, answer.headers["Connection"]) == (200, b"[2]", "close")
+        assert await caller.is_closed_by_peer()
         await drain
 
 

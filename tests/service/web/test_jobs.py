@@ -8,7 +8,6 @@ import orjson
 import pytest
 
 from offload.core.death import Death
-from offload.core.job import Job
 from offload.core.outcome import Outcome, Reason
 from offload.core.request import JobHead
 from tests.support.fake_engine import FakeEngine, body_of, result
@@ -33,7 +32,7 @@ async def test_the_body_reaches_the_worker_unchanged() -> None:
         assert job.request.body == b"\xff not JSON at all \x00"
 
 
-async def test_the_worker_gets_what_it_needs_of_the_head() -> None:
+async def test_the_head_of_the_request_reaches_the_worker() -> None:
     async with web_service(engine=engine_with(result())) as service:
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         headers = {
@@ -229,16 +228,6 @@ async def test_queued_jobs_run_in_the_order_of_their_urgency() -> None:
                 running = await service.engine.next_started()
                 bodies.append(body_of(running))
         assert bodies == [b"3", b"2"]
-
-
-async def test_pipelined_jobs_are_answered_in_order() -> None:
-    def echo(job: Job) -> Outcome:
-        return result(body_of(job))
-
-    async with web_service(engine=FakeEngine(answer=echo)) as service, service.raw() as connection:
-        for digit in b"123":
-            connection.send(b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n%c" % digit)
-        assert [(await connection.answer()).body for _ in range(3)] == [b"1", b"2", b"3"]
 
 
 async def test_the_body_timeout_does_not_limit_the_run_time() -> None:

@@ -1,4 +1,4 @@
-"""Large bodies and results travel in shared memory, arrive whole, and are released, also if they are abandoned."""
+"""Large bodies and results travel in shared memory, arrive whole, and are released, even if they are abandoned."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ async def test_a_large_result_is_sent_in_steps(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def begin_result(service: WebService, caller: RawConnection, size: int) -> None:
-    """Finish a job whose caller reads nothing: only the system's buffers take some of the result."""
+    """Finish a job whose caller does not read: the system buffers only part of the result."""
     caller.send(head(0))
     service.engine.finish(await service.engine.next_started(), large_result(bytes(size)))
     await eventually("the result is being sent", lambda: service.scheduler.traffic.leaving_bytes == size)

@@ -1,4 +1,4 @@
-"""A busy event loop must not turn an answer that arrived in time into a missed deadline."""
+"""A busy event loop must not make an answer that arrived in time miss its deadline."""
 
 from __future__ import annotations
 
