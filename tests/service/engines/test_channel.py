@@ -208,7 +208,7 @@ async def test_without_descriptor_passing_a_large_body_goes_through_the_stream()
 
 
 async def test_a_job_whose_body_has_been_released_is_not_sent() -> None:
-    """Interleaving: the job was held back until the worker had read of a withdrawn one, and ended meanwhile."""
+    """The job ended while it was held back until the worker had read that another one was withdrawn."""
     body = made(bytes(3_000_001))
     body.close()
     async with opened() as one:

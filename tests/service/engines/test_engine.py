@@ -23,7 +23,7 @@ from tests.service.processes.process_trees import are_gone
 
 
 def failing_once(real: Callable[..., Any], *, after: int = 0) -> Callable[..., Any]:
-    """Returns a function as `real`, of which the first call, or the one `after` so many, fails with EMFILE."""
+    """Returns a function that calls `real`, except that one call fails with EMFILE: the one after `after` others."""
     calls = itertools.count()
 
     def call(*arguments: Any, **more: Any) -> Any:

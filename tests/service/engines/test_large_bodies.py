@@ -50,10 +50,6 @@ def digest_at_last(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 @task
-def digest(data: memoryview) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-@task
 def die(data: bytes) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -109,7 +105,7 @@ def answer_with(what: str) -> None:
 '''
 
 
-async def seen(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(BOUND_S):
         while not condition():
             await asyncio.sleep(0.001)
@@ -125,7 +121,7 @@ async def test_a_large_body_and_a_large_result_arrive_complete(start_method: str
     async with dispatched(tmp_path, TASKS, start_method=start_method) as one:
         for task, expected in (("echo", DATA), ("reverse", DATA[::-1]), ("echo", DATA)):
             assert result(await one.run(one.job(task, DATA))) == expected
-        await seen(lambda: shared_memory() == [])
+        await until(lambda: shared_memory() == [])
 
 
 async def test_the_service_maps_nothing_and_holds_one_descriptor(tmp_path: Path) -> None:
@@ -140,7 +136,7 @@ async def test_a_worker_that_dies_with_a_large_body_leaves_no_memory(tmp_path: P
     async with dispatched(tmp_path, TASKS) as one:
         for _ in range(3):
             assert reason(await one.run(one.job("die", DATA))) is Reason.WORKER_CRASHED
-            await seen(lambda: shared_memory() == [])
+            await until(lambda: shared_memory() == [])
         assert result(await one.run(one.job("echo", DATA))) == DATA
 
 
@@ -160,7 +156,7 @@ async def test_a_job_that_had_not_begun_gets_the_whole_body_elsewhere(tmp_path: 
         os.kill(pid, signal.SIGSTOP)
         job = one.job("echo", DATA)
         running = asyncio.create_task(one.run(job))
-        await seen(lambda: job.is_running)
+        await until(lambda: job.is_running)
         with suppress(ProcessLookupError):  # the engine may have noticed the stop first, and killed it
             os.kill(pid, signal.SIGKILL)
         assert result(await running) == DATA
@@ -214,11 +210,11 @@ async def test_a_large_body_is_released_however_its_job_ends(
     async with dispatched(tmp_path, TASKS) as one:
         running, waiting = (one.job("hang", DATA) for _ in range(2))
         ends = [asyncio.create_task(one.run(job)) for job in (running, waiting)]
-        await seen(lambda: running.is_running)
+        await until(lambda: running.is_running)
         await end(one, running)
         one.dispatcher.cancel(waiting)
         await asyncio.gather(*ends)
-        await seen(lambda: shared_memory() == [])
+        await until(lambda: shared_memory() == [])
 
 
 async def test_a_job_that_was_withdrawn_at_once_can_be_sent_again(tmp_path: Path) -> None:
@@ -227,7 +223,7 @@ async def test_a_job_that_was_withdrawn_at_once_can_be_sent_again(tmp_path: Path
         slot = SlotId(0)
         first, second = one.job("hang", DATA), one.job("echo", DATA)
         running = asyncio.create_task(one.run(first))
-        await seen(lambda: first.is_running)
+        await until(lambda: first.is_running)
         for _ in range(3):
             one.engine.start(slot, second)
             await asyncio.sleep(0)  # the descriptor has been sent
@@ -262,7 +258,7 @@ async def test_a_worker_that_sends_an_invalid_large_result_is_killed(what: str, 
         assert reason(job) is Reason.WORKER_CRASHED
         assert job.outcome is not None
         assert "it wrote an invalid frame to its channel" in str(job.outcome.facts["death"])
-        await seen(lambda: shared_memory() == [])
+        await until(lambda: shared_memory() == [])
         assert result(await one.run(one.job("echo", DATA))) == DATA
 
 
@@ -272,7 +268,7 @@ async def test_a_body_whose_descriptor_cannot_be_sent_goes_through_the_stream(
     async with dispatched(tmp_path, TASKS) as one:
         monkeypatch.setattr(channel, "send_descriptor", lambda *_: False)
         assert result(await one.run(one.job("echo", DATA))) == DATA
-        await seen(lambda: shared_memory() == [])
+        await until(lambda: shared_memory() == [])
 
 
 async def test_a_large_result_that_cannot_be_received_is_a_crash_with_its_reason(
@@ -300,7 +296,7 @@ async def test_a_result_that_arrives_too_late_is_released(tmp_path: Path) -> Non
         engine.start(SlotId(0), make_job(number=1, limits=limits, body=body))
         body.close()
         await events.until(lambda: events.all("finished") == [(0, 1)])
-        await seen(lambda: shared_memory() == [])
+        await until(lambda: shared_memory() == [])
 
 
 WAITING = """
@@ -322,7 +318,7 @@ def wanted(number: int, size: int, gate: Path) -> Job:
 
 
 async def test_answers_that_arrive_together_are_reported_in_the_order_of_the_jobs(tmp_path: Path) -> None:
-    """A large result takes another way, and must not overtake the small ones before it."""
+    """A large result takes another path, and must not overtake the small ones before it."""
     gate = tmp_path / "gate"
     async with opened(tmp_path, tasks=WAITING) as (engine, events):
         await events.until(lambda: bool(events.all("ready")))

@@ -100,7 +100,7 @@ async def local_worker() -> AsyncIterator[tuple[LocalWorker, Watch, RecordedEven
         worker.abandon()
 
 
-async def test_it_is_killed_in_the_job_that_has_to_end() -> None:
+async def test_a_worker_is_killed_in_the_job_that_has_to_end() -> None:
     async with local_worker() as (worker, watch, events):
         worker.row.begin(7, time.monotonic_ns())
         worker.kill_in(7, EndCause.TIMEOUT)
@@ -110,7 +110,7 @@ async def test_it_is_killed_in_the_job_that_has_to_end() -> None:
         assert (end.number, end.was_busy) == (7, True)
 
 
-async def test_it_continues_when_it_has_begun_another_job_in_the_meantime(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_has_begun_another_job_meanwhile_continues(monkeypatch: pytest.MonkeyPatch) -> None:
     async with local_worker() as (worker, watch, events):
         send_signal = worker.handle.signal
 

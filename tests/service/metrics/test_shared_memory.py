@@ -80,10 +80,10 @@ def test_a_child_killed_while_it_writes_leaves_everything_readable_and_countable
 
 def kill_in_the_middle(context: BaseContext, rows: WorkerRows, *, lane: int) -> None:
     """Kills a child that does nothing but write its row."""
-    ready, childs_end = context.Pipe(duplex=False)
-    with ready, childs_end:
+    ready, child_end = context.Pipe(duplex=False)
+    with ready, child_end:
         child = context.Process(  # type: ignore[attr-defined]  # every context has one
-            target=run_jobs_until_killed, args=(rows, lane, childs_end)
+            target=run_jobs_until_killed, args=(rows, lane, child_end)
         )
         child.start()
         assert ready.poll(BOUND_S), "the child did not begin to write"

@@ -114,7 +114,7 @@ def is_ignored(pid: int, number: int) -> bool:
 # The service's side: `GuardHandle`
 
 
-async def test_closing_ends_the_guard_and_the_announced_workers(mark: str) -> None:
+async def test_closing_ends_the_guard(mark: str) -> None:
     handle = GuardHandle(mark)
     pid = handle.pid
     assert not are_gone([pid])
@@ -151,7 +151,7 @@ async def test_a_guard_that_cannot_be_replaced_now_is_replaced_later(
     what: str, mark: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Until then the log says that workers are unguarded; none of them is killed."""
-    refuse, _ = failing()
+    fail, _ = failing()
     loop = asyncio.get_running_loop()
     with tree("sleep()", count=1) as worker:
         handle = GuardHandle(mark)
@@ -160,9 +160,9 @@ async def test_a_guard_that_cannot_be_replaced_now_is_replaced_later(
             first = handle.pid
             with monkeypatch.context() as patched:
                 if what == "the process":
-                    patched.setattr(subprocess, "Popen", refuse)
+                    patched.setattr(subprocess, "Popen", fail)
                 else:
-                    patched.setattr(loop, "add_reader", refuse)
+                    patched.setattr(loop, "add_reader", fail)
                 os.kill(first, signal.SIGKILL)
                 async with asyncio.timeout(30):
                     while "guard process could not be started" not in caplog.text:
@@ -181,28 +181,28 @@ async def test_a_guard_that_cannot_be_replaced_now_is_replaced_later(
 async def test_closing_ends_the_attempts_to_start_a_guard(mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TRY_AGAIN_S", 0)
     handle = GuardHandle(mark)
-    refuse, refusals = failing()
-    monkeypatch.setattr(subprocess, "Popen", refuse)
+    fail, errors = failing()
+    monkeypatch.setattr(subprocess, "Popen", fail)
     os.kill(handle.pid, signal.SIGKILL)
     async with asyncio.timeout(30):
-        while not refusals:
+        while not errors:
             await asyncio.sleep(0.005)
     await handle.close()
-    tries = len(refusals)
+    tries = len(errors)
     for _ in range(3):
         await asyncio.sleep(0)
-    assert len(refusals) == tries
+    assert len(errors) == tries
 
 
 def failing() -> tuple[Callable[..., NoReturn], list[OSError]]:
     """Returns a function that fails like a system call, and the list of its errors."""
-    refusals: list[OSError] = []
+    errors: list[OSError] = []
 
     def fail(*_: Any, **__: Any) -> NoReturn:
-        refusals.append(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
-        raise refusals[-1]
+        errors.append(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
+        raise errors[-1]
 
-    return fail, refusals
+    return fail, errors
 
 
 async def test_a_stopped_guard_does_not_block_the_service(mark: str) -> None:

@@ -33,11 +33,11 @@ TREES = {
         "adopt_orphaned_descendants(); child('a', lambda: child('b', session=True)); os.wait(); sleep()",
         3,
     ),
-    "everybody ignores what can be ignored": (
+    "every process ignores all signals that it can": (
         "[signal.signal(n, signal.SIG_IGN) for n in signal.valid_signals() - {9, 19, 32, 33}]; child('a'); sleep()",
         2,
     ),
-    "everybody is stopped": (
+    "every process is stopped": (
         "child('a', lambda: os.kill(os.getpid(), 19)); os.kill(os.getpid(), 19)",
         2,
     ),

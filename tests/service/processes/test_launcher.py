@@ -121,7 +121,7 @@ async def sleeping(launcher: Launcher) -> AsyncIterator[int]:
 
 
 async def test_a_process_that_the_application_starts_meanwhile_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It and its children have the mark."""
+    """The application's process and its children have the mark too."""
     make: Callable[..., int] = multiprocessing.util.spawnv_passfds
     with ExitStack() as stack:
         bystanders: list[Tree] = []
@@ -145,7 +145,7 @@ async def test_a_process_that_the_application_starts_meanwhile_is_spared(monkeyp
 
 
 async def test_a_guard_with_the_mark_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was replaced while a forkserver was being started."""
+    """The guard was replaced while a forkserver was being started."""
     launcher = Launcher(StartMethod.FORKSERVER, LoadSpec(targets=(), library_threads=1))
     with monkeypatch.context() as patched:
         patched.setenv(*launcher.mark.split("="))
@@ -166,7 +166,7 @@ def children_marked(mark: str) -> list[int]:
 
 @pytest.mark.parametrize("start_method", [StartMethod.FORKSERVER, StartMethod.SPAWN])
 async def test_a_replaced_resource_tracker_has_no_mark(start_method: StartMethod) -> None:
-    """It would be killed as a stray and replaced, forever."""
+    """With the mark, it would be killed as a stray and replaced, forever."""
     tracker = vars(resource_tracker)["_resource_tracker"]
     async with launching(start_method) as launcher:
         os.kill(tracker._pid, signal.SIGKILL)

@@ -125,22 +125,22 @@ async def test_the_reader_keeps_no_reference_to_a_job(printing: Printing) -> Non
 
 
 class CountedHead(JobHead):
-    """A head that counts how often its log fields are asked for."""
+    """Counts how often its log fields are made."""
 
-    asked = 0
+    made = 0
 
     def labels(self) -> dict[str, str]:
-        CountedHead.asked += 1
+        CountedHead.made += 1
         return super().labels()
 
 
 async def test_the_fields_of_a_job_that_prints_nothing_are_never_made(printing: Printing) -> None:
-    """Every job passes here, and few print."""
+    """The reader sees every job, and few jobs print."""
     limits = TaskLimits(name="primes", index=0, timeout_s=1)
     printing.reader.belongs_to(make_job(id="quiet", limits=limits, head=CountedHead(request_id="order-17")))
     printing.reader.read_pending()
     printing.reader.end_of_job()
-    assert CountedHead.asked == 0
+    assert CountedHead.made == 0
 
 
 async def test_a_traceback_is_logged_with_its_job_and_counts_as_output(printing: Printing) -> None:
@@ -184,7 +184,7 @@ async def test_an_endless_line_is_cut(printing: Printing) -> None:
     assert printing.records.lines == ["x" * 4096]
 
 
-async def test_of_a_burst_a_thousand_lines_are_logged_and_the_rest_counted(printing: Printing) -> None:
+async def test_a_thousand_lines_of_a_burst_are_logged_and_the_rest_counted(printing: Printing) -> None:
     printing.print(b"".join(b"%d\n" % number for number in range(1100)) + b"the begin")
     printing.reader.read_pending()
     assert printing.records.lines == [str(number) for number in range(1000)]
@@ -209,14 +209,11 @@ async def test_after_the_flood_lines_are_logged_again(printing: Printing) -> Non
     printing.print(b"x\n" * 20_000)
     printing.reader.read_pending()
     printing.reader.end_of_job()
-    count = 0
     async with asyncio.timeout(BOUND_S):
         while "after" not in printing.records.lines:
             printing.print(b"after\n")
             printing.reader.read_pending()
             await asyncio.sleep(0)
-            count += 1
-    assert count >= 1
 
 
 async def test_closing_reads_what_is_left_in_the_pipe(printing: Printing) -> None:

@@ -70,16 +70,16 @@ async def reaper(killed: Killed, hunted: Hunted) -> AsyncIterator[Reaper]:
 
 
 async def test_kills_requested_during_a_kill_are_done_together(reaper: Reaper, killed: Killed) -> None:
-    over: list[int] = []
+    done: list[int] = []
     for pid in range(1, 5):
-        reaper.kill_tree(pid, pid * 10, lambda pid=pid: over.append(pid))  # type: ignore[misc]
+        reaper.kill_tree(pid, pid * 10, lambda pid=pid: done.append(pid))  # type: ignore[misc]
         reaper.kill_group(pid * 100, pid)
-    assert over == []
+    assert done == []
     killed.may_go_on.set()
     await reaper.close(BOUND_S)
     assert killed.trees == [{1: 10}, {2: 20, 3: 30, 4: 40}]
     assert killed.groups == [(100, 1), (200, 2), (300, 3), (400, 4)]
-    assert over == [1, 2, 3, 4]
+    assert done == [1, 2, 3, 4]
 
 
 async def test_callbacks_are_called_even_if_the_kill_fails(
@@ -88,20 +88,20 @@ async def test_callbacks_are_called_even_if_the_kill_fails(
     caplog.set_level(logging.ERROR)
     killed.error = OSError("no")
     killed.may_go_on.set()
-    is_over = asyncio.Event()
-    reaper.kill_tree(1, 10, is_over.set)
+    is_done = asyncio.Event()
+    reaper.kill_tree(1, 10, is_done.set)
     async with asyncio.timeout(BOUND_S):
-        await is_over.wait()
+        await is_done.wait()
     assert "could not be killed" in caplog.text
 
 
 async def test_after_closing_callbacks_are_called_without_a_kill(reaper: Reaper, killed: Killed) -> None:
     await reaper.close(BOUND_S)
     await reaper.close(BOUND_S)
-    over: list[int] = []
-    reaper.kill_tree(1, 10, lambda: over.append(1))
+    done: list[int] = []
+    reaper.kill_tree(1, 10, lambda: done.append(1))
     reaper.kill_group(2, 20)
-    assert (over, killed.trees, killed.groups) == ([1], [], [])
+    assert (done, killed.trees, killed.groups) == ([1], [], [])
 
 
 async def test_hunts_requested_during_a_hunt_are_one(reaper: Reaper, hunted: Hunted) -> None:

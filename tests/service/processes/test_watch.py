@@ -58,14 +58,14 @@ def test_without_a_memory_limit_there_are_four_glances_a_second() -> None:
 
 class RecordedEvents:
     def __init__(self) -> None:
-        self.stopped_ones: list[Watched] = []
+        self.stopped: list[Watched] = []
         self.over: list[tuple[Watched, int]] = []
         self.threads: set[int] = set()
         self._happened = asyncio.Event()
 
     def on_stopped(self, watched: Watched) -> None:
         self._note()
-        self.stopped_ones.append(watched)
+        self.stopped.append(watched)
 
     def on_over_memory(self, watched: Watched, number: int) -> None:
         self._note()
@@ -113,9 +113,9 @@ async def test_a_stopped_idle_worker_is_reported_on_the_event_loop() -> None:
         record = Watched(pid=worker.root)
         async with watching(record) as (_, events):
             await looks(record)
-            assert events.stopped_ones == []
+            assert events.stopped == []
             os.kill(worker.root, signal.SIGSTOP)
-            await events.until(lambda: events.stopped_ones[:1] == [record])
+            await events.until(lambda: events.stopped[:1] == [record])
             assert events.threads == {threading.get_ident()}
 
 
@@ -125,7 +125,7 @@ async def test_a_stopped_busy_worker_is_not_reported() -> None:
         record = Watched(pid=worker.root, must_answer=lambda: False)
         async with watching(record) as (_, events):
             await looks(record)
-            assert events.stopped_ones == []
+            assert events.stopped == []
 
 
 async def test_a_job_over_its_limit_is_reported_with_its_number_and_peak() -> None:
@@ -185,4 +185,4 @@ async def test_a_worker_that_has_ended_is_ignored() -> None:
             watch.look_closely()
             await looks(records[1])
             assert records[0].rss_bytes == 0
-            assert (events.stopped_ones, events.over) == ([], [])
+            assert (events.stopped, events.over) == ([], [])

@@ -1,4 +1,4 @@
-"""A complete worker process; the test takes the place of the service on its channel and output."""
+"""A complete worker process; the test acts as the service on its channel and output."""
 
 from __future__ import annotations
 
@@ -114,9 +114,9 @@ class Worker:
 
     def large_answer(self, number: int) -> bytes:
         """Returns a result that arrived as shared memory."""
-        header, place = self.frame()
+        header, announced = self.frame()
         assert (header.kind, header.number, header.flag) == (Kind.LARGE_DONE, number, 0)
-        size_bytes = unpack_large(place).size_bytes
+        size_bytes = unpack_large(announced).size_bytes
         with closing(SharedBytes.received(receive_descriptor(self.descriptors, number), size_bytes)) as result:
             return result.read(0, size_bytes)
 
@@ -170,7 +170,7 @@ def worker() -> Iterator[Worker]:
             process.close()
 
 
-def test_a_worker_becomes_ready_answers_jobs_in_turn_and_retires() -> None:
+def test_a_worker_becomes_ready_answers_jobs_in_order_and_retires() -> None:
     with worker() as one:
         one.expect_ready()
         for number in range(1, 20):

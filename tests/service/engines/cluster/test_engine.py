@@ -21,7 +21,7 @@ ALL = [SlotId(slot) for slot in range(SLOTS)]
 
 
 async def ready(events: RecordedEvents, times: int = 1) -> None:
-    """Wait until all slots had a worker `times` times."""
+    """Waits until all slots have had a worker `times` times."""
     await events.until(lambda: len(events.all("ready")) == SLOTS * times)
 
 
@@ -61,7 +61,7 @@ async def test_a_stopped_job_frees_its_slot() -> None:
         given.settle(Outcome(reason=Reason.JOB_TIMEOUT), 1.0)
         assert engine.worker_facts()[0].state == "killing"
         engine.stop(ALL[0], given, Reason.JOB_TIMEOUT)
-        await events.until(lambda: (("ready", 0, 2)) in events.seen)
+        await events.until(lambda: ("ready", 0, 2) in events.seen)
         assert events.all("died") == [(0, 1)]
         assert engine.pool_facts().restarts["timeout"] == 1
 
