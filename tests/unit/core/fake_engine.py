@@ -1,4 +1,4 @@
-"""An engine without processes, for the simulation: everything that workers do to the scheduler, by chance.
+"""An engine without processes for the simulation: it does at random everything that workers do to the scheduler.
 
 Its workers start late or not at all, die before or after a job began, stall, answer late, take time to stop, retire,
 are replaced by spares, and are reported late. They know the true state of every slot, and the engine asserts that the
@@ -21,7 +21,6 @@ from tests.unit.core.habits import BRAKE_FROM, BRAKE_PAUSE_S, DOUBTS, DRAGS_BY, 
 
 POISON: Final = b"poison"  # the body of a job that kills every worker that begins it
 DEATHS: Final = (Death(signal="SIGSEGV"), Death(exit_code=0), Death())
-
 
 # How a run ends: indices into `FakeEngine._fates`.
 CRASH, UNBEGUN_CRASH, EXCESS, STALL, ANSWER = range(5)
@@ -99,20 +98,20 @@ class FakeEngine:
         run_s = self._about(1.0) * habits.run_s[run.job.limits.index]
         if habits.drags and self._chance() < habits.drags:
             run_s *= DRAGS_BY
-        over_in_s = run.begins_at - now + run_s
+        ends_in_s = run.begins_at - now + run_s
         fate = CRASH if run.job.request.body == POISON else bisect_right(self._fates, self._chance())
         if fate == ANSWER:
             run.ends_at = run.begins_at + run_s
             late_s = LOOP_BUSY_S if self._chance() < habits.busy else ANSWER_LATE_S
-            self._simulation.at(over_in_s + self._chance() * late_s, self._receive, worker, run)
+            self._simulation.at(ends_in_s + self._chance() * late_s, self._receive, worker, run)
         elif fate == STALL:
             self.counts["stalled"] += 1  # it never answers, until the job's timeout
         elif fate == EXCESS:
-            self._simulation.at(over_in_s, self._exceed_memory, worker, run)
+            self._simulation.at(ends_in_s, self._exceed_memory, worker, run)
         else:
             if fate == UNBEGUN_CRASH:
                 run.begins_at = math.inf
-            self._simulation.at(over_in_s, self._crash, worker, run)
+            self._simulation.at(ends_in_s, self._crash, worker, run)
 
     def _receive(self, worker: Worker, run: Run) -> None:
         """The answer has arrived, and all before it; they are reported together."""

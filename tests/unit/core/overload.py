@@ -1,6 +1,6 @@
 """A simulation of overload: open-loop arrivals on a virtual clock, against the core, decided by a seed.
 
-Callers send whatever happens, disconnect when their budget runs out, and may return after `Retry-After`.
+Callers send at a fixed rate, give up when their budget runs out, and may return after `Retry-After`.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def test_a_job_that_is_not_more_urgent_is_rejected_itself() -> None:
 
 
 def test_a_client_that_fills_the_queue_makes_room_for_another() -> None:
-    """Only until both have as many waiting; otherwise they would displace each other for ever."""
+    """It does so only until both have equally many waiting jobs; otherwise they would displace each other for ever."""
     stage = Stage(slots=1, queue_limit=4)
     flood = [stage.submit(client="greedy") for _ in range(5)]
     first, second = (stage.submit(client="modest") for _ in range(2))
@@ -253,15 +253,6 @@ def test_a_job_that_is_served_sooner_is_accepted_where_another_is_rejected(unlik
     assert stage.submit(**{"client": "greedy", "budget_s": 5.0, **unlike}).state is JobState.QUEUED
 
 
-def test_the_expected_wait_shrinks_as_time_passes() -> None:
-    stage = Stage(slots=1)
-    known_to_take(stage, 1.0)
-    stage.submit()
-    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(1.0)
-    stage.wait(0.25)
-    assert stage.scheduler.expected_wait_s(stage.now) == pytest.approx(0.75)
-
-
 def test_the_work_ahead_is_shared_by_the_slots_that_have_a_worker() -> None:
     stage = Stage(slots=4)
     known_to_take(stage, 4.0)
@@ -292,7 +283,7 @@ def test_waiting_work_follows_the_present_estimate() -> None:
 
 
 def test_only_work_that_goes_before_the_job_is_counted() -> None:
-    """More urgent jobs, and from each other client of the same urgency no more work than the client's own."""
+    """That is more urgent work, and from each other client of the same urgency no more work than the client's own."""
     stage = Stage(slots=1)
     known_to_take(stage, 1.0)
     for _ in range(10):
@@ -340,7 +331,7 @@ def test_a_result_after_the_timeout_does_not_count_a_second_time() -> None:
 
 
 def test_a_late_answer_does_not_affect_waiting_jobs() -> None:
-    """Not even one that can no longer meet its deadline: the next event settles it."""
+    """Even one that can no longer meet its deadline is settled only by the next event."""
     stage = Stage(slots=1)
     known_to_take(stage, 1.0)
     running = stage.submit()
@@ -372,7 +363,7 @@ def test_a_task_error_counts_as_a_run() -> None:
 
 
 def test_a_queued_job_that_can_no_longer_meet_its_deadline_is_rejected() -> None:
-    """It is rejected when its turn comes, and may run elsewhere."""
+    """It is rejected when it would be served next; the caller may send it elsewhere."""
     stage = Stage(slots=1)
     known_to_take(stage, 1.0)
     running = stage.submit()
@@ -420,10 +411,10 @@ def test_a_draining_service_rejects_until_its_end() -> None:
     assert facts_of(stage.submit()) == {"retry_after_s": 1}
 
 
-# Asking before the body
+# Checking before the body arrives
 
 
-def test_asking_for_a_rejection_gives_the_same_answer_as_submitting_and_changes_nothing() -> None:
+def test_checking_for_a_rejection_gives_the_same_answer_as_submitting_and_changes_nothing() -> None:
     stage = Stage(slots=1, queue_limit=1)
     assert stage.scheduler.rejection(Inquiry(), stage.now) is None
     stage.submit()

@@ -1,4 +1,4 @@
-"""Jobs that are ended by time, by their caller, for their memory, or by a drain: one outcome each."""
+"""Jobs that are ended by a timeout, a budget, their caller, a memory limit or a drain: one outcome each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMITED = TaskLimits(name="limited", index=0, timeout_s=60.0, memory_bytes=1000)
 LATE_S = 2 * TICK_S
 
 
-# Ended by time
+# Ended by a timeout or a budget
 
 
 def test_a_job_over_its_timeout_is_settled_at_once_and_its_work_stopped() -> None:

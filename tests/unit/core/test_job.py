@@ -100,11 +100,11 @@ def test_a_new_job_has_no_slot_and_no_outcome() -> None:
     assert (job.state, job.attempt, job.slot, job.outcome, job.is_settled) == (JobState.NEW, 1, None, None, False)
 
 
-def test_its_size_is_that_of_the_body() -> None:
+def test_the_size_of_a_job_is_that_of_its_body() -> None:
     assert new_job(size_bytes=7).size_bytes == 7
 
 
-def test_its_deadline_is_the_end_of_the_budget() -> None:
+def test_the_deadline_of_a_job_is_the_end_of_its_budget() -> None:
     assert (new_job(now=3.0).deadline, new_job(now=3.0, budget_s=2.0).deadline) == (None, 5.0)
 
 

@@ -18,10 +18,9 @@ TEN_MS = TaskLimits(name="ten", index=0, timeout_s=60.0)
 ONE_MS = TaskLimits(name="one", index=1, timeout_s=60.0)
 HUNDRED_MS = TaskLimits(name="hundred", index=2, timeout_s=60.0)
 TWO_S = TaskLimits(name="two seconds", index=3, timeout_s=60.0)
-
 HALF_S = TaskLimits(name="half a second", index=4, timeout_s=60.0)
 
-# Times the load; what lies between the extremes is for `make test-all`.
+# Multiples of the capacity; `make test-all` adds one between the extremes.
 LOADS = [2, pytest.param(5, marks=pytest.mark.long), 10]
 
 LASTS_S = 10.0
@@ -66,7 +65,7 @@ def test_after_an_overload_a_new_job_is_served_at_once() -> None:
 
 
 def test_goodput_stays_near_capacity_at_every_step_of_a_ramp() -> None:
-    """From half to ten times the capacity."""
+    """The ramp goes from half to ten times the capacity."""
     steps = [0.5, 1.0, 2.0, 5.0, 10.0]
     streams = [
         Stream(

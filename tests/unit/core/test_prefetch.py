@@ -227,7 +227,7 @@ def test_withdrawn_jobs_are_not_given_back_to_their_slot() -> None:
 
 
 def test_a_job_that_has_begun_meanwhile_is_not_withdrawn() -> None:
-    """The first job's answer is on the way: the worker is at the second already."""
+    """The first job's answer is on the way: the worker already runs the second."""
     stage = known_stage()
     first, second, third = submit_many(stage, 3)
     stage.begun.add(second)

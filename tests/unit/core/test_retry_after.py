@@ -14,7 +14,7 @@ def test_the_shortest_wait_is_a_second() -> None:
 
 
 def test_half_of_the_capacity_is_reserved_for_each_second() -> None:
-    """Otherwise all callers that were rejected together would return together, for one free place."""
+    """Otherwise all callers that were rejected together would return together, for one free slot."""
     schedule = RetrySchedule()
     waits_s = [schedule.reserve(0.0, free_in_s=0.0, cost_s=0.01) for _ in range(1000)]
     for second in range(2, 18):

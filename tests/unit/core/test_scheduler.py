@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from offload.core.commands import Settled, Start
-from offload.core.deadlines import TICK_S
 from offload.core.job import JobState, SlotId
 from offload.core.outcome import Outcome, Reason
 from offload.core.request import TaskLimits
@@ -13,10 +12,7 @@ from offload.core.slot import SlotState
 from offload.errors import IllegalStep
 from tests.unit.core.stage import Stage, reason_of, settled, slot_state, started, succeeded
 
-SHORT = TaskLimits(name="short", index=0, timeout_s=1.0)
 RETRIED = TaskLimits(name="retried", index=0, timeout_s=60.0, retries=2)
-LIMITED = TaskLimits(name="limited", index=0, timeout_s=60.0, memory_bytes=1000)
-LATE_S = 2 * TICK_S
 
 
 # Starting

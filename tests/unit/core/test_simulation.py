@@ -19,7 +19,7 @@ from tests.unit.core.simulation import Mixture, Simulation
 FOUND_BY_WORKERS = {Reason.INVALID_JSON, Reason.INVALID_ARGUMENTS, Reason.RESULT_NOT_SERIALISABLE}
 
 # What the fake engine counts.
-HAPPENINGS = {
+COUNTED = {
     "reported with others",
     "late answers",
     "leaving with jobs",
@@ -77,4 +77,4 @@ def test_the_same_seed_gives_the_same_simulation() -> None:
 def test_a_million_jobs_on_a_thousand_slots() -> None:
     simulation = play(MILLION)
     assert set(simulation.reasons) == set(Reason) - FOUND_BY_WORKERS
-    assert {name for name, times in simulation.engine.counts.items() if times} == HAPPENINGS
+    assert {name for name, times in simulation.engine.counts.items() if times} == COUNTED

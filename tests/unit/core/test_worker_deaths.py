@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from offload.core.commands import Settled
-from offload.core.deadlines import TICK_S
 from offload.core.death import Death
 from offload.core.job import JobState
 from offload.core.outcome import Reason
@@ -12,10 +11,7 @@ from offload.core.scheduler import MAX_UNBEGUN_DEATHS
 from offload.core.slot import SlotState
 from tests.unit.core.stage import SEGFAULT, Stage, facts_of, reason_of, settled, slot_state, started
 
-SHORT = TaskLimits(name="short", index=0, timeout_s=1.0)
 RETRIED = TaskLimits(name="retried", index=0, timeout_s=60.0, retries=2)
-LIMITED = TaskLimits(name="limited", index=0, timeout_s=60.0, memory_bytes=1000)
-LATE_S = 2 * TICK_S
 
 
 # Deaths of workers
