@@ -66,9 +66,9 @@ def test_a_budget_is_parsed_or_rejected(text: str) -> None:
         assert problem.slug == "invalid-header"
 
 
-@pytest.mark.parametrize(("text", "taken"), [("r-17", "r-17"), ("a" * 128, "a" * 128)])
-def test_a_request_id_is_kept_unchanged(text: str, taken: str) -> None:
-    assert headers.request_id(text) == taken
+@pytest.mark.parametrize("text", ["r-17", "a" * 128])
+def test_a_request_id_is_kept_unchanged(text: str) -> None:
+    assert headers.request_id(text) == text
 
 
 @pytest.mark.parametrize("text", [None, "", "a" * 129, "a b", "a\tb", "é", "\udcff", "a\x00"])

@@ -335,25 +335,24 @@ def document_of(reply: Reply) -> dict[str, object]:
     return document
 
 
-def is_described(reply: Reply, slug: str, status: int, detail: str) -> bool:
-    """Whether it is this problem, with the title of the table and the content type of problems."""
+def check_problem(reply: Reply, slug: str, status: int, detail: str) -> None:
+    """Asserts that it is this problem, with the title of the table and the content type of problems."""
     document = document_of(reply)
     expected = {"type": f"/problems/{slug}", "title": PROBLEMS[slug].title, "status": status, "detail": detail}
     assert {name: document.get(name) for name in expected} == expected
     assert (reply.status, reply.headers[0]) == (status, ("Content-Type", "application/problem+json"))
-    return True
 
 
 @pytest.mark.parametrize("row", REQUEST_ROWS, ids=name_of)
-def test_a_rejected_request_reads_why(row: RequestRow) -> None:
-    assert is_described(row.make(**row.arguments).reply(), row.slug, row.status, row.detail)
+def test_the_detail_for_a_rejected_request(row: RequestRow) -> None:
+    check_problem(row.make(**row.arguments).reply(), row.slug, row.status, row.detail)
 
 
 @pytest.mark.parametrize("row", JOB_ROWS, ids=name_of)
-def test_the_caller_of_a_job_without_result_reads_why(row: JobRow) -> None:
+def test_the_detail_for_a_job_without_a_result(row: JobRow) -> None:
     job = ended_job(Outcome(reason=row.reason, facts=row.facts), row.attempt)
     reply = outcome_reply(job, ("0.000", ""))
-    assert is_described(reply, row.slug, row.status, row.detail)
+    check_problem(reply, row.slug, row.status, row.detail)
     document = document_of(reply)
     assert (document["job"], document["task"]) == ("a", "primes")
     assert document == orjson.loads(orjson.dumps(outcome_problem(job), default=str))
@@ -363,7 +362,7 @@ def test_the_caller_of_a_job_without_result_reads_why(row: JobRow) -> None:
 def test_the_worker_describes_what_it_found(reason: Reason) -> None:
     detail = "What happened, the limit, what to do."
     job = ended_job(Outcome(reason=reason, body=Fault(reason, detail=detail).to_json()))
-    assert is_described(outcome_reply(job, ("0.000", "")), reason.value, PROBLEMS[reason.value].status, detail)
+    check_problem(outcome_reply(job, ("0.000", "")), reason.value, PROBLEMS[reason.value].status, detail)
 
 
 def test_overload_has_its_cause_as_a_member() -> None:
@@ -374,7 +373,7 @@ def test_overload_has_its_cause_as_a_member() -> None:
     assert document.keys().isdisjoint({"limit", "retry_after_s"})
 
 
-def test_only_with_debug_is_a_traceback_shown() -> None:
+def test_a_traceback_is_shown_only_with_debug() -> None:
     error = ValueError("secret")
     assert "secret" not in str(request_problems.internal_error(error, is_debug=False).document())
     assert "secret" in str(request_problems.internal_error(error, is_debug=True).document()["traceback"])

@@ -72,7 +72,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def load(tmp_path: Path) -> bytes:
-    """The load of a file that does not exist here."""
+    """The load of a file that does not exist on this machine."""
     target = Target(named="tasks.py", file=str(tmp_path / "away" / "tasks.py"), source=TASKS + f"# {tmp_path}")
     return pack_load(LoadSpec(targets=(target,), library_threads=1), is_debug=False)
 
