@@ -157,8 +157,8 @@ class EchoLoad:
 
     def on_closed(self, connection: Connection) -> None:
         if connection.is_waiting and not self._answer.done():
-            place = "within" if connection.is_within_answer else "before"
-            self._answer.set_exception(BenchError(f"the connection ended {place} an answer"))
+            when = "within" if connection.is_within_answer else "before"
+            self._answer.set_exception(BenchError(f"the connection ended {when} an answer"))
 
 
 class OpenLoad:

@@ -93,7 +93,7 @@ def _kill_all(server: Server) -> float:
     for pid in killed:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    _wait_until_whole(server, without=killed)
+    _wait_until_all_ready(server, without=killed)
     return _ms_since(began_s)
 
 
@@ -107,13 +107,13 @@ def _time_out(server: Server) -> tuple[float, float, float]:
         raise BenchError(f"a job beyond its timeout was answered with {status}: {body.decode('utf-8', 'replace')}")
     server.wait_until("rid of the job", lambda: not all(map(proc.is_running, workers)))
     freed_ms = _ms_since(timeout_s)
-    _wait_until_whole(server, without={worker.pid for worker in workers if not proc.is_running(worker)})
+    _wait_until_all_ready(server, without={worker.pid for worker in workers if not proc.is_running(worker)})
     return answered_ms, freed_ms, _ms_since(timeout_s)
 
 
 def _workers(server: Server) -> Sequence[proc.Process]:
     """The workers once all are ready; only processes of this server."""
-    _wait_until_whole(server, without=set())
+    _wait_until_all_ready(server, without=set())
     pids = {worker["pid"] for worker in server.stats()["workers"]}
     workers = [process for process in proc.tree(server.pid) if process.pid in pids]
     if len(workers) != _WORKERS:
@@ -121,11 +121,11 @@ def _workers(server: Server) -> Sequence[proc.Process]:
     return workers
 
 
-def _wait_until_whole(server: Server, *, without: set[int]) -> None:
-    server.wait_until("at full strength", lambda: _is_whole(server.stats(), without))
+def _wait_until_all_ready(server: Server, *, without: set[int]) -> None:
+    server.wait_until("ready with all workers", lambda: _are_all_ready(server.stats(), without))
 
 
-def _is_whole(stats: dict[str, Any], without: set[int]) -> bool:
+def _are_all_ready(stats: dict[str, Any], without: set[int]) -> bool:
     """Whether every lane has a worker that takes jobs and is not one of `without`."""
     workers = stats["workers"]
     return len(workers) == _WORKERS and all(

@@ -27,7 +27,7 @@ def test_percentiles_of_nothing_are_zero() -> None:
 
 
 @given(values=st.lists(st.floats(0, 1e6), min_size=1), percent=st.integers(1, 100))
-def test_at_least_the_asked_share_does_not_exceed_a_percentile(values: list[float], percent: int) -> None:
+def test_the_given_share_of_values_does_not_exceed_a_percentile(values: list[float], percent: int) -> None:
     found = percentile(sorted(values), percent)
     assert sum(value <= found for value in values) * 100 >= percent * len(values)
     assert sum(value < found for value in values) * 100 < percent * len(values)
@@ -38,13 +38,13 @@ def test_ratios_are_taken_within_each_round() -> None:
     assert ratios([200.0, 100.0, 330.0], [100.0, 50.0, 110.0]) == Spread(median=2.0, lowest=2.0, highest=3.0)
 
 
-def test_a_round_without_anything_to_compare_with_is_left_out() -> None:
+def test_a_round_whose_other_value_is_zero_is_left_out() -> None:
     assert ratios([200.0, 100.0], [0.0, 50.0]) == Spread(median=2.0, lowest=2.0, highest=2.0)
     assert ratios([200.0], [0.0]) is None
 
 
 @given(rounds=st.lists(st.floats(1, 1e6), min_size=1), slowness=st.floats(0.01, 100))
-def test_against_itself_everything_is_one(rounds: list[float], slowness: float) -> None:
+def test_ratios_to_itself_are_one(rounds: list[float], slowness: float) -> None:
     assert ratios(rounds, rounds) == Spread(median=1.0, lowest=1.0, highest=1.0)
     slowed = ratios([value * slowness for value in rounds], rounds)
     assert slowed is not None

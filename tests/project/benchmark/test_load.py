@@ -24,7 +24,7 @@ OVERLOADED = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length:0\r\n\r\n"
 
 @asynccontextmanager
 async def answering(*answers: bytes, when: asyncio.Event | None = None) -> AsyncIterator[int]:
-    """A server that gives these answers in turn, not before `when`, and hangs up for an empty one; yields its port."""
+    """Yields the port of a server that gives these answers in a cycle, not before `when`; an empty one hangs up."""
     following = cycle(answers)
     handlers = set()
 
@@ -53,7 +53,7 @@ async def answering(*answers: bytes, when: asyncio.Event | None = None) -> Async
 
 @contextmanager
 def resetting_after(*parts: bytes) -> Iterator[int]:
-    """A server that reads one byte of a request, sends these parts and resets the connection; yields its port."""
+    """Yields the port of a server that reads one byte of a request, sends these parts and resets the connection."""
     with socket.create_server((HOST, 0)) as listener:
 
         def serve() -> None:
@@ -150,7 +150,7 @@ async def test_a_server_that_does_not_listen_is_an_error() -> None:
         await run(port, Closed())
 
 
-async def test_what_is_served_after_an_open_load_is_not_counted_as_served_during_it() -> None:
+async def test_answers_after_an_open_load_do_not_count_as_served_in_time() -> None:
     may_answer = asyncio.Event()
     async with answering(OK, when=may_answer) as port:
         schedule = Open(rate_per_s=100, patience_s=600)
@@ -185,8 +185,7 @@ async def test_an_open_load_without_a_server_loses_every_request() -> None:
     assert result.lost == result.sent > 0
 
 
-async def test_an_echo_is_measured_after_a_first_one_that_is_compared() -> None:
-    # Random bytes with the seed of the generator.
+async def test_the_first_echo_is_compared_and_the_later_ones_are_measured() -> None:
     async with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as port:
         result = await run(port, Echo(body_bytes=0, min_answers=3), seconds=0.0)
     assert (result.sent, result.statuses, result.latency.count) == (3, {"200": 3}, 3)
@@ -212,8 +211,6 @@ async def test_an_answer_that_is_not_an_echo_is_an_error(answer: bytes, sentence
     [((), "ended before an answer"), ((OK[:-2], OK[-2:-1]), "ended within an answer")],
     ids=["before", "within"],
 )
-async def test_a_connection_that_is_reset_with_a_request_unread_has_ended(
-    parts: tuple[bytes, ...], sentence: str
-) -> None:
+async def test_a_reset_connection_is_reported_as_ended(parts: tuple[bytes, ...], sentence: str) -> None:
     with resetting_after(*parts) as port, pytest.raises(BenchError, match=sentence):
         await run(port, Echo(body_bytes=2))

@@ -1,4 +1,4 @@
-"""What a run reports, and what the command says about mistakes."""
+"""The report of a run, and the errors of the command line."""
 
 from __future__ import annotations
 

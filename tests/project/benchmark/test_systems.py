@@ -1,4 +1,4 @@
-"""Which systems there are, the order in which they are measured, and what happens without one."""
+"""The systems, the order in which they are measured, and what happens if one cannot be measured."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_ratios_are_of_the_service_to_each_other_system() -> None:
 
 
 def test_an_existing_environment_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor is anything asked of the network."""
+    """Nothing is downloaded either."""
     monkeypatch.chdir(tmp_path)
     home = tmp_path / ".bench" / "peer"
     home.mkdir(parents=True)
