@@ -54,7 +54,9 @@ async def upstream() -> AsyncIterator[Upstream]:
         limits = ("--client-header", "X-Forwarded-For", "--max-queued-per-client", "1")
         async with serving(TASKS, "--workers", str(WORKERS), *listening, *limits) as service:
             await service.ready()
-            await eventually("listens on its Unix socket", returning(lambda: f"unix:{path}" in "\n".join(service.log)))
+            await eventually(
+                "the service listens on its Unix socket", returning(lambda: f"unix:{path}" in "\n".join(service.log))
+            )
             addresses = {"tcp": service.base.removeprefix("http://"), "unix": f"unix:{path}"}
             yield Upstream(service=service, addresses=addresses)
 
@@ -227,7 +229,7 @@ async def test_the_budget_of_the_caller_is_passed_on(http: aiohttp.ClientSession
 
 
 async def test_a_caller_without_a_budget_gets_that_of_nginx(stack: Stack) -> None:
-    """So the service answers, before nginx gives up."""
+    """The service answers before nginx gives up."""
     upstream = stack.service.base.removeprefix("http://")
     async with nginx(upstream, changes={'""      290;': '""      0.2;'}) as proxy, proxy.client() as http:
         answer = await ask(http, "POST", "/jobs/spin")
