@@ -115,13 +115,6 @@ def test_every_test_and_module_that_is_named_exists(path: Path) -> None:
         assert any((folder / name).exists() for folder in (PACKAGE, ROOT)) or name == "tasks.py", name
 
 
-def test_the_reading_order_of_the_core_names_every_module_and_no_other() -> None:
-    core = PACKAGE / "core"
-    table = section((core / "README.md").read_text(encoding="utf-8"), "Reading order")
-    named = set(re.findall(r"`([\w/]+\.py)`", table))
-    assert named == {path.relative_to(core).as_posix() for path in core.rglob("*.py") if path.name != "__init__.py"}
-
-
 @every_page
 def test_every_link_leads_to_a_file_and_a_heading(path: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", path.read_text(encoding="utf-8")):
@@ -162,7 +155,7 @@ def test_every_scenario_of_the_benchmark_is_documented() -> None:
     assert names.split() == list(SCENARIOS)
 
 
-def test_the_load_that_is_documented_is_one() -> None:
+def test_the_documented_load_plan_is_valid() -> None:
     from tests.benchmark.load.plan import LoadPlan
 
     (plan,) = re.findall(r"-m tests\.benchmark\.load '(.*)'", page("performance.md"))
@@ -179,11 +172,11 @@ def test_the_load_that_is_documented_is_one() -> None:
         f"Bodies and results over {shared_bytes.LARGE_BYTES / (1 << 20):g} MiB",
     ],
 )
-def test_numbers_in_the_text_are_those_of_the_code(words: str, everything: str) -> None:
+def test_the_documented_numbers_are_those_of_the_code(words: str, everything: str) -> None:
     assert words in " ".join(everything.split())
 
 
-def test_the_layers_are_those_that_are_checked() -> None:
+def test_the_documented_layers_are_those_that_are_checked() -> None:
     found = re.search(r"`(cli > [^`]+)`", page("decisions.md"))
     assert found is not None
     configured = re.search(r"layers = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.DOTALL)
