@@ -131,14 +131,6 @@ async def test_a_factory_that_returns_no_executor_is_reported(factory: str, prob
     assert problem in raised.value.problem
 
 
-async def test_an_engine_whose_package_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = choice._Row("offload.engines.none", "none_engine", "no_such_package")
-    monkeypatch.setitem(choice._ENGINES, EngineName.POOL, row)
-    with pytest.raises(SettingsError, match=r"--engine pool needs the package 'no_such_package'; install it with pip"):
-        async with opened("pool"):
-            pass
-
-
 @pytest.mark.parametrize("row", ["pool", "executor"])
 async def test_the_interpreter_does_not_wait_for_the_library_at_exit(row: str) -> None:
     """Waiting could take forever: for a lock that a dead worker holds, or for a thread that waits for one."""
