@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from multiprocessing.shared_memory import SharedMemory
 
 import pytest
@@ -17,7 +16,6 @@ from tests.support.leaks import MARK_VARIABLE, Stock, left_since, take_stock
 
 # Prints the id of a child that sleeps, and exits, so that the child becomes an orphan.
 ORPHAN_MAKER = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'input()'], stdout=2).pid)"
-
 
 # Holds shared memory in a process that has lost its parent, until its input ends.
 STRANGER = """
@@ -39,7 +37,7 @@ def before() -> Stock:
 
 
 def found(before: Stock) -> list[str]:
-    """Looks once, without waiting: what the tests below leave stays until they remove it."""
+    """Returns what is left, without waiting: what these tests leave stays until they remove it."""
     return left_since(before, settle_s=0)
 
 
@@ -117,17 +115,6 @@ def test_shared_memory_of_another_program_is_not_found() -> None:
         assert not [line for line in found(before) if name in line]
         parent.stdin.close()
         assert parent.stdout.read() == b"unlinked\n"
-
-
-@pytest.fixture
-def suite(pytester: pytest.Pytester, pytestconfig: pytest.Config) -> Iterator[pytest.Pytester]:
-    """A separate test suite with this one's `conftest.py`."""
-    pytester.makeini(
-        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
-        f"pythonpath = {pytestconfig.rootpath}"
-    )
-    pytester.makeconftest((pytestconfig.rootpath / "tests" / "conftest.py").read_text(encoding="utf-8"))
-    yield pytester
 
 
 def test_a_test_that_leaves_a_task_fails(suite: pytest.Pytester) -> None:

@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-
-
-@pytest.fixture
-def suite(pytester: pytest.Pytester, pytestconfig: pytest.Config) -> Iterator[pytest.Pytester]:
-    """A test suite with this one's `conftest.py`."""
-    pytester.makeini(
-        "[pytest]\naddopts = --strict-markers --import-mode=importlib -p no:cacheprovider\nasyncio_mode = auto\n"
-        f"asyncio_default_fixture_loop_scope = function\npythonpath = {pytestconfig.rootpath}"
-    )
-    pytester.makeconftest((pytestconfig.rootpath / "tests" / "conftest.py").read_text(encoding="utf-8"))
-    yield pytester
-
 
 UNIT_TESTS = {
     "starts_a_program": "import subprocess; subprocess.run(['true'])",
