@@ -272,7 +272,7 @@ class Model:
         ]
 
     def answer(self, slot: ModelSlot, outcome: Outcome, *, is_leaving: bool, is_last: bool = True) -> list[Command]:
-        """Ends its first job. The next one runs, or is stopped if it is settled, unless it has ended as well."""
+        """Ends the first job. The next one runs, or is stopped if it is settled, unless it has ended as well."""
         commands: list[Command] = []
         job = slot.jobs.pop(0)
         self.held[slot.id].remove(job)

@@ -247,7 +247,7 @@ class Core(RuleBasedStateMachine):
 
     @rule()
     def all_workers_answer(self) -> None:
-        """All jobs in slots are answered quickly."""
+        """Every job in a slot is answered after a short run."""
         for _ in range(sum(len(slot.jobs) for slot in self.slots())):
             self.worker_answers(0, Reason.SUCCEEDED, 0.00009, False, False)
 

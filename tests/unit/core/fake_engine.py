@@ -114,7 +114,7 @@ class FakeEngine:
             self._simulation.at(ends_in_s, self._crash, worker, run)
 
     def _receive(self, worker: Worker, run: Run) -> None:
-        """The answer has arrived, and all before it; they are reported together."""
+        """Reports an answer together with all before it that have arrived."""
         runs = []
         while run.is_held and run.ends_at <= self._simulation.now and not worker.is_garbled:
             runs.append(worker.answer())
@@ -173,7 +173,7 @@ class FakeEngine:
             self._die(worker)
 
     def _kill(self, worker: Worker, run: Run) -> None:
-        """The stop takes effect, unless the job had ended before."""
+        """Kills the worker of a stopped job, unless the job has ended before."""
         if run.is_held:
             assert worker.jobs() == [run.job], f"{worker.jobs()!r} are hit by the stop of {run.job!r}"
             self._die(worker)
@@ -222,7 +222,7 @@ class FakeEngine:
             self._begin_start(worker, 0.0)
 
     def _answer_late(self, slot: SlotId, generation: int, job: Job) -> None:
-        """A late answer of a dead worker, and a second report of its death."""
+        """Reports a late answer of a dead worker, and its death a second time."""
         self.counts["late answers"] += 1
         now, outcome = self._simulation.now, Outcome(reason=Reason.SUCCEEDED, run_s=0.0)
         late = self._scheduler.finished(slot, generation, [(job.number, outcome)], now=now)

@@ -60,7 +60,7 @@ class Run:
 class Worker:
     """One slot's worker and its successors, each of its own generation.
 
-    `given` counts the jobs that it was given. `has_died`: it does nothing any more. `is_garbled`: its channel cannot be
+    `given` counts the jobs that it was given. `has_died`: it does nothing more. `is_garbled`: its channel cannot be
     read.
     """
 
@@ -122,11 +122,11 @@ class Worker:
         return True
 
     def busy_since(self, now: float) -> float | None:
-        """Returns since when it has been at its present run."""
+        """Returns when the present run began."""
         return next((run.begins_at for run in self.runs if run.begins_at <= now < run.ends_at), None)
 
     def answer(self) -> Run:
-        """Its first job has answered."""
+        """Removes and returns the first run, whose answer is reported."""
         run = self.runs.popleft()
         run.is_held = False
         if self.runs:
@@ -134,7 +134,7 @@ class Worker:
         return run
 
     def die(self, now: float, *, is_garbled: bool) -> None:
-        """The present run will not end, and the others will not begin."""
+        """Kills the worker: the present run will not end, and the others will not begin."""
         self.has_died = True
         self.is_garbled = is_garbled
         for run in self.runs:
@@ -144,7 +144,7 @@ class Worker:
                 run.ends_at = math.inf
 
     def end(self, now: float) -> list[Run]:
-        """Its death is reported. Returns the runs that it held."""
+        """Ends the worker, whose death is reported; returns the runs that it held."""
         self.check_patience(now)
         lost = list(self.runs)
         for run in lost:
