@@ -151,6 +151,8 @@ async def test_a_guard_with_the_mark_is_spared(monkeypatch: pytest.MonkeyPatch) 
         patched.setenv(*launcher.mark.split("="))
         launcher.open()
     try:
+        # The kernel shows the environment only some time after exec has closed the pipe that Popen waits for.
+        eventually("the guard has the mark", lambda: len(children_marked(launcher.mark)) == 1)
         (guard,) = children_marked(launcher.mark)
         await launcher.hunt_strays()
         eventually("it sleeps, or was killed", lambda: state(guard) in ("S", "Z", "X", ""))
