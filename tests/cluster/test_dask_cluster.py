@@ -1,4 +1,4 @@
-"""Dask clusters, existing or started by the service: workers join, leave and die, and so does the scheduler."""
+"""Local and external Dask clusters: workers join, leave and die, the scheduler dies, and the service recovers."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_a_job_that_waits_in_the_cluster_is_withdrawn_at_its_deadline_and_
             assert not trace.exists()
 
 
-async def test_a_cluster_that_the_service_started_ends_when_the_service_is_killed(tmp_path: Path) -> None:
+async def test_a_local_cluster_ends_when_the_service_is_killed(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     options: list[str | Path] = [write_tasks(tmp_path), "--engine", "dask", "--workers", "2"]
     async with killed_at_the_end(*options, TMPDIR=str(tmp_path)) as service:

@@ -1,4 +1,4 @@
-"""Ray clusters, existing or started by the service: workers and the whole cluster die, and the service recovers."""
+"""Local and external Ray clusters: workers and the whole cluster die, and the service recovers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.service import alive, assert_books_balance, descendants, even
 needed_package("ray", "the engine ray is NOT tested (pip install '.[ray]')")
 
 
-async def test_killed_workers_and_drivers_are_replaced_and_a_killed_service_leaves_nothing(
+async def test_a_local_cluster_survives_kills_of_workers_and_of_its_driver_but_not_of_the_service(
     tmp_path: Path,
 ) -> None:
     short = Path(tempfile.mkdtemp(prefix="ray-"))  # Ray creates sockets in it, whose paths must be short
@@ -62,7 +62,7 @@ async def test_killed_workers_and_drivers_are_replaced_and_a_killed_service_leav
     shutil.rmtree(short)
 
 
-async def test_slots_follow_an_existing_cluster_which_is_found_again_after_a_loss(tmp_path: Path) -> None:
+async def test_slots_follow_an_external_cluster_which_is_found_again_after_a_loss(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     with ray_cluster() as cluster:
         head = cluster.start_head()
