@@ -10,7 +10,15 @@ from typing import Final
 
 import pytest
 
-from tests.support.leaks import Stock, left_since, mark_environment, take_stock, tasks_left_to_runners
+from tests.support.leaks import (
+    Stock,
+    left_since,
+    mark_environment,
+    memory_names,
+    take_stock,
+    tasks_left_to_runners,
+    unused_memory_since,
+)
 from tests.support.unit_guard import UnitGuard
 
 TIERS: Final = {
@@ -23,13 +31,22 @@ LONG: Final = "long: runs only in `make test-all`"
 TIER_OF_FOLDER: Final = {"unit": "unit", "property": "unit", "cluster": "cluster"}
 CLUSTER_ENGINES: Final = ("dask", "ray")
 
+MEMORY_BEFORE: Final = pytest.StashKey[frozenset[str]]()
+MEMORY_LEFT: Final = pytest.StashKey[list[str]]()
+
 unit_guard = UnitGuard()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini("memory_settle_s", "how long shared memory may take to go at the end, seconds", default="30")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for tier, meaning in TIERS.items():
         config.addinivalue_line("markers", f"{tier}: {meaning}")
     config.addinivalue_line("markers", LONG)
+    if not hasattr(config, "workerinput"):  # not in a worker of pytest-xdist: the session's own process outlives them
+        config.stash[MEMORY_BEFORE] = memory_names()
     mark_environment()
     _keep_bytecode(config.rootpath / ".pytest_cache" / "bytecode")
 
@@ -49,8 +66,25 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what could not be tested on this machine; otherwise a skipped test looks like success."""
+# Last, because the workers of pytest-xdist end in a hook of the same name.
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a session that leaves named shared memory that no process uses."""
+    before = session.config.stash.get(MEMORY_BEFORE, None)
+    settle_s = float(session.config.getini("memory_settle_s"))
+    left = [] if before is None else unused_memory_since(before, settle_s)
+    session.config.stash[MEMORY_LEFT] = left
+    if left and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what the session left, and what could not be tested here: a skipped test looks like success."""
+    left = config.stash.get(MEMORY_LEFT, [])
+    if left:
+        terminalreporter.section("LEFT BEHIND", sep="!", red=True, bold=True)
+        for name in left:
+            terminalreporter.write_line(f"shared memory {name}: not unlinked", red=True)
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = sorted({text for report in skipped if "NOT tested" in (text := str(report.longrepr[2]))})
     if reasons:
@@ -63,7 +97,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def nothing_is_left_behind_by_a_module() -> Iterator[None]:
     """Fail the last test of a module if its module-scoped fixtures, or their event loop, leave something.
 
-    Named shared memory is looked at here only: to find whose it is takes as long as many tests.
+    Named shared memory is looked at here only, because finding its users takes as long as many tests; names without
+    users are looked at when the session ends.
     A loop shared by a module is closed after the last test; only then do the asyncio tasks that nobody ended show.
     Environment variables set by libraries are reset, so that services of later modules do not inherit them.
     """

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import threading
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 
 import pytest
 
-from tests.support.leaks import MARK_VARIABLE, Stock, left_since, take_stock
+from tests.support.leaks import MARK_VARIABLE, Stock, left_since, memory_names, take_stock, unused_memory_since
 
 # Prints the id of a child that sleeps, and exits, so that the child becomes an orphan.
 ORPHAN_MAKER = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'input()'], stdout=2).pid)"
@@ -89,9 +90,19 @@ def test_a_descriptor_that_was_replaced_is_found() -> None:
 def test_shared_memory_is_found() -> None:
     before = take_stock()
     memory = SharedMemory(create=True, size=1)
-    memory.close()
     assert f"shared memory {memory.name}: not unlinked" in found(before)
+    memory.close()
     memory.unlink()
+
+
+def test_shared_memory_without_a_user_is_found_at_the_end() -> None:
+    before = memory_names()
+    memory = SharedMemory(create=True, size=1)
+    assert memory.name not in unused_memory_since(before, settle_s=0)
+    memory.close()
+    assert memory.name in unused_memory_since(before, settle_s=0)
+    memory.unlink()
+    assert memory.name not in unused_memory_since(before, settle_s=0)
 
 
 def test_mapped_anonymous_memory_is_found(before: Stock) -> None:
@@ -168,3 +179,13 @@ def test_a_module_that_leaves_a_task_on_its_loop_fails(suite: pytest.Pytester) -
         ["*ERROR at teardown of test_is_the_last*", "left behind:", "asyncio task left behind*"]
     )
     result.stdout.no_fnmatch_line("*ended by its fixture*")
+
+
+def test_a_session_that_leaves_shared_memory_fails(suite: pytest.Pytester) -> None:
+    path = Path("/dev/shm") / f"offload-left-{os.getpid()}"
+    suite.makepyfile(f"def test_leaves_a_name(): open({str(path)!r}, 'w').close()")
+    result = suite.runpytest_subprocess("--override-ini=memory_settle_s=0")
+    path.unlink()
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([f"shared memory {path.name}: not unlinked"])

@@ -72,7 +72,7 @@ def take_stock(*, with_memory_names: bool = True) -> Stock:
         threads={f"thread {thread.ident}": thread.name for thread in threading.enumerate()},
         descriptors=dict(_descriptors()),
         mappings=dict(_mappings()),
-        memory_names=frozenset(os.listdir(_SHARED_MEMORY)) if with_memory_names else None,
+        memory_names=memory_names() if with_memory_names else None,
     )
 
 
@@ -140,11 +140,32 @@ def _arena_prefix() -> str:
 
 
 def _our_memory(names: frozenset[str]) -> list[str]:
-    """Return those of the names in `/dev/shm` that are ours: mapped by us or our processes, or by none at all.
+    """Return those of the names in `/dev/shm` that this process or its processes have mapped."""
+    users = _users_of(names)
+    us = str(os.getpid())
+    ours = {us, *_our_processes(frozenset[str]().union(*users.values()), frozenset([us]))}
+    return [name for name, pids in users.items() if pids & ours]
 
-    All programs share that folder, other pytest workers among them.  A name that no process has mapped may be what a
-    test left.
+
+def unused_memory_since(before: frozenset[str], settle_s: float) -> list[str]:
+    """Return the names in `/dev/shm` that are new and that no process has mapped, after up to `settle_s` seconds.
+
+    Nothing tells who made such a name, and all pytest workers share the folder: so this is for the end of a session.
     """
+    end = time.monotonic() + settle_s
+    while True:
+        left = [name for name, pids in _users_of(memory_names() - before).items() if not pids]
+        if not left or time.monotonic() >= end:
+            return sorted(left)
+        time.sleep(_LONGEST_PAUSE_S)
+
+
+def memory_names() -> frozenset[str]:
+    return frozenset(os.listdir(_SHARED_MEMORY))
+
+
+def _users_of(names: frozenset[str]) -> dict[str, set[str]]:
+    """Return the ids of the processes that have mapped each of the names."""
     users: dict[str, set[str]] = {name: set() for name in names}
     for pid in os.listdir(_PROC) if names else ():
         with suppress(OSError):
@@ -152,9 +173,7 @@ def _our_memory(names: frozenset[str]) -> list[str]:
             for name in names if b"/dev/shm/" in mapped else ():
                 if f"{_SHARED_MEMORY}/{name}".encode() in mapped:
                     users[name].add(pid)
-    us = str(os.getpid())
-    ours = {us, *_our_processes(frozenset[str]().union(*users.values()), frozenset([us]))}
-    return [name for name, pids in users.items() if not pids or pids & ours]
+    return users
 
 
 def _our_processes(pids: frozenset[str], before: frozenset[str]) -> dict[str, str]:
