@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.leaks import (
     Stock,
@@ -33,6 +34,10 @@ CLUSTER_ENGINES: Final = ("dask", "ray")
 
 MEMORY_BEFORE: Final = pytest.StashKey[frozenset[str]]()
 MEMORY_LEFT: Final = pytest.StashKey[list[str]]()
+
+# A busy machine is not a fault of the test: neither how long an example takes nor how long it takes to make one counts.
+settings.register_profile("offload", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("offload")
 
 unit_guard = UnitGuard()
 

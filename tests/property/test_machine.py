@@ -342,9 +342,9 @@ class Core(RuleBasedStateMachine):
 
 
 TestCore = Core.TestCase
-TestCore.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestCore.settings = settings(max_examples=60, stateful_step_count=60)
 
 
 @pytest.mark.long
 def test_the_core_follows_the_model_in_many_runs() -> None:
-    run_state_machine_as_test(Core, settings=settings(max_examples=1000, stateful_step_count=60, deadline=None))
+    run_state_machine_as_test(Core, settings=settings(max_examples=1000, stateful_step_count=60))
