@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
 
 from offload.core.scheduler import Scheduler
 from offload.dispatch.dispatcher import Dispatcher
 from offload.engines.base import ServedEngine
 from offload.metrics.layout import ServiceState
 from offload.metrics.snapshot import Facts, Instruments, QueueClients, QueueFacts, ServiceFacts, Stats, snapshot
+from offload.metrics.timestamp import timestamp
 
 
 class Statistics:
@@ -28,8 +28,7 @@ class Statistics:
     ) -> None:
         self._version = version
         self._started_at = started_at
-        started = datetime.fromtimestamp(time.time() - time.monotonic() + started_at, UTC)
-        self._started = started.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        self._started = timestamp(time.time() - time.monotonic() + started_at)
         self._instruments = instruments
         self._scheduler = scheduler
         self._dispatcher = dispatcher

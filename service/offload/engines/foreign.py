@@ -24,11 +24,12 @@ from offload.core.job import Job, SlotId
 from offload.core.outcome import Reason
 from offload.engines.answers import broken, call_of, outcome_of, why_not_loaded
 from offload.engines.base import Capabilities, EngineEvents, EngineParts
+from offload.engines.facts import facts_of_pool, facts_of_slot
 from offload.engines.off_loop import off_loop
-from offload.engines.running import running_s, timestamp
 from offload.engines.slot_table import SlotTable
 from offload.errors import EngineError, FrameError, OffloadError
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
+from offload.metrics.timestamp import timestamp
 from offload.processes.brake import Brake
 from offload.processes.worker_state import EndCause, WorkerState
 from offload.worker.remote import NOT_LOADED, Call, RemoteAnswer, pack_load, read_answer
@@ -145,15 +146,7 @@ class ForeignEngine:
         return [self._facts(slot) for slot in self._slots]
 
     def pool_facts(self) -> PoolFacts:
-        return PoolFacts(
-            engine=self.name,
-            size=self._workers,
-            spares=0,
-            start_method=None,
-            capabilities=self.capabilities.as_dict(),
-            error=self._brake.error,
-            restarts={cause.value: self._restarts[cause] for cause in EndCause},
-        )
+        return facts_of_pool(self, size=self._workers, error=self._brake.error, restarts=self._restarts)
 
     # Answers
 
@@ -265,21 +258,11 @@ class ForeignEngine:
             self._table.add_worker([slot])
 
     def _facts(self, slot: SlotId) -> WorkerFacts:
-        """Returns the facts of a slot. The process is that of its last job; the next may run in another."""
-        job, last = self._table.job_in(slot), self._last.get(slot)
-        is_present = self._table.has_worker(slot)
-        if job is not None:
-            state = WorkerState.KILLING if job.is_settled else WorkerState.BUSY
-        else:
-            state = WorkerState.IDLE if is_present else WorkerState.DEAD
-        return WorkerFacts(
-            lane=slot,
-            pid=None if last is None else last.pid,
-            state=state,
-            task=None if job is None else job.limits.name,
-            job=None if job is None else job.id,
-            running_s=running_s(job),
-            rss_bytes=0 if last is None else last.rss_bytes,
+        return facts_of_slot(
+            self._table,
+            slot,
+            last=self._last.get(slot),
+            vacant=WorkerState.DEAD,
             started_at=self._started_at,
             restarts=self._restarts.total(),
         )

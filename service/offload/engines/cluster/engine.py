@@ -22,10 +22,11 @@ from offload.engines.answers import broken, call_of, outcome_of
 from offload.engines.base import Capabilities, EngineEvents, EngineParts
 from offload.engines.cluster.driver_process import DriverProcess
 from offload.engines.cluster.messages import Message
-from offload.engines.running import running_s, timestamp
+from offload.engines.facts import facts_of_pool, facts_of_slot
 from offload.engines.slot_table import SlotTable
 from offload.errors import TargetError
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
+from offload.metrics.timestamp import timestamp
 from offload.processes.brake import Brake
 from offload.processes.worker_state import STOP_CAUSES, EndCause, WorkerState
 from offload.tasks.loading import Target
@@ -114,15 +115,7 @@ class ClusterEngine:
         return [self._facts(slot) for slot in self._table.slots()]
 
     def pool_facts(self) -> PoolFacts:
-        return PoolFacts(
-            engine=self.name,
-            size=len(self._table.slots()),
-            spares=0,
-            start_method=None,
-            capabilities=self.capabilities.as_dict(),
-            error=self._brake.error,
-            restarts={cause.value: self._restarts[cause] for cause in EndCause},
-        )
+        return facts_of_pool(self, size=len(self._table.slots()), error=self._brake.error, restarts=self._restarts)
 
     # The driver
 
@@ -226,20 +219,11 @@ class ClusterEngine:
             self._events.failing_to_start()
 
     def _facts(self, slot: SlotId) -> WorkerFacts:
-        """Report the process that ran the last job; the next job may run in another."""
-        job, last = self._table.job_in(slot), self._last_answers.get(slot)
-        if job is not None:
-            state = WorkerState.KILLING if job.is_settled else WorkerState.BUSY
-        else:
-            state = WorkerState.IDLE if self._table.has_worker(slot) else WorkerState.STARTING
-        return WorkerFacts(
-            lane=slot,
-            pid=None if last is None else last.pid,
-            state=state,
-            task=None if job is None else job.limits.name,
-            job=None if job is None else job.id,
-            running_s=running_s(job),
-            rss_bytes=0 if last is None else last.rss_bytes,
+        return facts_of_slot(
+            self._table,
+            slot,
+            last=self._last_answers.get(slot),
+            vacant=WorkerState.STARTING,
             started_at=self._ready_at.get(slot),
             restarts=self._restarts_of_slot[slot],
         )

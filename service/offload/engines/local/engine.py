@@ -13,11 +13,11 @@ from typing import Final
 from offload.core.job import Job, SlotId
 from offload.core.outcome import Reason
 from offload.engines.base import FULL_CAPABILITIES, EngineEvents
+from offload.engines.facts import facts_of_pool, facts_of_worker
 from offload.engines.local.context import StartPermit
 from offload.engines.local.replaceable_pool import PoolKind, ReplaceablePool
 from offload.engines.local.worker import LocalWorker, LocalWorkerEnd
 from offload.engines.local.worker_set import WorkerSet
-from offload.engines.running import running_s
 from offload.engines.slot_table import SlotTable
 from offload.metrics.layout import WorkerRows
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
@@ -130,14 +130,12 @@ class LocalEngine:
         return [self._facts(slot) for slot in range(self._workers)]
 
     def pool_facts(self) -> PoolFacts:
-        return PoolFacts(
-            engine=self.name,
+        return facts_of_pool(
+            self,
             size=self._workers,
-            spares=0,
-            start_method=self._launcher.start_method,
-            capabilities=self.capabilities.as_dict(),
             error=self._worker_set.brake.error,
-            restarts={cause.value: self._worker_set.restarts[cause] for cause in EndCause},
+            restarts=self._worker_set.restarts,
+            start_method=self._launcher.start_method,
         )
 
     # WorkerSetEvents
@@ -169,13 +167,11 @@ class LocalEngine:
         worker = self._worker_set.workers.get(slot)
         job = self._table.job(worker.row.current_job) if worker is not None and worker.row.is_busy else None
         state = WorkerState.DEAD if worker is None else worker.state
-        return WorkerFacts(
+        return facts_of_worker(
+            job,
             lane=slot,
-            pid=None if worker is None else worker.pid,
             state=WorkerState.BUSY if job is not None and state is WorkerState.IDLE else state,
-            task=None if job is None else job.limits.name,
-            job=None if job is None else job.id,
-            running_s=running_s(job),
+            pid=None if worker is None else worker.pid,
             rss_bytes=0 if worker is None else worker.watched.rss_bytes,
             started_at=None if worker is None else worker.started_at,
             restarts=self._worker_set.restarts_of_slot[slot],

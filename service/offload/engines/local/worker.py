@@ -16,9 +16,9 @@ from typing import Protocol
 
 from offload.core.death import Death
 from offload.engines.local.context import StartPermit
-from offload.engines.running import timestamp
 from offload.errors import IllegalStep
 from offload.metrics.layout import WorkerRow
+from offload.metrics.timestamp import timestamp
 from offload.processes.naming import name_death
 from offload.processes.process import DUMP_S, KillTree, WorkerHandle
 from offload.processes.watch import Watched

@@ -13,7 +13,7 @@ from offload.core.death import Death
 from offload.core.job import Job, SlotId
 from offload.core.outcome import Ended, Reason
 from offload.engines.base import FULL_CAPABILITIES, EngineEvents
-from offload.engines.running import running_s
+from offload.engines.facts import facts_of_pool, facts_of_worker
 from offload.engines.supervised.lane import Lane, LaneParts
 from offload.engines.supervised.process import WorkerEnds
 from offload.metrics.layout import WorkerRows
@@ -137,14 +137,13 @@ class SupervisedEngine:
 
     def pool_facts(self) -> PoolFacts:
         spares = sum(lane.state is WorkerState.IDLE for lane in self._lanes if lane.number not in self._active)
-        return PoolFacts(
-            engine=self.name,
+        return facts_of_pool(
+            self,
             size=self._workers,
+            error=self._brake.error,
+            restarts=self._restarts,
             spares=spares,
             start_method=self._launcher.start_method,
-            capabilities=self.capabilities.as_dict(),
-            error=self._brake.error,
-            restarts={cause.value: self._restarts[cause] for cause in EndCause},
         )
 
     # LaneEvents
@@ -268,13 +267,11 @@ class SupervisedEngine:
             self._all_dead.set()
 
     def _facts(self, lane: Lane) -> WorkerFacts:
-        return WorkerFacts(
+        return facts_of_worker(
+            lane.job,
             lane=lane.number,
-            pid=lane.pid,
             state=lane.state,
-            task=None if lane.job is None else lane.job.limits.name,
-            job=None if lane.job is None else lane.job.id,
-            running_s=running_s(lane.job),
+            pid=lane.pid,
             rss_bytes=0 if lane.watched is None else lane.watched.rss_bytes,
             started_at=lane.started_at,
             restarts=lane.restarts,

@@ -17,12 +17,12 @@ from offload.core.death import Death
 from offload.core.job import Job
 from offload.core.outcome import Ended, Outcome
 from offload.engines.release import release_body
-from offload.engines.running import timestamp
 from offload.engines.supervised.answer import outcome_of
 from offload.engines.supervised.channel import Frame
 from offload.engines.supervised.process import WorkerEnds, WorkerProcess
 from offload.errors import FrameError, IllegalStep, StartError
 from offload.metrics.layout import WorkerRow
+from offload.metrics.timestamp import timestamp
 from offload.processes.launcher import Launcher
 from offload.processes.naming import name_death
 from offload.processes.process import DUMP_S, KillTree

@@ -6,7 +6,6 @@ Bodies and results pass through as bytes.
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Final
 
 import orjson
@@ -16,6 +15,7 @@ from offload.core.job import Job, JobId
 from offload.core.request import JobRequest
 from offload.dispatch.arrival import NoRoom
 from offload.engines.release import release_body
+from offload.metrics.timestamp import timestamp
 from offload.web.answers.outcomes import outcome_problem, outcome_reply
 from offload.web.answers.reply import JSON_HEADERS, OK, Reply
 from offload.web.answers.request_problems import unknown_job
@@ -125,6 +125,4 @@ def job_document(job: Job, links: Links) -> dict[str, object]:
 
 
 def _timestamp(instant: float | None, to_wall_s: float) -> str | None:
-    if instant is None:
-        return None
-    return datetime.fromtimestamp(instant + to_wall_s, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return None if instant is None else timestamp(instant + to_wall_s)
