@@ -15,7 +15,7 @@ T = TypeVar("T", bound=Hashable)
 
 # A limit is answered within 10 ms; a fifth of that for the wheel, the rest for the event loop and the way back.
 TICK_S: Final = 0.002
-# So many ticks without an item are kept before they are removed: rarely enough to cost nothing, and a few KB.
+# This many stale ticks are kept before they are removed: rarely enough to cost nothing, and a few KB.
 _STALE_TICKS: Final = 64
 
 
@@ -37,7 +37,7 @@ class Deadlines(Generic[T]):
 
     A new item goes into a bucket only when the alarm goes off: most are gone by then, and cost one store each. A job
     with a limit of a day that ends in a millisecond leaves at most a stale tick in the heap. When most ticks are stale
-    they are removed, so that memory follows what is there, not what has been.
+    they are removed, so memory depends on the present items only.
     """
 
     def __init__(self, alarm: Alarm) -> None:

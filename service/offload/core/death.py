@@ -21,7 +21,7 @@ class Death:
 
     @property
     def was_asked_for(self) -> bool:
-        """Whether a signal ended the worker that people and supervisors send, and tasks do not send themselves."""
+        """Whether the worker was ended by a signal that people and supervisors send, but tasks do not."""
         return self.signal in _ASKED_FOR
 
     def facts(self) -> dict[str, object]:

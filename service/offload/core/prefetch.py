@@ -15,22 +15,22 @@ from offload.core.job import Job, SlotId
 from offload.core.run_times import RunTimes
 from offload.core.slot import Slot
 
-# Several jobs in one write wake the worker once. Of the shortest jobs so many fit into MAX_AHEAD_S.
+# Several jobs in one write wake the worker once. About this many of the shortest jobs fit into MAX_AHEAD_S.
 MAX_IN_SLOT: Final = 32
-# What a job may be expected to wait behind others in a slot: unnoticeable, and several times a round trip.
+# The longest expected wait of a job behind others in a slot: unnoticeable, and several times a round trip.
 MAX_AHEAD_S: Final = 0.002
-# A job that has run for so long is not short: the jobs behind it are taken back.
+# A job that has run for longer is not short: the jobs behind it are withdrawn.
 PATIENCE_S: Final = 0.005
-# A worker that has neither begun the job nor reported anything for so long is stuck. Before that, the service may be
-# late to read its answers.
-UNHEARD_S: Final = 0.05
+# A worker that has neither begun the job nor reported anything for longer is stuck. Before that, the service may just
+# be late to read its answers.
+SILENT_S: Final = 0.05
 
-# Returns the instant since which the slot's worker has been at its present job, None while it has none.
+# Returns the instant at which the slot's worker began its current job, None while it has none.
 BusySince = Callable[[SlotId], float | None]
 
 
 class Prefetch:
-    """Without `busy_since`, a worker is taken to be at a job since it was given it, or since its last answer."""
+    """Without `busy_since`, a worker is assumed to have begun its job when it got it, or after its last answer."""
 
     def __init__(self, run_times: RunTimes, busy_since: BusySince | None, alarm: Alarm) -> None:
         self._run_times = run_times
@@ -68,7 +68,7 @@ class Prefetch:
         self._with_room[slot] = None
 
     def watch(self, slot: Slot) -> None:
-        """A job waits in the slot now: look at it again if the slot's job takes long."""
+        """A job waits in the slot now: check again if the running job takes long."""
         if not slot.is_watched and slot.job is not None and slot.job.started_at is not None:
             self._look_again(slot, slot.job.started_at + PATIENCE_S)
 
@@ -103,8 +103,8 @@ class Prefetch:
     def _is_long_at(self, slot: Slot, started_at: float, now: float) -> float:
         """Returns when the slot's job will count as long, unless the worker reports before.
 
-        The job was started when it was given, or when the answer before it arrived. The worker knows better since when
-        it has been at that job, or at the next: while the event loop is busy, answers wait unread.
+        `started_at` is when the job was sent, or when the answer before it arrived. The worker knows exactly when it
+        began that job, or a later one: while the event loop is busy, answers wait unread.
         """
         long_at = started_at + PATIENCE_S
         if long_at > now or self._busy_since is None:
@@ -112,8 +112,8 @@ class Prefetch:
         since = self._busy_since(slot.id)
         if since is not None:
             return since + PATIENCE_S
-        unheard_at = started_at + UNHEARD_S
-        return unheard_at if unheard_at <= now else min(now + PATIENCE_S, unheard_at)
+        stuck_at = started_at + SILENT_S
+        return stuck_at if stuck_at <= now else min(now + PATIENCE_S, stuck_at)
 
     def _look_again(self, slot: Slot, instant: float) -> None:
         self._held_up.set(slot, instant)

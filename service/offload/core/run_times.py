@@ -9,9 +9,9 @@ from typing import Final
 
 # Weight of the newest run time in a task's moving mean: about the last twenty jobs count.
 _NEWEST_WEIGHT: Final = 0.05
-# How far one run moves the typical run time. It settles where as many runs are longer as shorter: at the median.
+# One run moves the typical run time by this factor, up or down. So it settles at the median.
 _TYPICAL_STEP: Final = 1.1
-# A task that never ran: the middle, by orders of magnitude, of what people run (a millisecond to ten seconds).
+# For a task that never ran: in orders of magnitude, the middle of what people run (a millisecond to ten seconds).
 UNKNOWN_S: Final = 0.1
 
 
@@ -35,7 +35,8 @@ class RunTimes:
         """Returns the time that a job needs for a fair chance; 0 for a task that never ran, so that it is tried."""
         return self._typical_s.get(task_index, 0.0)
 
-    def has_printed(self, task_index: int) -> None:
+    def note_printed(self, task_index: int) -> None:
+        """Jobs of this task print."""
         self._printing.add(task_index)
 
     def is_quiet_and_below(self, task_index: int, below_s: float) -> bool:
@@ -57,7 +58,7 @@ class RunTimes:
     def record_at_least(self, task_index: int, run_s: float) -> None:
         """Records a run that was stopped after `run_s`, if it was expected to take less.
 
-        Otherwise a task whose every job reaches its timeout would be expected to take no time for ever.
+        Otherwise a task whose jobs all reach their timeout would be expected to take no time forever.
         """
         mean_s = self._mean_s.get(task_index)
         if mean_s is None or run_s > mean_s:

@@ -34,7 +34,7 @@ from offload.core.slots import Slots
 from offload.core.state import Load, Tally
 from offload.errors import IllegalStep
 
-# A job whose worker died before beginning it is started elsewhere at no charge. If that happens again and again, the
+# A job that had not begun when its worker died is started elsewhere at no charge. If that happens again and again, the
 # job is the likeliest cause. Three: two coincidences in a row are plausible while workers are being killed.
 MAX_UNBEGUN_DEATHS: Final = 3
 
@@ -140,7 +140,7 @@ class Scheduler:
         return [self._settle_rejected(job, rejection, now)]
 
     def identify(self, job: Job, fingerprint: str) -> None:
-        """Records which job it was that killed its worker."""
+        """Records the fingerprint of a job that killed its worker."""
         job.fingerprint = fingerprint
         self.quarantine.record(job)
 
@@ -223,10 +223,10 @@ class Scheduler:
         jobs = self.slots.detach_worker(slot)
         for job in jobs:
             self._running_limits.leave(job)
-        for place, job in enumerate(jobs):
+        for position, job in enumerate(jobs):
             if job.is_settled:
                 continue
-            has_begun = place < begun
+            has_begun = position < begun
             if job.is_queued and not has_begun:
                 self.queue.push_back(job)
                 continue
@@ -351,7 +351,7 @@ class Scheduler:
     # Transitions: from a slot to the outcome
 
     def _finish(self, job: Job, outcome: Outcome, slot_id: SlotId, now: float) -> Settled:
-        """Settles a job with its worker's answer. One that waited in the slot until now has begun and ended unseen."""
+        """Settles a job with its worker's answer, even one that the service still counts as waiting in the slot."""
         if job.started_at is None:
             job.start(slot_id, now)
             job.settle(outcome, now)
@@ -361,7 +361,7 @@ class Scheduler:
         else:
             settled = self._settle(job, outcome, now)
         if outcome.has_printed:
-            self.run_times.has_printed(job.limits.index)
+            self.run_times.note_printed(job.limits.index)
         if outcome.run_s is not None:
             self.run_times.record(job.limits.index, outcome.run_s)
         if job.fingerprint is not None:
@@ -427,7 +427,7 @@ class Scheduler:
         if slot is None or self._take_back(slot, until=job):
             self.queue.remove(job)
         else:
-            # It has begun, though the answer of the job before it is not here yet. It is stopped when it comes first.
+            # It has begun, but the answer of the job before it is still on its way. It is stopped after that answer.
             self.slots.waiting -= 1
             slot.settled_waiting += 1
         return [self._settle(job, outcome, now)]

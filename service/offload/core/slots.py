@@ -17,10 +17,10 @@ _NO_TASK: Final = -1
 
 
 class Slots:
-    """`all` of them, and the `idle` ones, last idle last.
+    """`all` slots, and the `idle` ones, in the order in which they became idle.
 
-    `waiting` counts the open jobs that wait in slots behind others. `changes` counts whatever alters how busy the slots
-    are, except time.
+    `waiting` counts the open jobs that wait in slots behind others. `changes` counts everything that changes how busy
+    the slots are, except time.
     """
 
     def __init__(self, load: Load) -> None:

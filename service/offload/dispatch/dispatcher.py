@@ -27,7 +27,7 @@ logger: Final = logging.getLogger("offload.jobs")
 
 OnEnd = Callable[[Job], object]
 
-# A timer that is so late means that the loop was busy. After as long again, it has read the answers that were waiting.
+# If the timer is later than this, the loop was busy. After the same time again it has read the waiting answers.
 _LATE_S: Final = 0.001
 
 # The ends that are logged as warnings.
@@ -90,7 +90,7 @@ class Dispatcher:
 
     @contextmanager
     def leaving(self, size_bytes: int) -> Iterator[None]:
-        """Counts a result while it is being sent, which takes as long as the caller likes."""
+        """Counts a result while it is being sent; a slow caller may make that long."""
         self._scheduler.traffic.result_leaves(size_bytes)
         try:
             yield
@@ -134,7 +134,7 @@ class Dispatcher:
             await self.identify(job)
 
     async def identify(self, job: Job) -> None:
-        """Records which job killed its worker. Await it before answering: the caller might send the job again."""
+        """Fingerprints a job that killed its worker. Await it before answering: the caller might send the job again."""
         fingerprint = job.fingerprint or await fingerprint_of(job)
         if fingerprint is not None:
             self._scheduler.identify(job, fingerprint)

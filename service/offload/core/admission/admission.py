@@ -55,7 +55,7 @@ class Rejection:
         return max(1, math.ceil(self.free_in_s))
 
     def outcome(self, retry_after_s: int | None) -> Outcome:
-        """Returns the outcome of a job that is rejected so; `retry_after_s` is None where a retry cannot help."""
+        """Returns the outcome of a job with this rejection; `retry_after_s` is None where a retry cannot help."""
         when = {} if retry_after_s is None else {"retry_after_s": retry_after_s}
         return Outcome(reason=self.reason, facts={**self.facts, **when})
 
@@ -112,7 +112,7 @@ class Admission:
         return self._overloaded(OverloadCause.DEADLINE_UNREACHABLE, outlook.wait_s, late_s)
 
     def missed_chance(self, job: Job, now: float) -> Rejection:
-        """Returns the rejection of a queued job whose turn has come too late to meet its deadline."""
+        """Returns the rejection of a queued job that can no longer meet its deadline."""
         return self._queue_full(OverloadCause.DEADLINE_UNREACHABLE, job, now)
 
     def body_without_room(self, candidate: Candidate, now: float) -> Rejection:

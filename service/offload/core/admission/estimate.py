@@ -18,12 +18,12 @@ from offload.core.run_times import RunTimes
 # The estimate doubles the work ahead of a job as a safety margin: more urgent jobs may come, or other processes may
 # need the CPU. It costs nothing: a queue far shorter than callers' patience is enough to keep the slots busy.
 CAUTION: Final = 2.0
-# An outlook may be reused for so many seconds: jobs are early or late by that much anyway.
+# An outlook may be reused for this many seconds: jobs are early or late by that much anyway.
 _REUSED_FOR_S: Final = 0.001
 
 
 class BusySlots(Protocol):
-    """How busy the slots are. `changes` counts whatever alters that, except time."""
+    """How busy the slots are. `changes` counts everything that changes this, except time."""
 
     changes: int
 
@@ -113,7 +113,7 @@ class Estimate:
         return Outlook(max(wait_s(ahead_s, busy_s), limit_s), max(wait_s(ahead_s * CAUTION, busy_s), limit_s))
 
     def limit_wait_s(self, limits: TaskLimits | None) -> float:
-        """Returns what a job waits for others of its task because of the limit on how many run at once."""
+        """Returns how long a job waits for others of its task because only `max_running` of them may run at once."""
         if limits is None or not limits.max_running:
             return 0.0
         running = self._running_limits.running(limits)

@@ -1,4 +1,4 @@
-"""Spread the `Retry-After` of rejected callers, so that they do not all return for the same free place.
+"""Spread the `Retry-After` of rejected callers, so that they do not all return at once.
 
 Source: the virtual scheduling algorithm of ITU-T I.371 (GCRA), which enforces a rate with one number.
 """

@@ -4,7 +4,7 @@ It orders the waiting jobs, counts them, and says which one a more important job
 admission asks `has_room` first.
 
 Urgencies are strict (RFC 9218, 0 first), and within one urgency clients and tasks are served fairly. So that no job
-waits for ever, every eighth start goes to a less urgent one whose oldest job has waited for long.
+waits forever, every eighth start goes to a less urgent job if one has waited for `AGED_S`.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class JobQueue:
         """Returns the waiting job that a new one displaces, None if that would not make enough room.
 
         That is the newest of the least urgent. If none is less urgent, it is the newest of the client with most jobs,
-        provided that it has so many more that the two clients do not displace each other in turn.
+        provided that it has at least two more than the new job's client, so that they do not displace each other.
         """
         victim = next((queue.newest() for queue in reversed(self._queues[urgency + 1 :]) if queue), None)
         if victim is None:

@@ -39,7 +39,7 @@ class RoundRobin(Generic[K, M]):
         self._cost_s = cost_s
 
     def join(self, key: K, member: M) -> None:
-        """Adds a member, which is served next: who asks for little should not wait for who asks for much."""
+        """Adds a member, which is served next: one that asks for little should not wait for one that asks for much."""
         member.credit_s = TURN_S
         self.members[key] = member
         self.members.move_to_end(key, last=False)

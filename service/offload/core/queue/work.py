@@ -11,7 +11,7 @@ from offload.core.run_times import RunTimes
 
 
 class Work:
-    """How many jobs of each task. What they are worth follows the present estimates of run times."""
+    """How many jobs of each task wait. Their run times are estimated anew at each question."""
 
     __slots__ = ("counts",)
 
@@ -46,7 +46,7 @@ class Work:
 def wait_s(ahead_s: float, busy_s: Iterable[float]) -> float:
     """Returns after how many seconds one slot is free and has none of `ahead_s` left to do.
 
-    `busy_s` is for each slot how long its present job goes on. The slots share the work as they become free, like
+    `busy_s` is the remaining time of each slot's present job. The slots share the work as they become free, like
     water poured into a vessel with steps.
     """
     steps = sorted(busy_s)
