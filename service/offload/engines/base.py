@@ -1,4 +1,4 @@
-"""The interface between scheduling and engines: what an engine is, what it can do, and the events that it reports."""
+"""The interface between scheduling and engines: what an engine does, what it can promise, and the events it reports."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ class Engine(Protocol):
 
 
 class Ahead(Protocol):
-    """For workers that may hold several jobs: `withdraw` as in `Engine`; `busy_since` is the instant at which the job
-    began that runs, None if none does."""
+    """For workers that may hold several jobs: `withdraw` as in `Engine`; `busy_since` is the instant at which the
+    running job began, None if none runs."""
 
     def withdraw(self, slot: SlotId, job: Job) -> bool: ...
     def busy_since(self, slot: SlotId) -> float | None: ...

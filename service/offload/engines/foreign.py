@@ -1,7 +1,7 @@
-"""An engine on another library's workers, through anything that can call a function elsewhere.
+"""An engine on another library's workers, of which only the answers are known.
 
-A `Backend` says how to call it and what its errors mean. Of the workers only their answers are known: they load the
-tasks with their first job, and this engine writes their rows of metrics itself.
+A `Backend` calls a function elsewhere and says what its errors mean. Workers load the tasks with their first job, and
+this engine writes their rows of metrics.
 
 A slot stays occupied until its work has really ended: one that the backend cannot stop takes no other job until then.
 """
@@ -36,8 +36,8 @@ from offload.worker.remote import NOT_LOADED, Call, RemoteAnswer, pack_load, rea
 
 logger: Final = logging.getLogger("offload.engine")
 
-# How long a broken backend may take to fail each of its jobs.
-_LAST_WORDS_S: Final = 1.0
+# A broken backend may take this long to fail each of its jobs.
+_FAIL_S: Final = 1.0
 _MAX_ERROR: Final = 200
 
 OnResult = Callable[[object], None]
@@ -110,10 +110,10 @@ class ForeignEngine:
 
     def start(self, slot: SlotId, job: Job) -> None:
         self._table.assign(slot, job)
-        tell = partial(self._on_result, self._generation, job.number)
+        on_result = partial(self._on_result, self._generation, job.number)
         try:
             call = call_of(job, load=self._load, lane=slot)
-            self._handles[job.number] = self._backend.submit(call, tell)
+            self._handles[job.number] = self._backend.submit(call, on_result)
         except Exception as error:  # a library may raise anything
             # Deferred: the scheduler is still processing the event that caused this call.
             self._loop.call_soon(self._failed, job, replace(self._backend.judge(error), begun=False), error)
@@ -223,9 +223,9 @@ class ForeignEngine:
         self._reopening.add_done_callback(self._on_reopened)
 
     async def _reopen(self) -> None:
-        give_up_at = time.monotonic() + _LAST_WORDS_S
+        give_up_at = time.monotonic() + _FAIL_S
         while any(self._table.jobs_in(self._slots)) and time.monotonic() < give_up_at:
-            await asyncio.sleep(_LAST_WORDS_S / 100)
+            await asyncio.sleep(_FAIL_S / 100)
         self._generation += 1
         for slot in self._slots:
             self._table.drop_worker(slot, Death(note="its executor is broken"), begun=True)
@@ -237,9 +237,9 @@ class ForeignEngine:
                 return
             except OffloadError as error:
                 self._brake.failed(0, str(error))
-                logger.warning("executor could not be made", extra={"fields": {"error": str(error)}})
+                logger.warning("executor could not be created", extra={"fields": {"error": str(error)}})
                 self._events.failing_to_start()
-                await asyncio.sleep(max(self._brake.pause_s(), _LAST_WORDS_S))
+                await asyncio.sleep(max(self._brake.pause_s(), _FAIL_S))
 
     def _on_reopened(self, reopening: asyncio.Task[None]) -> None:
         self._reopening = None

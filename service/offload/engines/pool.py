@@ -1,8 +1,8 @@
 """The engine `pool`: a `multiprocessing.Pool` of the standard library.
 
-A worker that dies between two jobs may have held a lock of the pool's queues, and then no other worker ever gets a job
-again; so the whole pool is replaced after such a death. A worker that dies in a job held no lock, and the library
-replaces it. Every private name of `multiprocessing.pool` is used in this file.
+A worker that dies between two jobs may have held a lock of the pool's queues, and then no other worker gets another
+job. So the whole pool is replaced after that. A worker that dies in a job held no lock, and the library replaces it.
+Every private name of `multiprocessing.pool` is used in this file.
 
 Source: `multiprocessing/pool.py` of CPython 3.11 to 3.14.
 """
@@ -29,7 +29,7 @@ CAPABILITIES: Final = replace(LOCAL_CAPABILITIES, isolates_deaths=False)
 
 
 class MultiprocessingKind:
-    """Implements `PoolKind`: one pool for all workers. A slot does not belong to a certain worker."""
+    """Implements `PoolKind`: one pool for all workers. A slot is not bound to one worker."""
 
     name: Final = "pool"
     capabilities: Final = CAPABILITIES

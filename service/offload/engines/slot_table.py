@@ -1,6 +1,6 @@
 """The slots of an engine whose workers belong to a library or a cluster, and the job in each.
 
-Every change is reported by the events of `engines.base`. A slot holds one job; it is not a certain worker.
+Every change is reported as an event of `engines.base`. A slot holds one job and is not bound to one worker.
 """
 
 from __future__ import annotations

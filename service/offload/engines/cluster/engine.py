@@ -214,7 +214,7 @@ class ClusterEngine:
 
     def _on_start_failed(self, why: str) -> None:
         self._brake.failed(0, why)
-        logger.warning("cluster has no worker", extra={"fields": {"engine": self.name, "error": why}})
+        logger.warning("worker failed to start", extra={"fields": {"engine": self.name, "error": why}})
         if not any(self._table.has_worker(slot) for slot in self._table.slots()):
             self._events.failing_to_start()
 

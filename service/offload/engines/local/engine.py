@@ -1,6 +1,6 @@
-"""An engine on pools or executors of the standard library.
+"""The engine on pools or executors of the standard library.
 
-A `PoolKind` says what such a pool is and what can be promised of it: that of `pool`, or that of `executor`.
+A `PoolKind`, that of `pool` or that of `executor`, makes them and says what they can do.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class LocalEngine:
         return False
 
     async def close(self, grace_s: float) -> None:
-        """Idle workers end by themselves, all others are killed; what is left after `grace_s` is killed too."""
+        """Lets idle workers end by themselves, and kills all others; what is left after `grace_s` is killed too."""
         if not self._is_open:
             return
         self._is_open = False

@@ -39,7 +39,7 @@ from offload.worker.remote import Call, read_answer
 
 logger: Final = logging.getLogger("offload.engine")
 
-# A job that is to be stopped and has neither ended nor been killed by then will not: something is wrong with its pool.
+# If a job that is to be stopped has neither ended nor been killed within this time, its pool is broken.
 _STOP_S: Final = 1.0
 # How long an executor may know of a death before the service does.
 _NOTICE_S: Final = 0.1
@@ -127,7 +127,7 @@ class ReplaceablePool:
             call = call_of(job, load=self._load, lane=slot)
             self._pool.submit(call, partial(self._on_result, self._permit, job.number))
         except Exception as error:
-            logger.debug("pool took no job", extra={"fields": {"error": repr(error)}})
+            logger.debug("pool accepted no job", extra={"fields": {"error": repr(error)}})
             # Deferred: the scheduler is still processing the event that caused this call.
             self._loop.call_soon(self._on_not_submitted, slot, job)
 
@@ -185,7 +185,7 @@ class ReplaceablePool:
                     self._table.add_worker(self._slots)
             return
         if self._state is PoolState.OPENING:
-            logger.error("no pool could be made", exc_info=done.error)
+            logger.error("pool could not be created", exc_info=done.error)
             self._worker_set.report_failure(min(self._slots), str(done.error))
             self.end()
         self._continue_ending()

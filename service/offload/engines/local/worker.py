@@ -129,8 +129,8 @@ class LocalWorker:
     def kill_in(self, number: int, cause: EndCause) -> None:
         """Kills the worker if it still runs this job; needs a close look of the watch.
 
-        The library may hand it the next job at any moment. So the process is stopped first, and judged once it
-        certainly is.
+        The library may hand it the next job at any moment. So the process is stopped first; once it certainly is, its
+        row shows which job it runs.
         """
         if not self.is_held and self._state is not WorkerState.KILLING:
             self.is_held = True

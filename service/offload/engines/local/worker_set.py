@@ -1,7 +1,7 @@
 """The workers of all pools or executors of an engine: starting, watching and killing them.
 
-Threads of the library ask for processes, and wait here until a slot is free. Failing starts are braked. What the end of
-a worker means for jobs is decided by the engine, which is notified on the event loop.
+Threads of the library ask for processes, and wait here until a slot is free. Failing starts are slowed down. The engine
+is notified on the event loop, and decides what the end of a worker means for its job.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class WorkerSet:
             return True
         return False
 
-    # What became of a start
+    # The result of a start
 
     def _on_started(self, started: StartedWorker) -> None:
         if self._is_closed:
@@ -256,8 +256,8 @@ class WorkerSet:
             worker.kill_in(number, cause)
         self._watch.look_closely()
 
-    # Watching. A worker takes jobs from the library and notes in its row of shared memory which one it begins: that can
-    # only be looked at. The watch looks every few milliseconds while a job is awaited.
+    # Watching. A worker takes jobs from the library and writes into its row of shared memory which one it begins, which
+    # can only be polled. The watch does so every few milliseconds while a job is awaited.
 
     def _watched(self) -> list[Watched]:
         """Called in the watch's thread."""
@@ -296,13 +296,13 @@ class WorkerSet:
     # The end
 
     def begin_close(self) -> None:
-        """Ends of workers are planned from now on."""
+        """From now on, the end of a worker is planned."""
         self._is_closing = True
         for pause in self._pauses.values():
             pause.cancel()
 
     async def close(self, grace_s: float) -> None:
-        """To be called when all workers have ended, or had the time to. Releases what is left of the others."""
+        """Releases what is left of the workers. Call it when all have ended, or had the time to end."""
         self._limits.clear()
         self._stops.clear()
         await self._watch.close()

@@ -79,7 +79,7 @@ class SupervisedEngine:
             lane.start()
 
     def start(self, slot: SlotId, job: Job) -> None:
-        self._lanes[slot].give(job)
+        self._lanes[slot].add_job(job)
         if job.limits.memory_bytes is not None:
             self._watch.look_closely()
 
@@ -91,11 +91,11 @@ class SupervisedEngine:
 
     @property
     def ahead(self) -> Self | None:
-        """None if jobs cannot be taken back, or if the number of jobs of a worker is limited."""
+        """None if jobs cannot be withdrawn, or if the number of jobs of a worker is limited."""
         return self if hasattr(os, "eventfd") and not self._settings.max_jobs_per_worker else None
 
     def withdraw(self, slot: SlotId, job: Job) -> bool:
-        return self._lanes[slot].take_back(job)
+        return self._lanes[slot].withdraw(job)
 
     def busy_since(self, slot: SlotId) -> float | None:
         """Returns the instant at which the running job began, as its worker reports it; None if none runs."""

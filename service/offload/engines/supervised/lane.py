@@ -49,7 +49,7 @@ _KILLING: Final = WorkerState.KILLING
 
 
 class LaneEvents(Protocol):
-    """`lane_lost`: an idle lane no longer is; `lane_ended` follows."""
+    """`lane_lost`: an idle lane is being killed; `lane_ended` follows."""
 
     def lane_ready(self, lane: Lane) -> None: ...
     def lane_lost(self, lane: Lane) -> None: ...
@@ -117,7 +117,7 @@ class Lane:
         self._starting = asyncio.create_task(self._start())
         self._starting.add_done_callback(self._on_started)
 
-    def give(self, job: Job) -> None:
+    def add_job(self, job: Job) -> None:
         """Sends the job to the worker, which runs it after those that it has."""
         assert self._worker is not None and self.watched is not None
         if not self._jobs:
@@ -131,9 +131,9 @@ class Lane:
         if self._state is _BUSY:
             self._worker.outbox.send_job(job, is_idle=len(self._jobs) == 1)
 
-    def take_back(self, job: Job) -> bool:
-        """Takes the newest job back. Returns False if it has begun."""
-        if self._worker is None or self._jobs[-1] is not job or not self._worker.outbox.take_back(job):
+    def withdraw(self, job: Job) -> bool:
+        """Withdraws the newest job. Returns False if it has begun."""
+        if self._worker is None or self._jobs[-1] is not job or not self._worker.outbox.withdraw(job):
             return False
         self._jobs.pop()
         return True
@@ -294,7 +294,7 @@ class Lane:
         """Attributes output and memory to the first job from now on.
 
         With others behind it, the worker may have begun the next one already, so it is unknown which job has printed a
-        line. A task that has printed gets its workers for itself from then on.
+        line. From then on, no other job waits in a worker that runs this task (see `core.prefetch`).
         """
         assert self._worker is not None and self.watched is not None
         first = self._jobs[0]

@@ -1,4 +1,4 @@
-"""Sends jobs to one worker, and takes back those that it has not begun: the service's side of `worker.inbox`.
+"""Sends jobs to one worker, and withdraws those that it has not begun: the service's side of `worker.inbox`.
 
 The tokens of an eventfd decide whether the worker or the service has a job. All jobs of one iteration of the event loop
 are sent in one write.
@@ -16,7 +16,7 @@ from offload.wire.frames import pack_retire, pack_skip
 
 
 class Outbox:
-    """`tokens` holds the eventfd. Without one (None) no job can be taken back."""
+    """`tokens` holds the eventfd. Without one (None) no job can be withdrawn."""
 
     def __init__(self, channel: WorkerChannel, tokens: connection.Connection | None) -> None:
         self._channel = channel
@@ -38,8 +38,8 @@ class Outbox:
         elif len(self._unsent) == 1:
             self._loop.call_soon(self._send_all)
 
-    def take_back(self, job: Job) -> bool:
-        """Takes the newest job back. Returns False if it has begun."""
+    def withdraw(self, job: Job) -> bool:
+        """Withdraws the newest job. Returns False if it has begun."""
         if self._unsent and self._unsent[-1] is job:
             self._unsent.pop()
             return True
@@ -54,7 +54,7 @@ class Outbox:
         return True
 
     def skip_was_read(self) -> bool:
-        """The worker reports that it knows of a job that was taken back. Returns False if none was."""
+        """The worker reports that it has read of a withdrawn job. Returns False if none was withdrawn."""
         if not self._unread_skips:
             return False
         self._unread_skips -= 1
@@ -73,7 +73,7 @@ class Outbox:
             self._tokens.close()
 
     def _send_all(self) -> None:
-        """Sends all jobs, unless the worker has yet to read of one that was taken back: see `worker.inbox`.
+        """Sends all jobs, unless the worker has yet to read of a withdrawn one: see `worker.inbox`.
 
         Writes the tokens first: the worker must find one for each frame that it reads.
         """

@@ -1,6 +1,6 @@
 """The worker process of a lane: a process with a channel, from its start to its end.
 
-Its end is reported once, after everything that it had sent.
+Its end is reported once, after everything that it sent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from offload.wire.shared_bytes import LARGE_BYTES, SharedBytes
 from offload.wire.spec import WorkerSpec
 from offload.worker.entry import run_worker
 
-# How long after the end a descendant that has not been killed yet may hold the channel open.
+# How long to wait for the end of the channel: a descendant that has not been killed yet may hold it open.
 _CHANNEL_S: Final = 1.0
 
 
