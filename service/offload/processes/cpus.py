@@ -102,4 +102,4 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
-        return ""  # this system does not have the file, or does not let us read it
+        return ""  # this system does not have the file, or does not allow reading it

@@ -1,7 +1,7 @@
 """Reads the catalogue of tasks without loading the user's modules in the service.
 
-A short-lived process loads them and sends the catalogue as bytes. What goes wrong in them (an import error, an endless
-loop, a crash) goes wrong there, and is reported as a sentence.
+A short-lived process loads them and sends the catalogue as bytes. An import error, an endless loop or a crash happens
+there, and is reported as a sentence.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ async def _read_all(sock: socket.socket) -> bytes:
 
 
 async def _end(process: BaseProcess, launcher: Launcher) -> int | None:
-    """Waits for the end, which it brings about if need be; returns the exit code, None if it is unknown."""
+    """Waits for the end, and kills the process if it takes long. Returns the exit code, None if it is unknown."""
     ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
     handle = ProcessHandle(process, open_descriptor(process), on_ended=ended.set_result)
     handle.watch_end()
@@ -93,7 +93,8 @@ def _catalogue(data: bytes, exit_code: int | None) -> bytes:
         check_from_worker(header)
         failure = orjson.loads(body) if header.kind == Kind.START_FAILED else None
     except (FrameError, ValueError) as error:
-        raise TargetError("", "a module wrote to the descriptors of the process that loads it") from error
+        problem = "a module wrote to a descriptor that it did not open; a task file must not do that"
+        raise TargetError("", problem) from error
     if failure is not None:
         raise TargetError(*failure)
     return body

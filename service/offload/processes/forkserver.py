@@ -2,7 +2,7 @@
 
 The standard library has one forkserver for the whole process: its preload list is fixed when it starts, and it lives as
 long as that process. An engine needs its own, which no other engine or the surrounding application can interfere with,
-and which ends with the engine. Every private name of the library that this takes is used in this file.
+and which ends with the engine. Every private name of the library that this needs is used in this file.
 
 Source: `multiprocessing/forkserver.py` and `popen_forkserver.py` of CPython 3.11 to 3.14.
 """

@@ -46,15 +46,15 @@ def kill_group(pid: int, start_ticks: int) -> None:
         _signal_group(pid, signal.SIGKILL)
 
 
-def kill_strays(mark: bytes, *, known: set[int], keep: set[int], host: int | None = None) -> None:
+def kill_strays(mark: bytes, *, known: set[int], keep: set[int], spared_parent: int | None = None) -> None:
     """Sends SIGKILL to marked processes that no longer belong to a worker.
 
-    `known`: spared with their descendants. `keep`: spared without their descendants. `host`: its children are spared
-    with their descendants.
+    `known`: spared with their descendants. `keep`: spared without their descendants. `spared_parent`: its children are
+    spared with their descendants.
     """
 
     def strays(processes: dict[int, ProcessInfo]) -> set[int]:
-        roots = known | {pid for pid, info in processes.items() if info.parent == host}
+        roots = known | {pid for pid, info in processes.items() if info.parent == spared_parent}
         spared = roots | keep | descendants(roots, processes)
         return {pid for pid in processes if pid not in spared and has_mark(pid, mark)}
 

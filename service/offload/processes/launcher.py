@@ -141,12 +141,11 @@ class Launcher:
         infos = {pid: read(pid) for pid in self._helpers}
         living = {pid for pid, info in infos.items() if info is not None and info.start_ticks == self._helpers[pid]}
         # Without a forkserver the mark is in this environment during each start, and what the surrounding application
-        # starts at that moment inherits it. Such a process is a child of the service, which a stray never is: a process
-        # that loses its parent is adopted by the nearest subreaper above, or by process 1. Where the service itself is
-        # one of these, what has left a dead worker's group lives until the guard ends it with the service: better
-        # than to kill a bystander.
-        host = os.getpid() if self._forkserver is None else None
-        kill_strays(self.mark.encode("ascii"), known=self._known | living, keep=keep, host=host)
+        # starts at that moment inherits it. That process is a child of the service, which a stray never is: a process
+        # that loses its parent is adopted by the nearest subreaper above, or by process 1. If the service itself is one
+        # of these, a stray lives until the guard ends it with the service, which is better than killing a bystander.
+        parent = os.getpid() if self._forkserver is None else None
+        kill_strays(self.mark.encode("ascii"), known=self._known | living, keep=keep, spared_parent=parent)
 
     def _note_helpers(self, newborn: int) -> None:
         """Notes what else descends from a forkserver at its first fork: the modules that it has loaded started it (for

@@ -1,8 +1,8 @@
-"""A child process as the service sees it: signals, output, and the certain knowledge of its end.
+"""A child process as the service sees it: signals, output, and its end.
 
-The end is seen through a process descriptor (pidfd_open(2)): an id may belong to another process by then, a descriptor
-never does. The exit code of the service's own child is there as soon as its descriptor is readable. For a child of the
-forkserver it arrives a moment later, on the pipe that is the `sentinel` of the `multiprocessing` process.
+The end is detected through a process descriptor (pidfd_open(2)): the id may belong to another process by then, the
+descriptor never does. The exit code of the service's own child is available as soon as its descriptor is readable. That
+of a child of the forkserver arrives a moment later, on the pipe that is the `sentinel` of its `multiprocessing` object.
 """
 
 from __future__ import annotations

@@ -89,8 +89,8 @@ def last_pid() -> bytes:
 def _content(path: str) -> bytes:
     """Reads a short file; returns nothing if it cannot be read.
 
-    `open` would take three times as many system calls. After each, this thread wants the interpreter's lock back, which
-    delays the event loop.
+    `open` would make three times as many system calls. After each one this thread takes the interpreter's lock again,
+    which delays the event loop.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

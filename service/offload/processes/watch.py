@@ -144,7 +144,7 @@ class Watch:
             must_answer = record.must_answer()
             info = read(record.pid)
             record.rss_bytes = 0 if info is None else info.rss_bytes
-            # Asked twice: between the question and the look it may have begun a job, and been stopped while busy.
+            # Checked twice: between the check and the look it may have begun a job, and been stopped while busy.
             if info is not None and info.is_stopped and must_answer and record.must_answer():
                 self._report(self._events.on_stopped, record)
         forkserver = self._forkserver.forkserver_pid

@@ -35,7 +35,7 @@ def make_pair() -> tuple[socket.socket, socket.socket] | None:
 def send_descriptor(sock: socket.socket, number: int, descriptor: int) -> bool:
     """Sends the descriptor of this job's bytes, without waiting; the caller may close it afterwards.
 
-    Returns False if it could not be sent: the other side is hundreds behind, or gone, or this user has too many
+    Returns False if it could not be sent: the other side has hundreds unread or has ended, or this user has too many
     descriptors in transit (ETOOMANYREFS).
     """
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]

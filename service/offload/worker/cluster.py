@@ -81,8 +81,8 @@ def withdraw_pinned(token: str, job: str) -> bool:
 def run_anywhere(load: bytes, *call: object) -> PlainAnswer:
     """Run one job in any process, as its only job. `call` is a `remote.Call` without its load.
 
-    Ray makes SIGTERM raise SystemExit in the main thread, where its tasks run. A request to end the process would then
-    end only the job, as if the task had raised it; so the default action is restored meanwhile.
+    Ray makes SIGTERM raise SystemExit in the main thread, where its tasks run. SIGTERM would then end only the job, as
+    if the task had raised SystemExit. So the default action is restored while the job runs.
     """
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:

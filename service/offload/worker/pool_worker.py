@@ -1,7 +1,7 @@
 """The worker process of a standard pool or executor.
 
-Before it runs the library's loop, it is isolated like any worker, loads the tasks, calls the hooks and reports that it
-is ready. What the library then makes it call is `remote.run_job`.
+It is isolated like any worker, loads the tasks, calls the hooks and reports that it is ready. Then it runs the loop of
+the library, which calls `remote.run_job` for each job.
 """
 
 from __future__ import annotations
