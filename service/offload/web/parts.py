@@ -1,4 +1,4 @@
-"""The parts that the application consists of, and how handlers reach them."""
+"""The parts that the application uses, and how handlers reach them."""
 
 from __future__ import annotations
 
@@ -40,8 +40,10 @@ PARTS: Final = web.AppKey("PARTS", WebParts)
 
 
 class LateParts:
-    """Looks up the parts of an application at each use: an application may be built before its parts exist, for
-    example one that is mounted in another, whose parts come with the start-up."""
+    """Looks up the parts of an application at each use, because they may not exist when the application is built.
+
+    Those of a mounted application, for example, are made at its start-up.
+    """
 
     def __init__(self, app: web.Application) -> None:
         self._app = app

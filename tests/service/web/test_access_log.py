@@ -108,7 +108,7 @@ async def test_lines_above_the_limit_are_counted_and_dropped(
         log.add(line_of("/"))
     log.flush()
     assert len(lines(caplog)) == len(batches(caplog)[0]) == 4
-    assert lines(caplog)[-1] == "access log lines dropped dropped=7"
+    assert lines(caplog)[-1] == "access log lines were dropped count=7"
 
 
 async def test_a_path_cannot_forge_a_line(caplog: pytest.LogCaptureFixture) -> None:

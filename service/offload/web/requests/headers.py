@@ -1,7 +1,6 @@
 """Parses request headers, one function for each.
 
-An invalid value of one of our own headers is a problem. Invalid values of standard headers are ignored, as their RFCs
-require.
+An invalid `Request-Timeout` is a problem. Invalid values of standard headers are ignored, as their RFCs require.
 """
 
 from __future__ import annotations

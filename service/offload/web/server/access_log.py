@@ -83,7 +83,7 @@ class Batch:
     def lines(self) -> Iterator[str]:
         yield from self._lines
         if self._dropped:
-            yield f"access log lines dropped dropped={self._dropped}"
+            yield f"access log lines were dropped count={self._dropped}"
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

@@ -1,4 +1,4 @@
-"""One connection: what we add to aiohttp's `RequestHandler`.
+"""One connection: what the service adds to aiohttp's `RequestHandler`.
 
 It limits the time to the first head and the time in which a caller reads nothing, answers malformed HTTP with a
 problem, and ends the wait for a body that cannot become complete. It uses private attributes of aiohttp:
@@ -100,7 +100,7 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer malformed HTTP, and bugs outside our handlers."""
+        """Answer malformed HTTP, and bugs outside the service's handlers."""
         if isinstance(exc, HttpProcessingError):
             problem = malformed_head()
         else:
