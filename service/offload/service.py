@@ -201,7 +201,7 @@ def run(targets: Sequence[str], settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT, then drain. Returns the exit code. Raises UserError for mistakes of the user."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         service = Service(targets, settings)
-        service.warm_up()  # before the import of aiohttp, so that both go on at the same time
+        service.warm_up()  # before aiohttp is imported, so that both happen at the same time
         try:
             runner.run(_serve(service))
         except asyncio.CancelledError:
@@ -239,7 +239,7 @@ async def _serve(service: Service) -> None:
         _on_stop_signals(lambda: service.hurry() if stop.is_set() else stop.set())
         await stop.wait()
         logger.info("draining", extra={"fields": {"timeout_s": settings.drain_timeout}})
-        await service.drain()  # while it still listens, so that new jobs are answered with 503 `draining`
+        await service.drain()  # still listening, so that new jobs are answered with 503 `draining`
     logger.info("stopped")
 
 

@@ -58,7 +58,7 @@ _CONTEXT: Final = multiprocessing.get_context("spawn")
 
 
 class ServiceState(StrEnum):
-    """What a job sent now would meet: it would be accepted, or rejected for this reason."""
+    """Whether a job sent now would be accepted, or the reason for which it would be rejected."""
 
     STARTING = "starting"
     READY = "ready"
@@ -194,8 +194,8 @@ class WorkerRow:
     def begin(self, number: int, now_ns: int) -> None:
         """Record that job `number` begins.
 
-        Call it before any code of the user runs: after the worker's death `current_job` must tell for certain whether
-        the job had begun.
+        Call it before any code of the user runs: after the worker's death `current_job` must show whether the job had
+        begun.
         """
         words = self._words
         words[_CURRENT_BEGAN_NS] = now_ns

@@ -47,7 +47,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedTask:
-    """A task ready to be called.  `index` is its place in the registry."""
+    """A task ready to be called. `index` is its position in the registry."""
 
     index: int
     definition: TaskDefinition
@@ -89,7 +89,7 @@ def targets_from_json(values: Iterable[Mapping[str, str | None]]) -> tuple[Targe
 
 
 def load(targets: Sequence[Target]) -> Registry:
-    """Import the targets and compiles their tasks in this process.
+    """Import the targets and compile their tasks in this process.
 
     Tasks have the order of the targets and, within a target, of its namespace; a task found twice is loaded once.
     Raises TargetError for a target that cannot be imported, has no task or repeats a name, and TaskDefinitionError for

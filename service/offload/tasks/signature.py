@@ -79,7 +79,7 @@ class CompiledTask:
         return self._with_query(query, parameter.name, array)
 
     def call(self, arguments: dict[str, Any]) -> object:
-        """Call the function and returns its result. Raises what it raises."""
+        """Call the function and return its result. Raises what it raises."""
         if not self._positional:
             return self._function(**arguments)
         positional = [arguments.pop(parameter.name, parameter.default) for parameter in self._positional]

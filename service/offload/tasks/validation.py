@@ -129,7 +129,7 @@ def _field(task: str, parameter: Parameter) -> Any:
 
 
 def _checkable(hint: Any) -> Any:
-    """Returns `hint` with our own validators for types that pydantic does not know."""
+    """Returns `hint` with validators for the types that pydantic does not know."""
     if not any(part is memoryview or is_array_hint(part) for part in alternatives(hint)):
         return hint
     hint = unaliased(hint)
