@@ -54,7 +54,7 @@ class Deadlines(Generic[T]):
         return item in self._new or item in self._tick_of
 
     def set(self, item: T, instant: float) -> None:
-        """Makes the item due at `instant` (monotonic, seconds), instead of an earlier entry."""
+        """Make the item due at `instant` (monotonic, seconds), instead of an earlier entry."""
         if item in self._tick_of:
             self._take_out(item)
         self._new[item] = tick = int(instant / TICK_S) + 1
@@ -62,12 +62,12 @@ class Deadlines(Generic[T]):
         self._alarm.at = min(self._alarm.at, due_at)
 
     def discard(self, item: T) -> None:
-        """Removes the item, if it is there."""
+        """Remove the item, if it is there."""
         if self._new.pop(item, None) is None and item in self._tick_of:
             self._take_out(item)
 
     def pop_due(self, now: float) -> list[T]:
-        """Removes and returns the items that are due at `now`, earliest first."""
+        """Remove and return the items that are due at `now`, earliest first."""
         self._put_in_new()
         due: list[T] = []
         while self._ticks and self._ticks[0] * TICK_S <= now:

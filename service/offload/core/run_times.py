@@ -56,7 +56,7 @@ class RunTimes:
             self._typical_s[task_index] /= _TYPICAL_STEP
 
     def record_at_least(self, task_index: int, run_s: float) -> None:
-        """Records a run that was stopped after `run_s`, if it was expected to take less.
+        """Record a run that was stopped after `run_s`, if it was expected to take less.
 
         Otherwise a task whose jobs all reach their timeout would be expected to take no time forever.
         """

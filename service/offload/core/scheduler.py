@@ -114,7 +114,7 @@ class Scheduler:
     # Events: callers
 
     def submit(self, job: Job, now: float) -> list[Command]:
-        """Starts, queues or rejects a new job. A waiting job may be rejected to make room for it.
+        """Start, queue or reject a new job. A waiting job may be rejected to make room for it.
 
         Raises IllegalStep if the job is not new.
         """
@@ -135,17 +135,17 @@ class Scheduler:
         return commands + self._fill(now)
 
     def reject(self, job: Job, rejection: Rejection, now: float) -> list[Command]:
-        """Counts and settles a new job that is rejected."""
+        """Count and settle a new job that is rejected."""
         self._count(job)
         return [self._settle_rejected(job, rejection, now)]
 
     def identify(self, job: Job, fingerprint: str) -> None:
-        """Records the fingerprint of a job that killed its worker."""
+        """Record the fingerprint of a job that killed its worker."""
         job.fingerprint = fingerprint
         self.quarantine.record(job)
 
     def cancel(self, job: Job, why: Reason, now: float) -> list[Command]:
-        """Ends a job on behalf of its caller. Does nothing if the job has ended."""
+        """End a job on behalf of its caller. Does nothing if the job has ended."""
         if job.is_settled:
             return []
         return self._end(job, cancelled(job, why), now) + self._fill(now)
@@ -153,7 +153,7 @@ class Scheduler:
     # Events: time and draining
 
     def expire(self, now: float) -> list[Command]:
-        """Ends the jobs whose time is up, and withdraws those that wait behind a job that takes long."""
+        """End the jobs whose time is up, and withdraw those that wait behind a job that takes long."""
         commands: list[Command] = []
         for job in self._deadlines.pop_due(now):
             commands += self._end(job, overdue(job), now)
@@ -165,11 +165,11 @@ class Scheduler:
         return commands
 
     def begin_drain(self, ends_at: float) -> None:
-        """Accepts no more jobs. Queued and running jobs go on until `stop_all`, which is due at `ends_at`."""
+        """Accept no more jobs. Queued and running jobs go on until `stop_all`, which is due at `ends_at`."""
         self.load.drain_ends_at = ends_at
 
     def stop_all(self, now: float) -> list[Command]:
-        """Ends every job that is left, with an answer."""
+        """End every job that is left, with an answer."""
         return self._abandon(list(self._jobs.values()), Reason.STOPPED, now)
 
     # Events: the engine
@@ -277,7 +277,7 @@ class Scheduler:
         return candidate.limits is None or self._running_limits.may_run(candidate.limits, candidate.client)
 
     def _make_room(self, candidate: Candidate, now: float) -> list[Command]:
-        """Rejects a waiting job if the queue is full."""
+        """Reject a waiting job if the queue is full."""
         victim = self._admission.job_to_displace(candidate)
         if victim is None:
             return []
@@ -285,7 +285,7 @@ class Scheduler:
         return [self._settle_rejected(victim, self._admission.displaced(victim, now), now)]
 
     def _fill(self, now: float) -> list[Command]:
-        """Gives waiting jobs to idle slots, then short ones to slots where short ones run."""
+        """Give waiting jobs to idle slots, then short ones to slots where short ones run."""
         commands: list[Command] = []
         while self.slots.idle:
             job = self.queue.first(now)
@@ -314,7 +314,7 @@ class Scheduler:
         return job.deadline is None or now + self.run_times.typical_s(job.limits.index) < job.deadline
 
     def _start(self, job: Job, now: float) -> Start:
-        """Starts the job in the slot that became idle last, because its caches are warm."""
+        """Start the job in the slot that became idle last, because its caches are warm."""
         slot = self.slots.occupy_idle(job)
         self._running_limits.enter(job)
         self._expect(slot, job, now)
@@ -322,7 +322,7 @@ class Scheduler:
         return Start(slot.id, job)
 
     def _start_behind(self, job: Job, now: float) -> Start | None:
-        """Gives a new job to a slot where short ones run, None if it must be queued. The queue must be empty."""
+        """Give a new job to a slot where short ones run, None if it must be queued. The queue must be empty."""
         if not self._running_limits.may_run(job.limits, job.client) or not self._is_in_time(job, now):
             return None
         slot = self._prefetch.find_room(job, now)
@@ -351,7 +351,7 @@ class Scheduler:
     # Transitions: from a slot to the outcome
 
     def _finish(self, job: Job, outcome: Outcome, slot_id: SlotId, now: float) -> Settled:
-        """Settles a job with its worker's answer, even one that the service still counts as waiting in the slot."""
+        """Settle a job with its worker's answer, even one that the service still counts as waiting in the slot."""
         if job.started_at is None:
             job.start(slot_id, now)
             job.settle(outcome, now)
@@ -416,7 +416,7 @@ class Scheduler:
         return [command for job in jobs for command in self._end(job, abandoned(why), now)]
 
     def _end(self, job: Job, outcome: Outcome, now: float) -> list[Command]:
-        """Settles a job wherever it is, and stops its work."""
+        """Settle a job wherever it is, and stop its work."""
         slot = self.slots.of(job)
         if job.is_running:
             assert slot is not None
@@ -433,7 +433,7 @@ class Scheduler:
         return [self._settle(job, outcome, now)]
 
     def _stop(self, slot: Slot, job: Job, outcome: Outcome, now: float) -> list[Command]:
-        """Stops the work of the slot's settled job, unless it has ended and the worker is at the next."""
+        """Stop the work of the slot's settled job, unless it has ended and the worker is at the next."""
         if not self._take_back(slot):
             return []
         slot.stop_work()
@@ -441,7 +441,7 @@ class Scheduler:
         return [Stop(slot.id, job, outcome.reason)]
 
     def _take_back(self, slot: Slot, *, until: Job | None = None) -> bool:
-        """Moves jobs that wait in the slot back to the queue: all of them, or the newest down to `until`.
+        """Move jobs that wait in the slot back to the queue: all of them, or the newest down to `until`.
 
         False: one of them has begun, and so have all before it; the slot's first job has ended, its answer is on the
         way.
@@ -462,7 +462,7 @@ class Scheduler:
         return not slot.waiting or until in taken
 
     def _settle_too_late(self, job: Job, now: float) -> Settled:
-        """Settles a queued job that can no longer meet its deadline. Before the deadline another machine may."""
+        """Settle a queued job that can no longer meet its deadline. Before the deadline another machine may."""
         if job.deadline is not None and job.deadline <= now:
             return self._settle(job, overdue(job), now)
         return self._settle_rejected(job, self._admission.missed_chance(job, now), now)

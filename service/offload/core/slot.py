@@ -140,7 +140,7 @@ class Slot:
         self.waiting_work.add(job)
 
     def drop_waiting(self, job: Job) -> None:
-        """Removes the first or the last waiting job."""
+        """Remove the first or the last waiting job."""
         waiting = self.waiting
         if job is waiting[0]:
             waiting.popleft()

@@ -31,13 +31,13 @@ class Slots:
         self._load = load
 
     def add(self, slot_id: SlotId) -> None:
-        """Adds a slot without a worker. Raises IllegalStep if it exists."""
+        """Add a slot without a worker. Raises IllegalStep if it exists."""
         if slot_id in self.all:
             raise IllegalStep(thing=f"slot {slot_id}", state=self.all[slot_id].state, event="add")
         self.all[slot_id] = Slot(slot_id)
 
     def remove(self, slot_id: SlotId) -> Slot:
-        """Removes a slot. Raises IllegalStep if it has a worker."""
+        """Remove a slot. Raises IllegalStep if it has a worker."""
         slot = self.all[slot_id]
         if slot.state is not SlotState.ABSENT:
             raise IllegalStep(thing=f"slot {slot_id}", state=slot.state, event="remove")
@@ -51,7 +51,7 @@ class Slots:
         self._load.present_slots += 1
 
     def detach_worker(self, slot: Slot) -> list[Job]:
-        """Empties a slot whose worker is gone. Returns the jobs that it held, in order."""
+        """Empty a slot whose worker is gone. Returns the jobs that it held, in order."""
         jobs = slot.jobs()
         slot.detach_worker()
         self._load.present_slots -= 1
@@ -62,7 +62,7 @@ class Slots:
         return jobs
 
     def occupy_idle(self, job: Job) -> Slot:
-        """Puts the job into the slot that became idle last."""
+        """Put the job into the slot that became idle last."""
         slot_id, _ = self.idle.popitem()
         slot = self.all[slot_id]
         slot.occupy(job)
@@ -79,7 +79,7 @@ class Slots:
         self.waiting += 1
 
     def drop_waiting(self, slot: Slot, job: Job) -> None:
-        """Removes the first or the last job that waits in the slot."""
+        """Remove the first or the last job that waits in the slot."""
         slot.drop_waiting(job)
         if not job.is_settled:
             self.waiting -= 1

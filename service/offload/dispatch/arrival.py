@@ -30,7 +30,7 @@ class Arrival:
         self._traffic.body_has_arrived(self._size_bytes)
 
     def add(self, size_bytes: int) -> None:
-        """Counts more bytes. Raises NoRoom."""
+        """Count more bytes. Raises NoRoom."""
         self._size_bytes += size_bytes
         if not self._traffic.body_grows(size_bytes, to_bytes=self._size_bytes):
             raise NoRoom

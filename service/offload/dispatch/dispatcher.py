@@ -85,12 +85,12 @@ class Dispatcher:
         return Arrival(self._scheduler.traffic)
 
     def reject_body(self, terms: JobTerms) -> Job:
-        """Rejects a job whose body found no room while it arrived. The job is settled and counted like any other."""
+        """Reject a job whose body found no room while it arrived. The job is settled and counted like any other."""
         return self.reject(terms, self._scheduler.body_without_room(self._clock()))
 
     @contextmanager
     def leaving(self, size_bytes: int) -> Iterator[None]:
-        """Counts a result while it is being sent; a slow caller may make that long."""
+        """Count a result while it is being sent; a slow caller may make that long."""
         self._scheduler.traffic.result_leaves(size_bytes)
         try:
             yield
@@ -98,7 +98,7 @@ class Dispatcher:
             self._scheduler.traffic.result_has_left(size_bytes)
 
     def new_job(self, request: JobRequest) -> Job:
-        """Makes the job of a request, with id and number. It is not submitted yet."""
+        """Make the job of a request, with id and number. It is not submitted yet."""
         self._numbers += 1
         return Job(request, id=self._ids.next(), number=self._numbers, submitted_at=self._clock())
 
@@ -108,7 +108,7 @@ class Dispatcher:
         return bool(quarantine.crashed_at) and quarantine.watches(limits.index, self._clock())
 
     def submit(self, job: Job, on_end: OnEnd) -> None:
-        """Submits a job of a task that is not suspect, and calls `on_end` when it has its outcome, perhaps at once.
+        """Submit a job of a task that is not suspect, and call `on_end` when it has its outcome, perhaps at once.
 
         `on_end` is called while commands are being carried out, and must not call the dispatcher.
         """
@@ -117,7 +117,7 @@ class Dispatcher:
         self._carry_out(self._scheduler.submit(job, self._clock()))
 
     async def run(self, job: Job) -> None:
-        """Submits a job and returns when it has its outcome; a rejection is one.
+        """Submit a job and return when it has its outcome; a rejection is one.
 
         Cancelling the calling task ends the job and its work, as a disconnected caller does.
         """
@@ -134,13 +134,13 @@ class Dispatcher:
             await self.identify(job)
 
     async def identify(self, job: Job) -> None:
-        """Fingerprints a job that killed its worker. Await it before answering: the caller might send the job again."""
+        """Fingerprint a job that killed its worker. Await it before answering: the caller might send the job again."""
         fingerprint = job.fingerprint or await fingerprint_of(job)
         if fingerprint is not None:
             self._scheduler.identify(job, fingerprint)
 
     def reject(self, terms: JobTerms, rejection: Rejection) -> Job:
-        """Rejects a job before its body is read. The job is settled and counted like any other."""
+        """Reject a job before its body is read. The job is settled and counted like any other."""
         job = self.new_job(JobRequest(terms))
         self._recorder.count_submission(job.limits.index)
         self._carry_out(self._scheduler.reject(job, rejection, self._clock()))
@@ -151,13 +151,13 @@ class Dispatcher:
         return self._scheduler.find(job_id)
 
     def cancel(self, job: Job, why: Reason = Reason.CANCELLED) -> None:
-        """Ends the job and its work. Does nothing if the job has ended."""
+        """End the job and its work. Does nothing if the job has ended."""
         self._carry_out(self._scheduler.cancel(job, why, self._clock()))
 
     # Stopping
 
     async def drain(self, timeout_s: float, hurry: asyncio.Event) -> None:
-        """Accepts no more jobs, lets the others finish within `timeout_s` or until `hurry`, and stops the rest."""
+        """Accept no more jobs, let the others finish within `timeout_s` or until `hurry`, and stop the rest."""
         self.is_draining = True
         self._scheduler.begin_drain(self._clock() + timeout_s)
         if not self._scheduler.is_empty:
@@ -171,11 +171,11 @@ class Dispatcher:
         self.stop_all()
 
     def stop_all(self) -> None:
-        """Ends every job that is left, with an answer."""
+        """End every job that is left, with an answer."""
         self._carry_out(self._scheduler.stop_all(self._clock()))
 
     def close(self) -> None:
-        """Stops the jobs that are left, and the timer. No more jobs are accepted."""
+        """Stop the jobs that are left, and the timer. No more jobs are accepted."""
         self.is_draining = True
         self._scheduler.begin_drain(self._clock())
         self.stop_all()
@@ -234,7 +234,7 @@ class Dispatcher:
             self._became_empty.set()
 
     def _arm_timer(self, instant: float) -> None:
-        """Sets the timer to an instant before the present one."""
+        """Set the timer to an instant before the present one."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = instant

@@ -76,13 +76,13 @@ class FuturesPool:
         self._executor.submit(run_job, call).add_done_callback(partial(_pass_on, on_result))
 
     def forget(self, number: int) -> None:
-        """Does nothing: the executor fails the job of a dead worker."""
+        """Do nothing: the executor fails the job of a dead worker."""
 
     def leave(self) -> None:
         self._executor.shutdown(wait=False)
 
     def end(self, timeout_s: float) -> bool:
-        """Ends the executor's thread, which notices that no process is left, even while it waits for an answer."""
+        """End the executor's thread, which notices that no process is left, even while it waits for an answer."""
         self._result_queue._writer.close()
         self._executor.shutdown(wait=False)
         self._manager.join(timeout_s)

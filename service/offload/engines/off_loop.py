@@ -25,7 +25,7 @@ class Done(Generic[T]):
 
 
 def off_loop(call: Callable[[], T], *, name: str) -> asyncio.Future[Done[T]]:
-    """Runs `call` in a new thread. The future never fails."""
+    """Run `call` in a new thread. The future never fails."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Done[T]] = loop.create_future()
 

@@ -66,7 +66,7 @@ class MultiprocessingPool:
         self._numbers[number] = result._job
 
     def forget(self, number: int) -> None:
-        """Makes the pool forget the job, for whose answer it would wait forever when it closes."""
+        """Make the pool forget the job, for whose answer it would wait forever when it closes."""
         self._pool.forget(self._numbers.pop(number, None))
 
     def leave(self) -> None:
@@ -94,7 +94,7 @@ class _Pool(Pool):
             return NoProcess()
 
     def _setup_queues(self) -> None:
-        """Reports an answer that cannot be unpickled: it ends the thread that reads answers, and so the pool."""
+        """Report an answer that cannot be unpickled: it ends the thread that reads answers, and so the pool."""
         super()._setup_queues()  # type: ignore[misc]  # not in the stubs
         inner: Any = self  # private in the stubs
         inner._quick_get = partial(_read, inner._quick_get, self._on_garbage)
@@ -110,7 +110,7 @@ class _Pool(Pool):
         inner._taskqueue.put(None)  # its thread passes one to each worker, then ends
 
     def give_up(self, timeout_s: float) -> bool:
-        """Ends the pool's threads when all of its processes are dead; returns whether they have ended.
+        """End the pool's threads when all of its processes are dead; return whether they have ended.
 
         `terminate` would wait for a lock that a dead worker held. Answers in the queue are still read: the thread that
         reads them ends at the end of the pipe, which has no writer any more.
@@ -140,7 +140,7 @@ class _Pool(Pool):
 
 
 def free(lock: Any) -> None:
-    """Frees a lock of `multiprocessing`, which only a dead process can hold."""
+    """Free a lock of `multiprocessing`, which only a dead process can hold."""
     lock.acquire(block=False)
     lock.release()
 

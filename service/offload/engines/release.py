@@ -13,7 +13,7 @@ from offload.wire.shared_bytes import SharedBytes
 
 
 def release_body(body: Sized) -> None:
-    """Releases a large body; does nothing for others. May be called twice."""
+    """Release a large body; do nothing for others. May be called twice."""
     if not isinstance(body, SharedBytes) or body.is_closed:
         return
     if not body.is_whole:

@@ -37,13 +37,13 @@ class SlotTable:
         return sorted(self._slots)
 
     def add(self, slot: SlotId) -> None:
-        """Adds a slot without a worker; does nothing if it exists."""
+        """Add a slot without a worker; do nothing if it exists."""
         if slot not in self._slots:
             self._slots[slot] = _Slot(slot)
             self._events.slot_added(slot)
 
     def remove(self, slot: SlotId) -> None:
-        """Removes a slot that has no worker; does nothing if it does not exist."""
+        """Remove a slot that has no worker; do nothing if it does not exist."""
         if self._slots.pop(slot, None) is not None:
             self._events.slot_removed(slot)
 

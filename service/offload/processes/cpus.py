@@ -53,7 +53,7 @@ def cpu_quotas(root: Path) -> Iterator[int]:
 
 
 def parse_groups(text: str) -> dict[int, PurePosixPath]:
-    """Reads `/proc/self/cgroup`; returns the group that controls CPU time, by version of cgroups."""
+    """Read `/proc/self/cgroup`; return the group that controls CPU time, by version of cgroups."""
     groups = {}
     for line in text.splitlines():
         number, _, rest = line.partition(":")
@@ -66,7 +66,7 @@ def parse_groups(text: str) -> dict[int, PurePosixPath]:
 
 
 def parse_mounts(text: str) -> Iterator[Mount]:
-    """Reads `/proc/self/mountinfo`; yields the hierarchies that can limit CPU time."""
+    """Read `/proc/self/mountinfo`; yield the hierarchies that can limit CPU time."""
     for line in text.splitlines():
         head, _, tail = line.partition(" - ")
         fields, tail_fields = head.split(), tail.split()
@@ -82,13 +82,13 @@ def parse_mounts(text: str) -> Iterator[Mount]:
 
 
 def _quota_v2(directory: Path) -> int | None:
-    """Reads `cpu.max`: "quota period" in microseconds, with "max" for no quota."""
+    """Read `cpu.max`: "quota period" in microseconds, with "max" for no quota."""
     quota, _, period = _read(directory / "cpu.max").strip().partition(" ")
     return _whole_cpus(quota, period)
 
 
 def _quota_v1(directory: Path) -> int | None:
-    """Reads two files, in microseconds; a quota of -1 means no quota."""
+    """Read two files, in microseconds; a quota of -1 means no quota."""
     return _whole_cpus(_read(directory / "cpu.cfs_quota_us").strip(), _read(directory / "cpu.cfs_period_us").strip())
 
 

@@ -69,7 +69,7 @@ async def _read_all(sock: socket.socket) -> bytes:
 
 
 async def _end(process: BaseProcess, launcher: Launcher) -> int | None:
-    """Waits for the end, and kills the process if it takes long. Returns the exit code, None if it is unknown."""
+    """Wait for the end, and kill the process if it takes long. Returns the exit code, None if it is unknown."""
     ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
     handle = ProcessHandle(process, open_descriptor(process), on_ended=ended.set_result)
     handle.watch_end()

@@ -56,27 +56,27 @@ class OwnForkServer:
         return pid
 
     def ensure_running(self) -> None:
-        """Starts the process unless it is running."""
+        """Start the process unless it is running."""
         self._server.ensure_running()
 
     def fork(self, descriptors: list[int]) -> tuple[int, int]:
-        """Forks a process; returns (status to read, data to write) as `ForkServer.connect_to_new_process` does."""
+        """Fork a process; return (status to read, data to write) as `ForkServer.connect_to_new_process` does."""
         status, data = self._server.connect_to_new_process(descriptors)
         return status, data
 
     def kill(self) -> None:
-        """Kills the process, even if it is stopped; a later `fork` starts another."""
+        """Kill the process, even if it is stopped; a later `fork` starts another."""
         if self.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
     def end(self) -> None:
-        """Kills the process for good. A `fork` that waits for it in another thread fails."""
+        """Kill the process for good. A `fork` that waits for it in another thread fails."""
         self._server.forbid_start()
         self.kill()
 
     def close(self) -> None:
-        """Kills the process for good and waits for its end."""
+        """Kill the process for good and wait for its end."""
         self.end()
         self._server._stop()  # the only way to reap it
 
@@ -100,7 +100,7 @@ class _Server(forkserver.ForkServer):
                     super().ensure_running()
 
     def forbid_start(self) -> None:
-        """Makes `ensure_running` raise; waits for a start that is under way."""
+        """Make `ensure_running` raise; wait for a start that is under way."""
         with self._start_lock:
             self._may_start = False
 

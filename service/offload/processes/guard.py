@@ -24,7 +24,7 @@ _PAUSE_S: Final = 0.1
 
 
 def main(mark: str) -> None:
-    """Reads stdin to its end, then kills. `mark` is "NAME=value"."""
+    """Read stdin to its end, then kill. `mark` is "NAME=value"."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a signal to the group means the service
     watched: dict[int, int] = {}

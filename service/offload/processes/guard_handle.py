@@ -37,17 +37,17 @@ class GuardHandle:
         return self._process.pid
 
     def watch(self, pid: int) -> None:
-        """Announces a worker, which must not outlive the service."""
+        """Announce a worker, which must not outlive the service."""
         self._workers.add(pid)
         self._send(f"+{pid}\n")
 
     def forget(self, pid: int) -> None:
-        """Announces the end of a worker, whose id may be another process's by now."""
+        """Announce the end of a worker, whose id may be another process's by now."""
         self._workers.discard(pid)
         self._send(f"-{pid}\n")
 
     async def close(self) -> None:
-        """Ends the guard and waits for it. May be called twice."""
+        """End the guard and wait for it. May be called twice."""
         if not self._is_closing:
             self._is_closing = True
             if self._pipe >= 0:
@@ -92,7 +92,7 @@ class GuardHandle:
             self._retry = self._loop.call_later(_TRY_AGAIN_S, self._start_another)
 
     def _drop(self) -> None:
-        """Kills the guard before it closes the pipe, whose end would make it kill the workers. May be called twice."""
+        """Kill the guard before it closes the pipe, whose end would make it kill the workers. May be called twice."""
         self._process.kill()
         self._process.wait()
         self._close_pipe()

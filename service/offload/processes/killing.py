@@ -21,7 +21,7 @@ Victims = Callable[[dict[int, ProcessInfo]], set[int]]
 
 
 def kill_trees(roots: Mapping[int, int]) -> None:
-    """Sends SIGKILL to group leaders, to all of their descendants, and to the groups.
+    """Send SIGKILL to group leaders, to all of their descendants, and to the groups.
 
     `roots`: id → `start_ticks` (see `ProcessInfo`), which tells a process from a later one with the same id.
     """
@@ -37,7 +37,7 @@ def trees(roots: Mapping[int, int], processes: dict[int, ProcessInfo]) -> set[in
 
 
 def kill_group(pid: int, start_ticks: int) -> None:
-    """Sends SIGKILL to what is left of the process group that the process led.
+    """Send SIGKILL to what is left of the process group that the process led.
 
     While the group has a member, no new process gets its id (fork(2)); if one has it, the group is another.
     """
@@ -47,7 +47,7 @@ def kill_group(pid: int, start_ticks: int) -> None:
 
 
 def kill_strays(mark: bytes, *, known: set[int], keep: set[int], spared_parent: int | None = None) -> None:
-    """Sends SIGKILL to marked processes that no longer belong to a worker.
+    """Send SIGKILL to marked processes that no longer belong to a worker.
 
     `known`: spared with their descendants. `keep`: spared without their descendants. `spared_parent`: its children are
     spared with their descendants.
@@ -62,7 +62,7 @@ def kill_strays(mark: bytes, *, known: set[int], keep: set[int], spared_parent: 
 
 
 def kill_all(victims: Victims) -> None:
-    """Freezes what `victims` picks from a scan of all processes until it picks nothing new, then kills it."""
+    """Freeze what `victims` picks from a scan of all processes until it picks nothing new, then kill it."""
     frozen: set[int] = set()
     for _ in range(_MAX_ROUNDS):
         processes = all_processes()
@@ -77,7 +77,7 @@ def kill_all(victims: Victims) -> None:
 
 
 def send_signal(pid: int, number: int) -> None:
-    """Sends a signal to one process; nothing happens if it is gone or belongs to another user."""
+    """Send a signal to one process; nothing happens if it is gone or belongs to another user."""
     try:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):

@@ -53,7 +53,7 @@ class Launcher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="offload-launcher")
 
     def warm_up(self) -> None:
-        """Starts the forkserver, which begins to load the user's modules. Blocks for milliseconds.
+        """Start the forkserver, which begins to load the user's modules. Blocks for milliseconds.
 
         Call it in a thread that lives as long as the service: the forkserver ends with the thread that starts it. (One
         that dies later is replaced from the launcher's thread, which lives as long as the launcher.)
@@ -68,11 +68,11 @@ class Launcher:
             load(self._spec.targets)
 
     def open(self) -> None:
-        """Starts the guard: from here on nothing that is started outlives this process. Needs a running event loop."""
+        """Start the guard: from here on nothing that is started outlives this process. Needs a running event loop."""
         self._guard = GuardHandle(self.mark)
 
     async def start(self, target: Callable[..., None], argument: object, *, name: str) -> BaseProcess:
-        """Starts a process that runs `target(argument)`. Raises StartError."""
+        """Start a process that runs `target(argument)`. Raises StartError."""
         process = self.make(target, argument, name=name)
         loop = asyncio.get_running_loop()
         pid = await loop.run_in_executor(self._thread, self._start, process)
@@ -87,25 +87,25 @@ class Launcher:
         return make(target=target, args=arguments, name=name)
 
     def start_made(self, process: BaseProcess) -> None:
-        """Starts what `make` returned. Blocks; the event loop must then call `watch`. Raises StartError."""
+        """Start what `make` returned. Blocks; the event loop must then call `watch`. Raises StartError."""
         try:
             self._thread.submit(self._start, process).result()
         except (RuntimeError, CancelledError) as error:  # the thread was shut down
             raise StartError("the service is ending") from error
 
     def watch(self, pid: int) -> None:
-        """Announces a process that `start_made` started: it must not outlive the service."""
+        """Announce a process that `start_made` started: it must not outlive the service."""
         if self._guard is not None:
             self._guard.watch(pid)
 
     def forget(self, pid: int) -> None:
-        """Announces the end of a process, whose id may be another's by now."""
+        """Announce the end of a process, whose id may be another's by now."""
         self._known.discard(pid)
         if self._guard is not None:
             self._guard.forget(pid)
 
     async def hunt_strays(self) -> None:
-        """Kills what dead workers left behind: marked processes that no longer belong to a worker.
+        """Kill what dead workers left behind: marked processes that no longer belong to a worker.
 
         A fork of this process itself (start method `fork`) does not have the mark.
         """
@@ -117,12 +117,12 @@ class Launcher:
         return None if self._forkserver is None else self._forkserver.pid
 
     def kill_forkserver(self) -> None:
-        """Kills the forkserver: a stopped one would block a start forever. The next start brings up another."""
+        """Kill the forkserver: a stopped one would block a start forever. The next start brings up another."""
         if self._forkserver is not None:
             self._forkserver.kill()
 
     async def close(self) -> None:
-        """Ends the forkserver, the guard and the thread. May be called twice."""
+        """End the forkserver, the guard and the thread. May be called twice."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self._forkserver is not None:
             self._forkserver.end()  # or a start that is under way would wait for it, or start another
@@ -148,7 +148,7 @@ class Launcher:
         kill_strays(self.mark.encode("ascii"), known=self._known | living, keep=keep, spared_parent=parent)
 
     def _note_helpers(self, newborn: int) -> None:
-        """Notes what else descends from a forkserver at its first fork: the modules that it has loaded started it (for
+        """Note what else descends from a forkserver at its first fork: the modules that it has loaded started it (for
         example a server of `multiprocessing.Manager`). All workers may use it, so it is not a stray."""
         if self.forkserver_pid is None or self.forkserver_pid == self._helpers_of:
             return
@@ -174,7 +174,7 @@ class Launcher:
 
     @contextmanager
     def _environment(self) -> Iterator[None]:
-        """Sets what a process must find in its environment from its first moment on.
+        """Set what a process must find in its environment from its first moment on.
 
         The only way is to set it in this process's environment. It is removed after the start: what the surrounding
         application or another engine starts must not have the mark.
@@ -203,7 +203,7 @@ class Launcher:
 
 @contextmanager
 def _signals_blocked(is_fork: bool) -> Iterator[None]:
-    """Blocks signals with `fork`: until the child has its own handlers, a signal to it would reach the service."""
+    """Block signals with `fork`: until the child has its own handlers, a signal to it would reach the service."""
     if not is_fork:
         yield
         return

@@ -48,16 +48,16 @@ class OutputReader:
         self._loop = asyncio.get_running_loop()
 
     def open(self) -> None:
-        """Starts reading. Raises OSError."""
+        """Start reading. Raises OSError."""
         self._loop.add_reader(self._descriptor, self._read_once)
 
     def belongs_to(self, job: Job | None) -> None:
-        """Attributes what is read from now on to this job; None: it is unknown which job prints."""
+        """Attribute what is read from now on to this job; None: it is unknown which job prints."""
         # Not the job itself, whose body and result would stay in memory until the next one.
         self._printing = None if job is None else (job.id, job.limits.name, job.request.terms.head)
 
     def log_raised(self, job: Job, traceback: bytes) -> None:
-        """Logs the traceback of the exception that ended a job."""
+        """Log the traceback of the exception that ended a job."""
         lines = traceback.splitlines()
         may_log = self._may_log(len(lines))
         for line in lines[:may_log]:
@@ -67,13 +67,13 @@ class OutputReader:
         self.has_news = True
 
     def read_pending(self) -> None:
-        """Reads what is in the pipe now."""
+        """Read what is in the pipe now."""
         for _ in range(_MAX_READS):
             if not self._read_once():
                 return
 
     def end_of_job(self) -> bool:
-        """Logs a last line without a newline. Returns whether anything was printed since the last call."""
+        """Log a last line without a newline. Returns whether anything was printed since the last call."""
         has_read, self._has_read = self._has_read, False
         self.has_news = False
         if self._rest:
@@ -84,7 +84,7 @@ class OutputReader:
         return has_read
 
     def close(self) -> None:
-        """Reads what is left and closes the pipe. May be called twice."""
+        """Read what is left and close the pipe. May be called twice."""
         if self._descriptor < 0:
             return
         self.read_pending()
@@ -94,7 +94,7 @@ class OutputReader:
         self._descriptor = -1
 
     def _read_once(self) -> bool:
-        """Reads once; returns False if there was nothing to read."""
+        """Read once; return False if there was nothing to read."""
         try:
             data = os.read(self._descriptor, _READ_BYTES)
         except BlockingIOError:

@@ -82,7 +82,7 @@ class ProcessHandle:
             self._timer = self._loop.call_later(_RETRY_S, self.watch_end)
 
     def signal(self, number: int) -> None:
-        """Sends a signal; nothing happens after the end."""
+        """Send a signal; nothing happens after the end."""
         if self.has_ended or self._descriptor is None:
             return
         try:
@@ -94,7 +94,7 @@ class ProcessHandle:
             return
 
     def kill_tree(self, kill_tree: KillTree) -> None:
-        """Kills the process with everything that it started."""
+        """Kill the process with everything that it started."""
         if self.has_ended:
             return
         self.signal(signal.SIGSTOP)  # frees the CPU now; the rest takes a scan of all processes
@@ -103,7 +103,7 @@ class ProcessHandle:
         kill_tree(self.pid, self.start_ticks, partial(self.signal, signal.SIGKILL))
 
     def close(self) -> None:
-        """Releases every descriptor; a later end is not reported. May be called twice."""
+        """Release every descriptor; a later end is not reported. May be called twice."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -169,7 +169,7 @@ class WorkerHandle(ProcessHandle):
         self.output = OutputReader(output, lane=lane, pid=self.pid)
 
     def dump_stacks(self) -> None:
-        """Asks for the Python stacks of all its threads; they appear in its output."""
+        """Ask for the Python stacks of all its threads; they appear in its output."""
         self.signal(DUMP_SIGNAL)
 
     def close(self) -> None:

@@ -87,7 +87,7 @@ def last_pid() -> bytes:
 
 
 def _content(path: str) -> bytes:
-    """Reads a short file; returns nothing if it cannot be read.
+    """Read a short file; return nothing if it cannot be read.
 
     `open` would make three times as many system calls. After each one this thread takes the interpreter's lock again,
     which delays the event loop.

@@ -35,7 +35,7 @@ class Reaper:
         self._is_closed = False
 
     def kill_tree(self, pid: int, start_ticks: int, then: Callable[[], None]) -> None:
-        """Kills as `killing.kill_trees` does; then calls `then`, whatever was found."""
+        """Kill as `killing.kill_trees` does; then call `then`, whatever was found."""
         if self._is_closed:
             then()
             return
@@ -44,20 +44,20 @@ class Reaper:
         self._kill_next()
 
     def kill_group(self, pid: int, start_ticks: int) -> None:
-        """Kills as `killing.kill_group` does."""
+        """Kill as `killing.kill_group` does."""
         if not self._is_closed:
             self._groups[pid] = start_ticks
             self._kill_next()
 
     def hunt_strays(self) -> None:
-        """Starts a hunt after a worker's death, or notes that one must follow the hunt that is under way."""
+        """Start a hunt after a worker's death, or note that one must follow the hunt that is under way."""
         self._must_hunt = True
         if self._hunting is None:
             self._hunting = asyncio.create_task(self._hunt_all())
             self._hunting.add_done_callback(self._on_hunted)
 
     async def close(self, grace_s: float) -> None:
-        """Waits until everything requested is killed, but for a hunt at most `grace_s`. What is requested later is left
+        """Wait until everything requested is killed, but for a hunt at most `grace_s`. What is requested later is left
         to the guard. May be called twice."""
         if self._hunting is not None:
             await asyncio.wait([self._hunting], timeout=grace_s)

@@ -116,11 +116,11 @@ class Watch:
         self._thread.start()
 
     def look_closely(self) -> None:
-        """Looks now instead of at the next glance."""
+        """Look now instead of at the next glance."""
         self._wake.set()
 
     async def close(self) -> None:
-        """Ends the thread. May be called twice."""
+        """End the thread. May be called twice."""
         self._is_closing = True
         self._wake.set()
         await asyncio.to_thread(self._thread.join)

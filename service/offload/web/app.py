@@ -27,7 +27,7 @@ from offload.web.server.adapter import HandlerAdapter
 
 
 def build_app(parts: WebParts | None = None) -> web.Application:
-    """Return the application. Without `parts`, its start-up must set `app[PARTS]`."""
+    """Returns the application. Without `parts`, its start-up must set `app[PARTS]`."""
     app = web.Application()
     if parts is not None:
         app[PARTS] = parts

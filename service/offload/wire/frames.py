@@ -162,7 +162,7 @@ def pack_answer(
 
 
 def unpack(data: bytes | bytearray | memoryview, offset: int = 0) -> Header:
-    """Reads a header without checking it; `data` must hold HEADER_BYTES from `offset` on."""
+    """Read a header without checking it; `data` must hold HEADER_BYTES from `offset` on."""
     return tuple.__new__(Header, _HEADER.unpack_from(data, offset))  # half the cost of `_make`
 
 

@@ -18,7 +18,7 @@ _PUNCH_HOLE: Final = 0x02
 
 
 def punch(descriptor: int, size_bytes: int) -> None:
-    """Frees all `size_bytes` of a file in memory. It keeps its length and reads as zeros. Raises OSError."""
+    """Free all `size_bytes` of a file in memory. It keeps its length and reads as zeros. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "fallocate"):
         return
@@ -30,7 +30,7 @@ def punch(descriptor: int, size_bytes: int) -> None:
 
 
 def trim() -> None:
-    """Gives freed memory of the C library back to the system."""
+    """Give freed memory of the C library back to the system."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(ctypes.c_size_t(0))

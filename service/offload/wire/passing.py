@@ -33,7 +33,7 @@ def make_pair() -> tuple[socket.socket, socket.socket] | None:
 
 
 def send_descriptor(sock: socket.socket, number: int, descriptor: int) -> bool:
-    """Sends the descriptor of this job's bytes, without waiting; the caller may close it afterwards.
+    """Send the descriptor of this job's bytes, without waiting; the caller may close it afterwards.
 
     Returns False if it could not be sent: the other side has hundreds unread or has ended, or this user has too many
     descriptors in transit (ETOOMANYREFS).

@@ -38,7 +38,7 @@ class SharedBytes:
 
     @classmethod
     def received(cls, descriptor: int, size_bytes: int) -> Self:
-        """Takes over the descriptor of memory that another process made and announced with this size.
+        """Take over the descriptor of memory that another process made and announced with this size.
 
         Raises FrameError and closes the descriptor if the memory is not sealed or of another size: memory without
         seals could be truncated while it is read.
@@ -78,7 +78,7 @@ class SharedBytes:
         return mmap.mmap(self._descriptor, self._size_bytes, prot=mmap.PROT_READ)
 
     def use_up(self) -> None:
-        """Gives the memory back to the system; it reads as zeros from then on."""
+        """Give the memory back to the system; it reads as zeros from then on."""
         punch(self._descriptor, self._size_bytes)
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class SharedBytes:
             os.close(descriptor)
 
     def detach(self) -> int:
-        """Marks it as closed and returns the descriptor, which the caller closes."""
+        """Mark it as closed and return the descriptor, which the caller closes."""
         descriptor, self._descriptor = self._descriptor, -1
         return descriptor
 
@@ -103,20 +103,20 @@ class SharedWriter:
         self._size_bytes = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Appends the data; the only copy."""
+        """Append the data; the only copy."""
         count = os.write(self._descriptor, data)
         self._size_bytes += count
         if count < len(data):  # of more than 2 GiB, or when memory ends
             self.write(memoryview(data)[count:])
 
     def finish(self, *, is_final: bool) -> SharedBytes:
-        """Seals the memory. `is_final`: no process can write to it or give it back any more."""
+        """Seal the memory. `is_final`: no process can write to it or give it back any more."""
         fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, _seals(is_final=is_final))
         descriptor, self._descriptor = self._descriptor, -1
         return SharedBytes(descriptor, self._size_bytes)
 
     def close(self) -> None:
-        """Discards memory that was not finished. May be called twice."""
+        """Discard memory that was not finished. May be called twice."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

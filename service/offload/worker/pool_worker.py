@@ -33,7 +33,7 @@ class PoolWorkerSpec:
 
 
 def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-    """Prepares this process, then calls `target(*arguments)`, the library's loop, which runs jobs."""
+    """Prepare this process, then call `target(*arguments)`, the library's loop, which runs jobs."""
     from offload.worker.isolation import hand_over_to_guard, isolate
     from offload.worker.job_runner import prepare
     from offload.worker.start import StartFailed

@@ -144,7 +144,7 @@ class Admission:
         return self._retries.reserve(now, free_in_s=rejection.free_in_s, cost_s=cost_s)
 
     def _too_many_queued(self, candidate: Candidate, now: float) -> Rejection | None:
-        """Checks the limits on queued jobs of one client and of one task."""
+        """Check the limits on queued jobs of one client and of one task."""
         task = candidate.limits
         if task is None:
             return None  # any job of any client

@@ -55,7 +55,7 @@ class Quarantine:
             self.crashed_at[job.limits.index] = died_at
 
     def record(self, job: Job) -> None:
-        """Adds the crashes of a fingerprinted job to its record; clears the record if the job survived."""
+        """Add the crashes of a fingerprinted job to its record; clear the record if the job survived."""
         if not self._after or job.fingerprint is None:
             return
         for began_at, died_at in job.crashes:

@@ -22,7 +22,7 @@ class Traffic:
         return self.size_bytes - self.leaving_bytes
 
     def body_grows(self, size_bytes: int, *, to_bytes: int) -> bool:
-        """Counts more bytes of a body, `to_bytes` by now. Returns whether there is room for it.
+        """Count more bytes of a body, `to_bytes` by now. Returns whether there is room for it.
 
         As in the queue, a single body larger than the whole limit may arrive alone.
         """

@@ -145,13 +145,13 @@ class FairQueue:
         task.jobs[job] = None
 
     def take_turn(self, job: Job) -> None:
-        """Removes the job that is served, and charges its client and its task."""
+        """Remove the job that is served, and charge its client and its task."""
         self._clients.pay(job.client, job)
         self._clients.members[job.client].tasks.pay(job.limits.index, job)
         self.remove(job)
 
     def remove(self, job: Job) -> None:
-        """Removes a job at no charge. Raises KeyError if it does not wait here."""
+        """Remove a job at no charge. Raises KeyError if it does not wait here."""
         del self._order[job]
         self.work.subtract(job)
         clients = self._clients.members

@@ -124,7 +124,7 @@ class JobQueue:
             self._limited[job.limits.index] = job.limits
 
     def push_back(self, job: Job) -> None:
-        """Adds a job that was in a slot and lost its worker or was withdrawn: served before all others, unlimited."""
+        """Add a job that was in a slot and lost its worker or was withdrawn: served before all others, unlimited."""
         self._returned[job] = None
         self.returned_work.add(job)
         self._added(job)
@@ -149,7 +149,7 @@ class JobQueue:
         return None
 
     def take_turn(self, job: Job) -> None:
-        """Removes the job that `first` returned, and charges its client and its task."""
+        """Remove the job that `first` returned, and charge its client and its task."""
         if job in self._returned:
             self.remove(job)
             return
@@ -158,7 +158,7 @@ class JobQueue:
         self._turns += 1
 
     def remove(self, job: Job) -> None:
-        """Removes a waiting job. Raises KeyError if it does not wait here."""
+        """Remove a waiting job. Raises KeyError if it does not wait here."""
         if job in self._returned:
             del self._returned[job]
             self.returned_work.subtract(job)

@@ -39,7 +39,7 @@ class RoundRobin(Generic[K, M]):
         self._cost_s = cost_s
 
     def join(self, key: K, member: M) -> None:
-        """Adds a member, which is served next: one that asks for little should not wait for one that asks for much."""
+        """Add a member, which is served next: one that asks for little should not wait for one that asks for much."""
         member.credit_s = TURN_S
         self.members[key] = member
         self.members.move_to_end(key, last=False)
@@ -71,6 +71,6 @@ class RoundRobin(Generic[K, M]):
                     member.credit_s += missing_s
 
     def pay(self, key: K, job: Job) -> None:
-        """Charges the member for a job that is served. A member that was alone keeps no debt."""
+        """Charge the member for a job that is served. A member that was alone keeps no debt."""
         member = self.members[key]
         member.credit_s = max(0.0, member.credit_s - self._cost_s(job))

@@ -50,7 +50,7 @@ class StartedProcess:
             self.sentinel = process.sentinel
 
     def start(self) -> None:
-        """Does nothing: the process is running."""
+        """Do nothing: the process is running."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._process, name)
@@ -64,7 +64,7 @@ class NoProcess:
     exitcode = None
 
     def start(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 def make_context(start_method: StartMethod, start_process: Callable[..., StartedProcess]) -> BaseContext:

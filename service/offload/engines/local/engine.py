@@ -67,7 +67,7 @@ class LocalEngine:
     # Engine
 
     async def open(self, events: EngineEvents) -> None:
-        """Opens all pools; their workers report when they are ready."""
+        """Open all pools; their workers report when they are ready."""
         self._events = events
         self._table = SlotTable(self._workers, events)
         self._worker_set = WorkerSet(
@@ -99,7 +99,7 @@ class LocalEngine:
         return False
 
     async def close(self, grace_s: float) -> None:
-        """Lets idle workers end by themselves, and kills all others; what is left after `grace_s` is killed too."""
+        """Let idle workers end by themselves, and kill all others; what is left after `grace_s` is killed too."""
         if not self._is_open:
             return
         self._is_open = False
@@ -117,7 +117,7 @@ class LocalEngine:
         await self._are_closed(grace_s)
 
     async def _are_closed(self, timeout_s: float) -> bool:
-        """Waits until all pools are closed; returns whether they are."""
+        """Wait until all pools are closed; return whether they are."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 for pool in self._pools:

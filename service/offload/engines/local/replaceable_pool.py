@@ -132,7 +132,7 @@ class ReplaceablePool:
             self._loop.call_soon(self._on_not_submitted, slot, job)
 
     def stop_job(self, job: Job, cause: EndCause) -> None:
-        """Kills the worker that runs the job; after a timeout its Python stacks go to the log first.
+        """Kill the worker that runs the job; after a timeout its Python stacks go to the log first.
 
         A job that has not begun cannot be taken back from the library; it is stopped when it begins.
         """
@@ -167,7 +167,7 @@ class ReplaceablePool:
     # Opening
 
     def open(self) -> None:
-        """Makes a pool, off the event loop. Its workers report when they are ready."""
+        """Make a pool, off the event loop. Its workers report when they are ready."""
         self._step(PoolState.OPENING)
         self._permit, context = self._worker_set.issue_permit(frozenset(self._slots))
         make = partial(self._kind.make, len(self._slots), context, partial(self._give_up, self._permit))
@@ -193,7 +193,7 @@ class ReplaceablePool:
     # Ending
 
     def end(self) -> None:
-        """Gives the pool up and kills all of its workers; the next one is opened when they have ended."""
+        """Give the pool up and kill all of its workers; the next one is opened when they have ended."""
         if self._state in (PoolState.ENDING, PoolState.CLOSED):
             return
         self._begin_end()
@@ -202,7 +202,7 @@ class ReplaceablePool:
         self._continue_ending()
 
     def begin_close(self) -> None:
-        """Ends the pool for good. Idle workers end by themselves, all others are killed."""
+        """End the pool for good. Idle workers end by themselves, all others are killed."""
         self._is_closing = True
         if self._state is PoolState.CLOSED:
             self.closed.set()

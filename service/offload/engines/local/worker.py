@@ -41,7 +41,7 @@ class StartedWorker:
     output: int
 
     def abandon(self) -> None:
-        """Kills the process and releases the descriptors: the service has ended and cannot watch it."""
+        """Kill the process and release the descriptors: the service has ended and cannot watch it."""
         self.process.kill()
         for descriptor in (self.descriptor, self.ready, self.output):
             if descriptor is not None:
@@ -118,7 +118,7 @@ class LocalWorker:
         return self.row.is_busy and self.row.current_job == number
 
     def kill(self, cause: EndCause, *, note: str = "") -> None:
-        """Ends the process with everything that it started."""
+        """End the process with everything that it started."""
         if self.handle.has_ended or self._state is WorkerState.KILLING:
             return
         self._step(WorkerState.KILLING)
@@ -127,7 +127,7 @@ class LocalWorker:
         self.handle.kill_tree(self._kill_tree)
 
     def kill_in(self, number: int, cause: EndCause) -> None:
-        """Kills the worker if it still runs this job; needs a close look of the watch.
+        """Kill the worker if it still runs this job; needs a close look of the watch.
 
         The library may hand it the next job at any moment. So the process is stopped first; once it certainly is, its
         row shows which job it runs.
@@ -138,7 +138,7 @@ class LocalWorker:
             self.handle.signal(signal.SIGSTOP)
 
     def abandon(self) -> None:
-        """Releases every descriptor; nothing is reported any more. May be called twice."""
+        """Release every descriptor; nothing is reported any more. May be called twice."""
         self._timer.cancel()
         self.watched.on_halted = None
         self._close_ready()

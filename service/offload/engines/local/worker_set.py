@@ -86,7 +86,7 @@ class WorkerSet:
         return permit, make_context(self._launcher.start_method, partial(self._start_process, permit))
 
     def revoke_permit(self, permit: StartPermit) -> None:
-        """Ends the starts under this permit, and the waiting for a slot."""
+        """End the starts under this permit, and the waiting for a slot."""
         with self._slot_freed:
             permit.is_revoked = True
             self._slot_freed.notify_all()
@@ -140,7 +140,7 @@ class WorkerSet:
         )
 
     def _take_slot(self, permit: StartPermit) -> int:
-        """Waits until a slot of the permit is free. Raises StartError if the permit is revoked."""
+        """Wait until a slot of the permit is free. Raises StartError if the permit is revoked."""
         with self._slot_freed:
             while not permit.is_revoked:
                 free = self._free & permit.slots
@@ -152,7 +152,7 @@ class WorkerSet:
         raise StartError("no more workers are wanted")
 
     def _notify(self, callback: Callable[..., None], *facts: object) -> bool:
-        """Calls back on the event loop; returns False if it is closed."""
+        """Call back on the event loop; return False if it is closed."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *facts)
             return True
@@ -236,12 +236,12 @@ class WorkerSet:
         return next((worker for worker in self.workers.values() if worker.is_running(number)), None)
 
     def limit_memory(self, number: int, limit_bytes: int) -> None:
-        """Limits the job's memory, from the moment at which a worker begins it."""
+        """Limit the job's memory, from the moment at which a worker begins it."""
         self._limits[number] = limit_bytes
         self._watch.look_closely()
 
     def stop_job(self, number: int, cause: EndCause) -> None:
-        """Kills the worker that runs the job, or the one that begins it later, until `forget_job`."""
+        """Kill the worker that runs the job, or the one that begins it later, until `forget_job`."""
         self._stops[number] = cause
         self._kill_running(number)
 
@@ -302,7 +302,7 @@ class WorkerSet:
             pause.cancel()
 
     async def close(self, grace_s: float) -> None:
-        """Releases what is left of the workers. Call it when all have ended, or had the time to end."""
+        """Release what is left of the workers. Call it when all have ended, or had the time to end."""
         self._limits.clear()
         self._stops.clear()
         await self._watch.close()

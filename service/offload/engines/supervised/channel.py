@@ -66,12 +66,12 @@ class WorkerChannel(asyncio.BufferedProtocol):
         self._error: FrameError | None = None
 
     def write(self, frame: bytes) -> None:
-        """Sends a whole frame. It is lost without an error if the worker is gone; its death is reported elsewhere."""
+        """Send a whole frame. It is lost without an error if the worker is gone; its death is reported elsewhere."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frame)
 
     def write_jobs(self, jobs: Iterable[Job]) -> None:
-        """Sends a JOB frame for each: small ones in one write, the body of a large one without copying it."""
+        """Send a JOB frame for each: small ones in one write, the body of a large one without copying it."""
         small: list[Any] = []
         for job in jobs:
             if job.size_bytes < _BUFFER_BYTES:
@@ -99,7 +99,7 @@ class WorkerChannel(asyncio.BufferedProtocol):
         self._transport.write(memoryview(body.map()) if isinstance(body, SharedBytes) else body)
 
     def close(self) -> None:
-        """Drops the connection at once. May be called twice."""
+        """Drop the connection at once. May be called twice."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -138,7 +138,7 @@ class WorkerChannel(asyncio.BufferedProtocol):
         self._events.channel_closed(self._error)
 
     def _cut(self, frames: list[Frame]) -> None:
-        """Appends the complete frames. Raises FrameError for an invalid one; those before it stay."""
+        """Append the complete frames. Raises FrameError for an invalid one; those before it stay."""
         start, view = 0, self._view
         while self._end - start >= HEADER_BYTES:
             header = unpack(self._buffer, start)
@@ -200,7 +200,7 @@ class _LargeFrame:
         return self._open[0] if self._open else _EMPTY
 
     def received(self, count: int) -> bool:
-        """Accepts `count` more bytes; returns True when the frame is complete."""
+        """Accept `count` more bytes; return True when the frame is complete."""
         self._open[0] = self._open[0][count:]
         return not len(self.free())
 

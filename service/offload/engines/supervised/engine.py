@@ -59,7 +59,7 @@ class SupervisedEngine:
     # Engine
 
     async def open(self, events: EngineEvents) -> None:
-        """Starts all workers, which report when they are ready."""
+        """Start all workers, which report when they are ready."""
         self._events = events
         self._reaper = Reaper(self._launcher.hunt_strays)
         self._watch = Watch(self._watched, self, self._launcher)
@@ -102,7 +102,7 @@ class SupervisedEngine:
         return self._lanes[slot].row.busy_since_s()
 
     async def close(self, grace_s: float) -> None:
-        """Retires idle workers and kills all others; what is left after `grace_s` is killed too."""
+        """Retire idle workers and kill all others; what is left after `grace_s` is killed too."""
         if not self._is_open:
             return
         self._is_open = False
@@ -245,14 +245,14 @@ class SupervisedEngine:
         self._pauses[lane.number] = asyncio.get_running_loop().call_later(pause_s, start)
 
     def _end_pauses(self) -> None:
-        """Starts the paused lanes: what kept workers from starting is gone."""
+        """Start the paused lanes: what kept workers from starting is gone."""
         pauses, self._pauses = self._pauses, {}
         for number, pause in pauses.items():
             pause.cancel()
             self._lanes[number].start()
 
     def _replace_by_spares(self) -> None:
-        """Replaces each lane without a worker by a warm spare; that lane becomes a spare."""
+        """Replace each lane without a worker by a warm spare; that lane becomes a spare."""
         missing = [n for n in self._active if self._lanes[n].state in (WorkerState.DEAD, WorkerState.STARTING)]
         spares = [lane for lane in self._lanes if lane.number not in self._active and lane.state is WorkerState.IDLE]
         for number, spare in zip(missing, spares, strict=False):

@@ -107,7 +107,7 @@ class Lane:
     # Orders
 
     def start(self) -> None:
-        """Starts a worker."""
+        """Start a worker."""
         self._step(WorkerState.STARTING)
         self.generation += 1
         self.jobs_of_worker = 0
@@ -118,7 +118,7 @@ class Lane:
         self._starting.add_done_callback(self._on_started)
 
     def add_job(self, job: Job) -> None:
-        """Sends the job to the worker, which runs it after those that it has."""
+        """Send the job to the worker, which runs it after those that it has."""
         assert self._worker is not None and self.watched is not None
         if not self._jobs:
             self._step(_BUSY)
@@ -132,14 +132,14 @@ class Lane:
             self._worker.outbox.send_job(job, is_idle=len(self._jobs) == 1)
 
     def withdraw(self, job: Job) -> bool:
-        """Withdraws the newest job. Returns False if it has begun."""
+        """Withdraw the newest job. Returns False if it has begun."""
         if self._worker is None or self._jobs[-1] is not job or not self._worker.outbox.withdraw(job):
             return False
         self._jobs.pop()
         return True
 
     def kill(self, cause: EndCause, *, note: str = "", dump: bool = False) -> None:
-        """Kills the worker with everything that it started; with `dump`, its Python stacks go to the log first."""
+        """Kill the worker with everything that it started; with `dump`, its Python stacks go to the log first."""
         if self._state in (WorkerState.DEAD, WorkerState.KILLING):
             return
         was_idle = self._state is WorkerState.IDLE
@@ -156,7 +156,7 @@ class Lane:
             self._kill_now()
 
     def retire(self) -> None:
-        """Makes the worker end by itself, after the jobs that it has."""
+        """Make the worker end by itself, after the jobs that it has."""
         self._step(WorkerState.RETIRING)
         self._cause = EndCause.RETIRE
         assert self._worker is not None
@@ -164,7 +164,7 @@ class Lane:
         self._expect_to_leave()
 
     def abandon(self) -> None:
-        """Releases the descriptors of a worker whose end was not seen in time, when the engine closes."""
+        """Release the descriptors of a worker whose end was not seen in time, when the engine closes."""
         self._clear_timer()
         if self._worker is not None:
             self._worker.close()
@@ -178,7 +178,7 @@ class Lane:
     # WorkerEvents
 
     def frames(self, frames: list[Frame]) -> None:
-        """Reports answers that were received together in one event, before whatever follows them."""
+        """Report answers that were received together in one event, before whatever follows them."""
         ended: list[Ended] = []
         for header, meta, body in frames:
             jobs = self._jobs
@@ -239,7 +239,7 @@ class Lane:
             self.kill(EndCause.CRASH, note=self._error)
 
     def _on_other_frame(self, header: Header, meta: bytes, body: bytes | bytearray) -> None:
-        """Handles a frame that is not a small answer to the first job."""
+        """Handle a frame that is not a small answer to the first job."""
         kind = header.kind
         if self._state is WorkerState.STARTING and kind == Kind.READY:
             self._step(WorkerState.IDLE)
@@ -256,7 +256,7 @@ class Lane:
             self.kill(EndCause.CRASH, note="it wrote an invalid frame to its channel")
 
     def _end_first_with_large_result(self, header: Header, meta: bytes, announced: bytes | bytearray) -> None:
-        """Ends the first job with a result in shared memory, and reports it."""
+        """End the first job with a result in shared memory, and report it."""
         assert self._worker is not None
         job = self._jobs[0]
         try:
@@ -275,7 +275,7 @@ class Lane:
             release_body(body)  # the job was settled before
 
     def _end_first(self, header: Header, meta: bytes, body: bytes | bytearray | SharedBytes) -> Outcome:
-        """Ends the first job; returns its outcome."""
+        """End the first job; return its outcome."""
         assert self._worker is not None and self.watched is not None
         outcome = outcome_of(self._jobs.popleft(), header, meta, body, self._worker.output)
         if self.watched.limit_bytes is not None:
@@ -291,7 +291,7 @@ class Lane:
         return outcome
 
     def _attribute_to_first(self) -> None:
-        """Attributes output and memory to the first job from now on.
+        """Attribute output and memory to the first job from now on.
 
         With others behind it, the worker may have begun the next one already, so it is unknown which job has printed a
         line. From then on, no other job waits in a worker that runs this task (see `core.prefetch`).

@@ -28,7 +28,7 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
 
     def send_job(self, job: Job, *, is_idle: bool) -> None:
-        """Sends one more job: at once if the worker is idle, else with all others of this iteration of the loop.
+        """Send one more job: at once if the worker is idle, else with all others of this iteration of the loop.
 
         Waking a process costs more than everything else; several frames in one write wake it once.
         """
@@ -39,7 +39,7 @@ class Outbox:
             self._loop.call_soon(self._send_all)
 
     def withdraw(self, job: Job) -> bool:
-        """Withdraws the newest job. Returns False if it has begun."""
+        """Withdraw the newest job. Returns False if it has begun."""
         if self._unsent and self._unsent[-1] is job:
             self._unsent.pop()
             return True
@@ -62,18 +62,18 @@ class Outbox:
         return True
 
     def send_retire(self) -> None:
-        """Makes the worker end after the jobs that it has."""
+        """Make the worker end after the jobs that it has."""
         self._must_retire = True
         self._send_all()
 
     def close(self) -> None:
-        """Stops sending: the worker has ended. May be called twice."""
+        """Stop sending: the worker has ended. May be called twice."""
         self._is_closed = True
         if self._tokens is not None:
             self._tokens.close()
 
     def _send_all(self) -> None:
-        """Sends all jobs, unless the worker has yet to read of a withdrawn one: see `worker.inbox`.
+        """Send all jobs, unless the worker has yet to read of a withdrawn one: see `worker.inbox`.
 
         Writes the tokens first: the worker must find one for each frame that it reads.
         """

@@ -84,7 +84,7 @@ class WorkerProcess:
 
     @classmethod
     async def start(cls, launcher: Launcher, make_spec: MakeSpec, events: WorkerEvents) -> WorkerProcess:
-        """Starts a process, which reports nothing until `connect`. Raises StartError."""
+        """Start a process, which reports nothing until `connect`. Raises StartError."""
         with ExitStack() as kept, ExitStack() as passed:
             try:
                 sock, channel = socket.socketpair()
@@ -140,7 +140,7 @@ class WorkerProcess:
         return SharedBytes.received(receive_descriptor(self._descriptors, number), size_bytes)
 
     def close(self) -> None:
-        """Releases every descriptor; nothing is reported any more. May be called twice."""
+        """Release every descriptor; nothing is reported any more. May be called twice."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -168,7 +168,7 @@ class WorkerProcess:
             self._report_end()
 
     def _read_rest(self, *, is_garbage: bool) -> None:
-        """Reads what the worker had sent before it died: a failed write closes the connection before that is read."""
+        """Read what the worker had sent before it died: a failed write closes the connection before that is read."""
         rest, self._rest = self._rest, None
         if rest is None:
             return

@@ -37,7 +37,7 @@ _SLUGS: Final[Mapping[Reason, str]] = {Reason.STOPPED: "draining"}
 
 
 def outcome_reply(job: Job, timing: Timing) -> Reply:
-    """Return the reply for a job that has ended."""
+    """Returns the reply for a job that has ended."""
     outcome = job.outcome
     if outcome is None:
         raise _has_not_ended(job)
@@ -56,7 +56,7 @@ def outcome_reply(job: Job, timing: Timing) -> Reply:
 
 
 def outcome_problem(job: Job) -> dict[str, object]:
-    """Return the problem of a job that the service ended, for the job document."""
+    """Returns the problem of a job that the service ended, for the job document."""
     if job.outcome is None:
         raise _has_not_ended(job)
     return _described(job, job.outcome)

@@ -81,13 +81,13 @@ class CallerGone(OffloadError):
 
 
 def members(slug: str) -> dict[str, object]:
-    """Return the standard members of a document, without `detail`."""
+    """Returns the standard members of a document, without `detail`."""
     kind = PROBLEMS[slug]
     return {"type": f"/problems/{slug}", "title": kind.title, "status": kind.status}
 
 
 def spliced(head: Mapping[str, object], encoded: bytes | bytearray | memoryview) -> bytes:
-    """Return `head` and the members of an encoded JSON object as one object, without parsing the latter."""
+    """Returns `head` and the members of an encoded JSON object as one object, without parsing the latter."""
     rest = bytes(encoded)
     if rest[:1] != b"{" or rest == b"{}":
         return orjson.dumps(head)
@@ -95,11 +95,11 @@ def spliced(head: Mapping[str, object], encoded: bytes | bytearray | memoryview)
 
 
 def problem_reply(slug: str, body: bytes, headers: Headers) -> Reply:
-    """Return the reply with the encoded document `body` and further headers."""
+    """Returns the reply with the encoded document `body` and further headers."""
     return Reply(PROBLEMS[slug].status, (_CONTENT_TYPE, *headers), body)
 
 
 def printable(text: str) -> str:
-    """Return a caller's text shortened to 100 characters, with anything that JSON cannot express replaced."""
+    """Returns a caller's text shortened to 100 characters, with anything that JSON cannot express replaced."""
     short = text if len(text) <= _MAX_ECHO_CHARS else text[:_MAX_ECHO_CHARS] + "…"
     return short.encode("utf-8", "replace").decode("utf-8")

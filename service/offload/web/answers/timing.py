@@ -13,6 +13,6 @@ Timing = tuple[str, str]
 
 
 def timing_of(job: Job) -> Timing:
-    """Return the times of a job that has ended."""
+    """Returns the times of a job that has ended."""
     run_s = job.run_s
     return f"{(job.wait_s or 0.0) * _MS_PER_S:.3f}", "" if run_s is None else f"{run_s * _MS_PER_S:.3f}"

@@ -24,7 +24,7 @@ async def leave_expectation(request: web.Request) -> None:
 
 
 def received_body(request: web.Request, limit_bytes: int) -> bytes | None:
-    """Return the whole body if it arrived with the head, as small ones do, which saves a timer and a wait.
+    """Returns the whole body if it arrived with the head, as small ones do, which saves a timer and a wait.
 
     Raises Problem for a body that is too large.
     """
@@ -64,7 +64,7 @@ def check_size(size_bytes: int, limit_bytes: int) -> None:
 
 
 def is_gone(request: web.Request) -> bool:
-    """Return whether the connection of this request is closed or closing."""
+    """Returns whether the connection of this request is closed or closing."""
     transport = request.transport
     return transport is None or transport.is_closing()
 

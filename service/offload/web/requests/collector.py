@@ -24,7 +24,7 @@ class Collector:
             self._move_to_shared_memory()
 
     def finish(self) -> bytes | SharedBytes:
-        """Return the whole body; the caller owns it."""
+        """Returns the whole body; the caller owns it."""
         if self._writer is None:
             return b"".join(self._pieces)
         return self._writer.finish(is_final=False)

@@ -34,7 +34,7 @@ _URGENCY: Final = re.compile(r"[0-7]")
 
 
 def request_timeout_s(values: Sequence[str]) -> float:
-    """Return the caller's budget in seconds, from the values of all `Request-Timeout` headers. Raises Problem."""
+    """Returns the caller's budget in seconds, from the values of all `Request-Timeout` headers. Raises Problem."""
     text = values[0].strip(" \t")
     if len(values) == 1 and _SECONDS.fullmatch(text) and float(text) > 0:
         return float(text)
@@ -42,7 +42,7 @@ def request_timeout_s(values: Sequence[str]) -> float:
 
 
 def urgency(text: str, default: int = DEFAULT_URGENCY) -> int:
-    """Return the urgency (RFC 9218, 0 to 7) of a `Priority` header, or the default if the header is invalid."""
+    """Returns the urgency (RFC 9218, 0 to 7) of a `Priority` header, or the default if the header is invalid."""
     found = default
     position = 0
     text = text.strip(" \t")
@@ -61,27 +61,27 @@ def urgency(text: str, default: int = DEFAULT_URGENCY) -> int:
 
 
 def request_id(text: str | None) -> str:
-    """Return a request id of 1 to 128 visible ASCII characters, safe in headers and logs; else the empty string."""
+    """Returns a request id of 1 to 128 visible ASCII characters, safe in headers and logs; else the empty string."""
     return text if text and _REQUEST_ID.fullmatch(text) else ""
 
 
 def traceparent(text: str | None) -> str:
-    """Return a valid `traceparent` (W3C Trace Context); else the empty string."""
+    """Returns a valid `traceparent` (W3C Trace Context); else the empty string."""
     return text if text and _TRACEPARENT.fullmatch(text) else ""
 
 
 def encodable(text: str) -> str:
-    """Return text that UTF-8 can encode: aiohttp decodes bytes that are not UTF-8 to lone surrogates."""
+    """Returns text that UTF-8 can encode: aiohttp decodes bytes that are not UTF-8 to lone surrogates."""
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def media_type(content_type: str) -> str:
-    """Return the media type in lower case, without parameters."""
+    """Returns the media type in lower case, without parameters."""
     return content_type.partition(";")[0].strip().lower()
 
 
 def client_name(headers: CIMultiDictProxy[str], trusted: istr | None, address: str | None) -> str:
-    """Return the caller's name: the last entry of the `trusted` header, else the address, else the empty string.
+    """Returns the caller's name: the last entry of the `trusted` header, else the address, else the empty string.
 
     The last entry, because a proxy appends to the header that it receives (`X-Forwarded-For`).
     """
@@ -90,5 +90,5 @@ def client_name(headers: CIMultiDictProxy[str], trusted: istr | None, address: s
 
 
 def joined_values(headers: CIMultiDictProxy[str], name: istr) -> str:
-    """Return all lines of a list header joined (RFC 9110, section 5.3); empty if there are none."""
+    """Returns all lines of a list header joined (RFC 9110, section 5.3); empty if there are none."""
     return ", ".join(headers.getall(name)) if name in headers else ""

@@ -30,7 +30,7 @@ def judge(
     address: str | None,
     announced_bytes: int,
 ) -> JobTerms:
-    """Return the job that this request asks for.
+    """Returns the job that this request asks for.
 
     `address` is the caller's; `announced_bytes` is the Content-Length, 0 without one.
     Raises Problem.
@@ -57,7 +57,7 @@ def judge(
 
 
 def find_task(catalogue: Catalogue, name: str) -> TaskInfo:
-    """Return the task of that name. Raises Problem, with similar names, if it does not exist."""
+    """Returns the task of that name. Raises Problem, with similar names, if it does not exist."""
     try:
         return catalogue[name]
     except KeyError:

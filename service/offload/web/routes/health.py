@@ -21,11 +21,11 @@ class HealthHandlers:
         self._parts = parts
 
     async def live(self, exchange: Exchange) -> Reply:
-        """Return 200: this runs only if the event loop does."""
+        """Returns 200: this runs only if the event loop does."""
         return _LIVE
 
     async def ready(self, exchange: Exchange) -> Reply:
-        """Return 200 if a job sent now would be accepted, else 503 with the reason and `Retry-After`."""
+        """Returns 200 if a job sent now would be accepted, else 503 with the reason and `Retry-After`."""
         rejection = self._parts.current.dispatcher.rejection()
         if rejection is None:
             return _READY

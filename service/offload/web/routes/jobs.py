@@ -103,7 +103,7 @@ class JobHandlers:
 
 
 def job_document(job: Job, links: Links) -> dict[str, object]:
-    """Return the job document. Monotonic instants are converted with the present offset of the wall clock."""
+    """Returns the job document. Monotonic instants are converted with the present offset of the wall clock."""
     monotonic_to_wall_s = time.time() - time.monotonic()
     run_s = job.run_s
     return {

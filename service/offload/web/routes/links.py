@@ -29,5 +29,5 @@ class Links:
         self._parts = parts
 
     def path(self, resource: str, **parts: str) -> str:
-        """Return the path of a named resource as a caller must write it."""
+        """Returns the path of a named resource as a caller must write it."""
         return self._parts.current.root_path + str(self._router[resource].url_for(**parts))

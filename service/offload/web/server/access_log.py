@@ -57,7 +57,7 @@ class LogLine(NamedTuple):
         job: Job | None = None,
         timing: Timing | None = None,
     ) -> str:
-        """Return the whole line. `job` must have ended; pass its `timing` if it has been computed."""
+        """Returns the whole line. `job` must have ended; pass its `timing` if it has been computed."""
         answer = f"{self.beginning}{status} bytes={body_bytes} duration_ms={duration_s * _MS_PER_S:.3f}"
         if job is None or job.outcome is None:
             return answer + self.ending
@@ -77,7 +77,7 @@ class Batch:
         self._dropped = dropped
 
     def __len__(self) -> int:
-        """Return the number of lines, for the bound on the log's queue."""
+        """Returns the number of lines, for the bound on the log's queue."""
         return len(self._lines) + bool(self._dropped)
 
     def lines(self) -> Iterator[str]:

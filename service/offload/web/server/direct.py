@@ -203,7 +203,7 @@ class DirectConnection(Connection):
         self._run(head, body.read_nowait())
 
     def _head_of(self, message: object, body: StreamReader, head_bytes: bytes) -> RequestHead | None:
-        """Return the head of a request that is complete and can run here, else None. Remembers `head_bytes`."""
+        """Returns the head of a request that is complete and can run here, else None. Remembers `head_bytes`."""
         is_whole = body.is_eof() and body.exception() is None and body.total_bytes <= self._direct.max_body_bytes
         if not isinstance(message, RawRequestMessage) or not (is_whole or head_bytes):
             return None

@@ -51,7 +51,7 @@ class RequestHeads:
         return len(self._known)
 
     def read(self, message: RawRequestMessage, address: str | None) -> RequestHead | None:
-        """Return what the head says, or None if a handler must judge it."""
+        """Returns what the head says, or None if a handler must judge it."""
         if message.method != hdrs.METH_POST or not message.path.startswith(_PREFIX):
             return None
         if message.version != HttpVersion11 or message.upgrade or hdrs.EXPECT in message.headers:

@@ -27,7 +27,7 @@ _ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 def bound_sockets(host: str, port: int, uds: str | None) -> list[socket.socket]:
-    """Return a socket for each address of `host` that this machine has, and one for the path `uds`.
+    """Returns a socket for each address of `host` that this machine has, and one for the path `uds`.
 
     Raises BindError, also if the machine has none of the addresses.
     """
@@ -58,7 +58,7 @@ def unlink(sock: socket.socket) -> None:
 
 
 def shown_address(sock: socket.socket) -> str:
-    """Return the address as a user would type it: "http://127.0.0.1:8080", "unix:/run/offload.sock"."""
+    """Returns the address as a user would type it: "http://127.0.0.1:8080", "unix:/run/offload.sock"."""
     if sock.family == socket.AF_UNIX:
         return f"unix:{sock.getsockname()}"
     host, port = sock.getsockname()[:2]

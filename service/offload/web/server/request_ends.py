@@ -37,12 +37,12 @@ class RequestEnds:
 
 
 def content_length(message: RawRequestMessage) -> int:
-    """Return the length in bytes of a body that is not chunked."""
+    """Returns the length in bytes of a body that is not chunked."""
     return int(message.headers.get(hdrs.CONTENT_LENGTH, "0"))
 
 
 def _missing_bytes(data: bytes, message: object, body: StreamReader) -> int | None:
-    """Return what is missing of the request that `data` begins with, or None if more than that request is in it.
+    """Returns what is missing of the request that `data` begins with, or None if more than that request is in it.
 
     If `data` holds only that request, then what follows the first end of a head is exactly what the body has received.
     """

@@ -24,7 +24,7 @@ class HeadWriter:
         self._second = -1
 
     def head(self, reply: Reply, *, request_id: str, is_last: bool) -> bytes:
-        """Return the bytes before the body. Echoes `request_id`; `is_last` announces the end of the connection."""
+        """Returns the bytes before the body. Echoes `request_id`; `is_last` announces the end of the connection."""
         now = int(time.time())
         if now != self._second:  # not `>`: the clock may be set back
             self._second = now

@@ -12,7 +12,7 @@ from offload.wire.shared_bytes import SharedBytes
 
 
 def response_of(reply: Reply) -> web.Response:
-    """Return the reply as a response of aiohttp."""
+    """Returns the reply as a response of aiohttp."""
     headers = CIMultiDict(reply.headers)
     body = reply.body
     if isinstance(body, SharedBytes):

@@ -26,7 +26,7 @@ _SHUTDOWN_S: Final = 2.0
 
 
 def make_runner(app: web.Application, *, is_debug: bool = False) -> web.AppRunner:
-    """Return the runner for an application of `build_app`: call `setup`, add sites, call `cleanup` after the drain."""
+    """Returns the runner for an application of `build_app`: call `setup`, add sites, call `cleanup` after the drain."""
     return _Runner(
         app,
         is_debug=is_debug,

@@ -47,7 +47,7 @@ async def send_content(
 
 
 def _send_directly(transport: asyncio.Transport, content: SharedBytes, at: int) -> int:
-    """Return how many bytes the socket accepted: 0 if it is full, or if the transport holds earlier bytes."""
+    """Returns how many bytes the socket accepted: 0 if it is full, or if the transport holds earlier bytes."""
     if transport.is_closing():  # its descriptor may belong to another connection by now
         raise ConnectionResetError
     if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
