@@ -167,6 +167,8 @@ class LocalEngine:
         worker = self._worker_set.workers.get(slot)
         job = self._table.job(worker.row.current_job) if worker is not None and worker.row.is_busy else None
         state = WorkerState.DEAD if worker is None else worker.state
+        if state is WorkerState.IDLE and self._pool_of(slot).is_opening:
+            state = WorkerState.STARTING  # it gets no job before its pool is open
         return facts_of_worker(
             job,
             lane=slot,

@@ -117,6 +117,11 @@ class ReplaceablePool:
         self._deaths: dict[int, Death] = {}
         self._is_closing = False
 
+    @property
+    def is_opening(self) -> bool:
+        """Whether the pool is being made; its workers may be ready before it is."""
+        return self._state is PoolState.OPENING
+
     # Jobs
 
     def submit_job(self, slot: SlotId, job: Job) -> None:
