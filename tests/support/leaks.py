@@ -152,9 +152,11 @@ def unused_memory_since(before: frozenset[str], settle_s: float) -> list[str]:
 
     Nothing tells who made such a name, and all pytest workers share the folder: so this is for the end of a session.
     """
+    left = memory_names() - before
     end = time.monotonic() + settle_s
     while True:
-        left = [name for name, pids in _users_of(memory_names() - before).items() if not pids]
+        # Only those of the first look: what appears later is another program's, for the session has ended.
+        left = frozenset(name for name, pids in _users_of(left & memory_names()).items() if not pids)
         if not left or time.monotonic() >= end:
             return sorted(left)
         time.sleep(_LONGEST_PAUSE_S)
