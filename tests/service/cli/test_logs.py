@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -129,26 +130,27 @@ def test_a_record_that_cannot_be_formatted_does_not_end_the_log(logged: Logged) 
 
 
 def test_a_stalled_reader_blocks_no_caller_and_missed_lines_are_counted(pipe: tuple[int, int]) -> None:
+    """The lines that are read and those that are reported as dropped add up, however long the reading takes."""
     read, write = pipe
     count = 30_000
-    text = b""
+    seen = Counter[str]()
 
     def read_all() -> None:
-        nonlocal text
-        while not text.endswith(b"end"):
-            text += os.read(read, 1 << 20)
+        rest = ""
+        while seen.total() < count:
+            *lines, rest = (rest + os.read(read, 1 << 20).decode()).split("\n")
+            for line in lines:
+                is_report = "log lines were dropped count=" in line
+                seen["dropped" if is_report else "read"] += int(line.rpartition("=")[2]) if is_report else 1
 
     reader = threading.Thread(target=read_all)
     with log_output("info", write):
         for number in range(count):  # far more than pipe and queue hold; hangs here if it waits
             logger.info("line", extra={"fields": {"number": number}})
         reader.start()
-    os.write(write, b"end")
     reader.join()
-    lines = text.decode().removesuffix("end").splitlines()
-    dropped = sum(int(line.rpartition("=")[2]) for line in lines if "log lines were dropped count=" in line)
-    assert dropped > 0
-    assert sum("INFO  line number=" in line for line in lines) + dropped == count
+    assert seen["dropped"] > 0
+    assert seen.total() == count
 
 
 def test_a_reader_that_has_gone_does_no_harm() -> None:
