@@ -19,7 +19,7 @@ from offload.errors import FrameError, StartError, TargetError
 from offload.processes.launcher import Launcher
 from offload.processes.naming import name_death
 from offload.processes.process import ProcessHandle, open_descriptor
-from offload.wire.frames import HEADER_BYTES, Kind, check_from_worker, unpack
+from offload.wire.frames import HEADER_BYTES, FrameKind, check_from_worker, unpack
 from offload.wire.spec import DescribeSpec, LoadSpec
 from offload.worker.entry import run_describe
 
@@ -91,7 +91,7 @@ def _catalogue(data: bytes, exit_code: int | None) -> bytes:
     header, body = unpack(data), data[HEADER_BYTES:]
     try:
         check_from_worker(header)
-        failure = orjson.loads(body) if header.kind == Kind.START_FAILED else None
+        failure = orjson.loads(body) if header.kind == FrameKind.START_FAILED else None
     except (FrameError, ValueError) as error:
         problem = "a module wrote to a descriptor that it did not open; a task file must not do that"
         raise TargetError("", problem) from error

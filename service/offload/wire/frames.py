@@ -3,7 +3,7 @@
 A frame is a header of 32 bytes, then `meta_bytes` of meta, then `body_bytes` of body; little-endian:
 
     offset  size  field
-    0       1     kind           what the frame is (`Kind`)
+    0       1     kind           what the frame is (`FrameKind`)
     1       1     flag           JOB: attempt, 1 to 255. DONE: index into STATUSES, + PENDING_OUTPUT
     2       2     tag            JOB: index of the task. From the worker: MAGIC
     4       4     meta_bytes     JOB: length of the job's id and the head (see `pack_meta`). DONE: length of the media
@@ -50,7 +50,7 @@ MAX_META_BYTES: Final = 1 << 20
 MAX_BODY_BYTES: Final = 1 << 31
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     """JOB, RETIRE (exit after the jobs before it) and SKIP (job `number` was withdrawn) go to the worker.
 
     The worker answers SKIP with SKIPPED once it has read it.
@@ -69,11 +69,18 @@ class Kind(IntEnum):
 
 
 # Looked up once: until Python 3.12 reading an enum member costs more than a call.
-_DONE: Final = Kind.DONE
-_JOB: Final = Kind.JOB
+_DONE: Final = FrameKind.DONE
+_JOB: Final = FrameKind.JOB
 
 FROM_WORKER: Final = frozenset(
-    {Kind.READY, Kind.START_FAILED, Kind.DONE, Kind.CATALOGUE, Kind.SKIPPED, Kind.LARGE_DONE}
+    {
+        FrameKind.READY,
+        FrameKind.START_FAILED,
+        FrameKind.DONE,
+        FrameKind.CATALOGUE,
+        FrameKind.SKIPPED,
+        FrameKind.LARGE_DONE,
+    }
 )
 
 # How a worker can end a job. The order is the encoding.
@@ -130,7 +137,7 @@ def pack_job(*, number: int, task_index: int, attempt: int, meta_bytes: int, bod
 
 def pack_large_job(*, number: int, task_index: int, attempt: int, meta_bytes: int) -> bytes:
     """Returns the header of a LARGE_JOB frame; `pack_large` makes its body."""
-    return _HEADER.pack(Kind.LARGE_JOB, min(attempt, 255), task_index, meta_bytes, _LARGE.size, number, 0)
+    return _HEADER.pack(FrameKind.LARGE_JOB, min(attempt, 255), task_index, meta_bytes, _LARGE.size, number, 0)
 
 
 def pack_large(size_bytes: int, *, is_last: bool = False) -> bytes:
@@ -146,16 +153,16 @@ def unpack_large(body: bytes | bytearray | memoryview) -> LargeSize:
 
 def pack_retire() -> bytes:
     """Returns a whole RETIRE frame."""
-    return _HEADER.pack(Kind.RETIRE, 0, 0, 0, 0, 0, 0)
+    return _HEADER.pack(FrameKind.RETIRE, 0, 0, 0, 0, 0, 0)
 
 
 def pack_skip(number: int) -> bytes:
     """Returns a whole SKIP frame."""
-    return _HEADER.pack(Kind.SKIP, 0, 0, 0, 0, number, 0)
+    return _HEADER.pack(FrameKind.SKIP, 0, 0, 0, 0, number, 0)
 
 
 def pack_answer(
-    kind: Kind, *, flag: int = 0, meta_bytes: int = 0, body_bytes: int = 0, number: int = 0, run_ns: int = 0
+    kind: FrameKind, *, flag: int = 0, meta_bytes: int = 0, body_bytes: int = 0, number: int = 0, run_ns: int = 0
 ) -> bytes:
     """Returns the header of a frame from a worker."""
     return _HEADER.pack(kind, flag, MAGIC, meta_bytes, body_bytes, number, run_ns)
@@ -176,5 +183,5 @@ def check_from_worker(header: Header) -> None:
     if kind == _DONE:
         if flag & ~PENDING_OUTPUT >= len(STATUSES):
             raise FrameError(f"unknown status {flag}")
-    elif kind == Kind.LARGE_DONE and flag & ~PENDING_OUTPUT:
+    elif kind == FrameKind.LARGE_DONE and flag & ~PENDING_OUTPUT:
         raise FrameError(f"large answer with status {flag}")

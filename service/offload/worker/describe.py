@@ -12,7 +12,7 @@ import orjson
 
 from offload.errors import TargetError, UserError
 from offload.tasks.catalogue import describe
-from offload.wire.frames import Kind, pack_answer
+from offload.wire.frames import FrameKind, pack_answer
 from offload.wire.spec import DescribeSpec
 from offload.worker.channel import Channel
 from offload.worker.isolation import detach, limit_library_threads
@@ -24,11 +24,11 @@ def send_catalogue(spec: DescribeSpec) -> None:
     detach(keep=[spec.channel.fileno()], start_method=spec.start_method)
     limit_library_threads(spec.load.library_threads)
     try:
-        kind, body = Kind.CATALOGUE, describe(load_targets(spec.load.targets))
+        kind, body = FrameKind.CATALOGUE, describe(load_targets(spec.load.targets))
     except TargetError as error:
-        kind, body = Kind.START_FAILED, orjson.dumps([error.target, error.problem])
+        kind, body = FrameKind.START_FAILED, orjson.dumps([error.target, error.problem])
     except UserError as error:
-        kind, body = Kind.START_FAILED, orjson.dumps(["", str(error)])
+        kind, body = FrameKind.START_FAILED, orjson.dumps(["", str(error)])
     Channel(spec.channel).write(pack_answer(kind, body_bytes=len(body)), body=body)
     sys.stdout.flush()
     sys.stderr.flush()

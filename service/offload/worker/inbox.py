@@ -17,14 +17,14 @@ import os
 from collections import deque
 from typing import Final
 
-from offload.wire.frames import Kind, pack_answer, unpack_large, unpack_meta
+from offload.wire.frames import FrameKind, pack_answer, unpack_large, unpack_meta
 from offload.worker.call import JobCall
 from offload.worker.channel import Channel
 from offload.worker.large import LargeBody, receive_body
 
 # Looked up once, as in `core.job`.
-_JOB: Final = Kind.JOB
-_JOBS: Final = frozenset({Kind.JOB, Kind.LARGE_JOB})
+_JOB: Final = FrameKind.JOB
+_JOBS: Final = frozenset({FrameKind.JOB, FrameKind.LARGE_JOB})
 
 
 class Inbox:
@@ -60,9 +60,9 @@ class Inbox:
             job_id, head = unpack_meta(meta)
             content = body if kind == _JOB else self._receive_body(header.number, body)
             self._waiting.append(JobCall(header.number, header.tag, header.flag, job_id, head, content))
-        elif kind == Kind.SKIP:
+        elif kind == FrameKind.SKIP:
             self._skip(header.number)
-            self._channel.write(pack_answer(Kind.SKIPPED, number=header.number))
+            self._channel.write(pack_answer(FrameKind.SKIPPED, number=header.number))
         else:
             return False  # RETIRE
         return True

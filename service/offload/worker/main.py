@@ -18,7 +18,7 @@ from typing import Final
 from offload.core.outcome import Reason
 from offload.errors import FrameError
 from offload.metrics.layout import WorkerRow
-from offload.wire.frames import PENDING_OUTPUT, STATUSES, Kind, pack_answer, pack_large
+from offload.wire.frames import PENDING_OUTPUT, STATUSES, FrameKind, pack_answer, pack_large
 from offload.wire.memory import trim
 from offload.wire.shared_bytes import LARGE_BYTES
 from offload.wire.spec import WorkerSpec
@@ -30,7 +30,7 @@ from offload.worker.large import LargeBody, send_result
 from offload.worker.start import StartFailed, end_if_copy, get_ready
 
 # Looked up once, as in `core.job`.
-_DONE: Final = Kind.DONE
+_DONE: Final = FrameKind.DONE
 _SUCCEEDED: Final = Reason.SUCCEEDED
 
 _FLAG_OF: Final = {reason: index for index, reason in enumerate(STATUSES)}
@@ -61,14 +61,14 @@ def serve(spec: WorkerSpec) -> None:
     except StartFailed as failure:
         body = str(failure).encode("utf-8", "replace")
         with suppress(OSError):
-            channel.write(pack_answer(Kind.START_FAILED, body_bytes=len(body)), body=body)
+            channel.write(pack_answer(FrameKind.START_FAILED, body_bytes=len(body)), body=body)
         _leave(EXIT_START_FAILED)
     gc.freeze()  # the loaded modules stay
     _raise_garbage_threshold()
     row = spec.metrics.worker_row(spec.lane)
     try:
         hand_over_to_guard()
-        channel.write(pack_answer(Kind.READY))
+        channel.write(pack_answer(FrameKind.READY))
         _serve_jobs(channel, Inbox(channel, tokens), executor, row, output)
     except (OSError, EOFError, FrameError):
         # The service has ended, or a task closed the descriptors: no answer can be sent.
@@ -112,7 +112,7 @@ def _send(channel: Channel, number: int, answer: Answer, output: int) -> bool:
     kind, body = _DONE, answer.body
     is_large = len(body) > LARGE_BYTES
     if is_large and answer.reason is _SUCCEEDED and send_result(channel.descriptors, number, body):
-        kind, body = Kind.LARGE_DONE, pack_large(len(body))
+        kind, body = FrameKind.LARGE_DONE, pack_large(len(body))
     header = pack_answer(
         kind, flag=flag, meta_bytes=len(meta), body_bytes=len(body), number=number, run_ns=answer.run_ns
     )

@@ -15,7 +15,7 @@ from offload.core.request import JobHead, TaskLimits
 from offload.engines.supervised.channel import Frame, WorkerChannel
 from offload.errors import FrameError
 from offload.processes.proctree import rss_bytes
-from offload.wire.frames import HEADER_BYTES, Kind, pack_answer, unpack_meta
+from offload.wire.frames import HEADER_BYTES, FrameKind, pack_answer, unpack_meta
 from offload.worker import channel as worker_channel
 from tests.support.jobs import make_job
 from tests.support.shared_memory import made
@@ -88,7 +88,7 @@ async def opened() -> AsyncIterator[Opened]:
 
 
 def frame(number: int, meta: bytes, body: bytes) -> bytes:
-    return pack_answer(Kind.DONE, meta_bytes=len(meta), body_bytes=len(body), number=number) + meta + body
+    return pack_answer(FrameKind.DONE, meta_bytes=len(meta), body_bytes=len(body), number=number) + meta + body
 
 
 def content(frame: worker_channel.Frame | None) -> bytes:
@@ -149,7 +149,7 @@ async def test_an_announced_body_takes_no_memory_before_it_arrives() -> None:
     announced = 512 << 20
     before = rss_bytes(os.getpid())
     async with opened() as one:
-        await one.send(frame(1, b"", b"whole") + pack_answer(Kind.DONE, body_bytes=announced, number=2) + b"begin")
+        await one.send(frame(1, b"", b"whole") + pack_answer(FrameKind.DONE, body_bytes=announced, number=2) + b"begin")
         await one.frames(1)  # cut in the same call as what follows it
         assert len(one.channel.get_buffer(-1)) == announced - len(b"begin")
         assert rss_bytes(os.getpid()) - before < announced / 8

@@ -21,7 +21,7 @@ from offload.core.outcome import Reason
 from offload.core.request import TaskLimits
 from offload.dispatch.fingerprint import fingerprint_of
 from offload.engines.supervised import channel, process
-from offload.wire.frames import Kind, pack_answer, unpack
+from offload.wire.frames import FrameKind, pack_answer, unpack
 from offload.wire.shared_bytes import LARGE_BYTES, SharedBytes
 from tests.service.engines.dispatched_engine import Dispatched, dispatched, result
 from tests.service.engines.supervised_engine import opened
@@ -344,6 +344,6 @@ async def test_an_answer_to_another_job_than_the_first_ends_the_worker(tmp_path:
         await events.until(lambda: bool(events.all("ready")))
         for number in (1, 2):
             engine.start(SlotId(0), wanted(number, 10, tmp_path / "gate"))
-        engine._lanes[0].frames([(unpack(pack_answer(Kind.DONE, number=2)), b"", b"")])
+        engine._lanes[0].frames([(unpack(pack_answer(FrameKind.DONE, number=2)), b"", b"")])
         await events.until(lambda: bool(events.all("died")))
         assert events.all("finished") == []

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from offload.wire.frames import HEADER_BYTES, Kind, pack_answer, pack_job, pack_retire, unpack
+from offload.wire.frames import HEADER_BYTES, FrameKind, pack_answer, pack_job, pack_retire, unpack
 from offload.worker.channel import Channel
 
 BOUND_S = 30.0
@@ -96,13 +96,13 @@ def test_a_retire_frame_has_neither_meta_nor_body(pair: Pair) -> None:
     frame = channel.read()
     assert frame is not None
     header, meta, body = frame
-    assert (header.kind, len(meta), len(body)) == (Kind.RETIRE, 0, 0)
+    assert (header.kind, len(meta), len(body)) == (FrameKind.RETIRE, 0, 0)
 
 
 @pytest.mark.parametrize("size", [0, 10, 65_536, 65_537, 3_000_000])
 def test_an_answer_of_any_size_is_sent_completely(pair: Pair, size: int) -> None:
     channel, other = pair
-    header = pack_answer(Kind.DONE, meta_bytes=4, body_bytes=size, number=5)
+    header = pack_answer(FrameKind.DONE, meta_bytes=4, body_bytes=size, number=5)
     sender = threading.Thread(target=channel.write, args=(header, b"a/b;", memoryview(bytes(size))))
     sender.start()
     received = bytearray()
@@ -117,4 +117,4 @@ def test_writing_after_the_service_has_ended_raises_oserror(pair: Pair) -> None:
     channel, other = pair
     other.close()
     with pytest.raises(OSError):
-        channel.write(pack_answer(Kind.READY))
+        channel.write(pack_answer(FrameKind.READY))

@@ -13,7 +13,7 @@ from offload.core.job import JobId
 from offload.core.request import JobHead
 from offload.wire.frames import (
     HEADER_BYTES,
-    Kind,
+    FrameKind,
     check_from_worker,
     pack_job,
     pack_meta,
@@ -44,7 +44,7 @@ class Service:
         """Send jobs, after reading the worker's answers for all withdrawn jobs."""
         for number in self._unread:
             header = unpack(self.sock.recv(HEADER_BYTES))
-            assert (header.kind, header.number) == (Kind.SKIPPED, number)
+            assert (header.kind, header.number) == (FrameKind.SKIPPED, number)
             check_from_worker(header)
         self._unread.clear()
         os.eventfd_write(self.tokens, len(numbers))
@@ -111,7 +111,7 @@ def test_a_job_without_its_token_does_not_begin_before_skip_arrives(both: Both) 
 
     def send_later() -> None:
         service.sock.sendall(pack_skip(2))
-        assert unpack(service.sock.recv(HEADER_BYTES)).kind == Kind.SKIPPED
+        assert unpack(service.sock.recv(HEADER_BYTES)).kind == FrameKind.SKIPPED
         service.send(3)
 
     later = threading.Timer(0.02, send_later)

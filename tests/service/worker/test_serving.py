@@ -25,8 +25,8 @@ from offload.wire.frames import (
     HEADER_BYTES,
     PENDING_OUTPUT,
     STATUSES,
+    FrameKind,
     Header,
-    Kind,
     check_from_worker,
     pack_job,
     pack_large,
@@ -108,20 +108,20 @@ class Worker:
     def answer(self, number: int = 1) -> Any:
         """Returns the result of the job."""
         header, body = self.frame()
-        assert (header.kind, header.number) == (Kind.DONE, number)
+        assert (header.kind, header.number) == (FrameKind.DONE, number)
         assert STATUSES[header.flag & ~PENDING_OUTPUT] is Reason.SUCCEEDED, body
         return orjson.loads(body)
 
     def large_answer(self, number: int) -> bytes:
         """Returns a result that arrived as shared memory."""
         header, announced = self.frame()
-        assert (header.kind, header.number, header.flag) == (Kind.LARGE_DONE, number, 0)
+        assert (header.kind, header.number, header.flag) == (FrameKind.LARGE_DONE, number, 0)
         size_bytes = unpack_large(announced).size_bytes
         with closing(SharedBytes.received(receive_descriptor(self.descriptors, number), size_bytes)) as result:
             return result.read(0, size_bytes)
 
     def expect_ready(self) -> None:
-        assert self.frame()[0].kind == Kind.READY
+        assert self.frame()[0].kind == FrameKind.READY
 
     def exit_code(self) -> int | None:
         self.process.join(BOUND_S)
@@ -326,7 +326,7 @@ def test_a_view_of_a_large_body_is_released_after_its_job(is_last: bool) -> None
         one.send_large("echo_view", 1, body, is_last=is_last)
         one.send("shared_memory", 2)
         header, result = one.frame()  # one byte less, so small enough for the stream
-        assert (header.kind, result) == (Kind.DONE, data[1:])
+        assert (header.kind, result) == (FrameKind.DONE, data[1:])
         assert one.answer(2) == []
         assert body.is_whole is not is_last
 
@@ -349,7 +349,7 @@ def test_a_large_body_is_released_when_its_task_raises() -> None:
         one.expect_ready()
         one.send_large("raise_with_view", 1, body)
         header, problem = one.frame()
-        assert (header.kind, STATUSES[header.flag]) == (Kind.DONE, Reason.TASK_ERROR), problem
+        assert (header.kind, STATUSES[header.flag]) == (FrameKind.DONE, Reason.TASK_ERROR), problem
         one.send("shared_memory", 2)
         assert one.answer(2) == []
 
@@ -374,7 +374,7 @@ def test_withdrawing_a_large_job_leaves_the_other_bodies_intact(tmp_path: Path) 
             assert one.withdraw(3)
         assert one.answer(1) == "passed"
         assert one.large_answer(2) == data
-        assert one.frame()[0].kind == Kind.SKIPPED
+        assert one.frame()[0].kind == FrameKind.SKIPPED
         one.send_large("echo_bytes", 4, third)
         assert one.large_answer(4) == other
         one.send("shared_memory", 5)
@@ -397,7 +397,7 @@ def test_a_large_result_uses_the_stream_if_it_cannot_be_passed() -> None:
         one.descriptors.close()
         one.send("many", 1, count=LARGE_BYTES + 1)
         header, body = one.frame()
-        assert (header.kind, body) == (Kind.DONE, bytes(LARGE_BYTES + 1))
+        assert (header.kind, body) == (FrameKind.DONE, bytes(LARGE_BYTES + 1))
 
 
 def test_a_large_job_without_its_body_ends_the_worker() -> None:
@@ -432,7 +432,7 @@ def test_a_failing_start_hook_is_reported_and_ends_the_worker(
     monkeypatch.setenv("HOOK_FAULT", fault)
     with worker() as one:
         header, body = one.frame()
-        assert header.kind == Kind.START_FAILED
+        assert header.kind == FrameKind.START_FAILED
         assert body.decode() == f"@on_worker_start begin raised {message}"
         assert one.exit_code() == EXIT_START_FAILED
 
@@ -450,14 +450,14 @@ def test_a_start_hook_that_forks_makes_only_one_worker(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("source", "kind", "expected"),
     [
-        ("from offload import task\n@task\ndef add(a: int) -> int: return a\n", Kind.CATALOGUE, b'"add"'),
-        ("import nothing_of_this_name\n", Kind.START_FAILED, b"ModuleNotFoundError"),
-        ("from offload import task\n@task\nasync def add(): ...\n", Kind.START_FAILED, b"add"),
+        ("from offload import task\n@task\ndef add(a: int) -> int: return a\n", FrameKind.CATALOGUE, b'"add"'),
+        ("import nothing_of_this_name\n", FrameKind.START_FAILED, b"ModuleNotFoundError"),
+        ("from offload import task\n@task\nasync def add(): ...\n", FrameKind.START_FAILED, b"add"),
     ],
     ids=["tasks", "import error", "no task"],
 )
 def test_the_describing_process_sends_the_catalogue_or_an_error(
-    tmp_path: Path, source: str, kind: Kind, expected: bytes
+    tmp_path: Path, source: str, kind: FrameKind, expected: bytes
 ) -> None:
     file = tmp_path / "described.py"
     file.write_text(source)

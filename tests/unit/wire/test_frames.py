@@ -17,8 +17,8 @@ from offload.wire.frames import (
     MAX_META_BYTES,
     PENDING_OUTPUT,
     STATUSES,
+    FrameKind,
     Header,
-    Kind,
     check_from_worker,
     pack_answer,
     pack_job,
@@ -36,8 +36,10 @@ def test_a_header_has_the_documented_layout() -> None:
 
 
 def test_an_answer_survives_packing_and_unpacking() -> None:
-    header = pack_answer(Kind.DONE, flag=1 | PENDING_OUTPUT, meta_bytes=3, body_bytes=1 << 30, number=1 << 60, run_ns=9)
-    assert unpack(b"rest" + header, 4) == Header(Kind.DONE, 1 | PENDING_OUTPUT, MAGIC, 3, 1 << 30, 1 << 60, 9)
+    header = pack_answer(
+        FrameKind.DONE, flag=1 | PENDING_OUTPUT, meta_bytes=3, body_bytes=1 << 30, number=1 << 60, run_ns=9
+    )
+    assert unpack(b"rest" + header, 4) == Header(FrameKind.DONE, 1 | PENDING_OUTPUT, MAGIC, 3, 1 << 30, 1 << 60, 9)
 
 
 def test_the_meta_of_a_job_holds_its_id_and_head() -> None:
@@ -53,7 +55,7 @@ def test_an_attempt_above_255_is_sent_as_255() -> None:
 
 def test_every_status_of_a_finished_job_has_a_number() -> None:
     for flag, status in enumerate(STATUSES):
-        check_from_worker(unpack(pack_answer(Kind.DONE, flag=flag | PENDING_OUTPUT)))
+        check_from_worker(unpack(pack_answer(FrameKind.DONE, flag=flag | PENDING_OUTPUT)))
         assert isinstance(status, Reason)
     assert len(STATUSES) < PENDING_OUTPUT
 
@@ -67,9 +69,9 @@ def test_every_status_of_a_finished_job_has_a_number() -> None:
         bytes(HEADER_BYTES),
         b"\xff" * HEADER_BYTES,
         b"print(1)\n" * 4,
-        pack_answer(Kind.DONE, meta_bytes=MAX_META_BYTES + 1),
-        pack_answer(Kind.DONE, body_bytes=MAX_BODY_BYTES + 1),
-        pack_answer(Kind.DONE, flag=len(STATUSES)),
+        pack_answer(FrameKind.DONE, meta_bytes=MAX_META_BYTES + 1),
+        pack_answer(FrameKind.DONE, body_bytes=MAX_BODY_BYTES + 1),
+        pack_answer(FrameKind.DONE, flag=len(STATUSES)),
     ],
     ids=[
         "retire",

@@ -28,7 +28,7 @@ from offload.processes.naming import name_death
 from offload.processes.process import DUMP_S, KillTree
 from offload.processes.watch import Watched
 from offload.processes.worker_state import STEPS, EndCause, WorkerEnd, WorkerState
-from offload.wire.frames import Header, Kind
+from offload.wire.frames import FrameKind, Header
 from offload.wire.shared_bytes import SharedBytes
 from offload.wire.spec import WorkerSpec
 
@@ -43,7 +43,7 @@ _RETIRE_S: Final = 5.0
 
 
 # Looked up once, as in `core.job`.
-_DONE: Final = Kind.DONE
+_DONE: Final = FrameKind.DONE
 _BUSY: Final = WorkerState.BUSY
 _KILLING: Final = WorkerState.KILLING
 
@@ -241,16 +241,16 @@ class Lane:
     def _on_other_frame(self, header: Header, meta: bytes, body: bytes | bytearray) -> None:
         """Handle a frame that is not a small answer to the first job."""
         kind = header.kind
-        if self._state is WorkerState.STARTING and kind == Kind.READY:
+        if self._state is WorkerState.STARTING and kind == FrameKind.READY:
             self._step(WorkerState.IDLE)
             self._clear_timer()
             self._was_ready = True
             self._events.lane_ready(self)
-        elif self._state is WorkerState.STARTING and kind == Kind.START_FAILED:
+        elif self._state is WorkerState.STARTING and kind == FrameKind.START_FAILED:
             self._error = bytes(body).decode("utf-8", "replace")
-        elif self._jobs and kind == Kind.LARGE_DONE and self._state is not _KILLING:
+        elif self._jobs and kind == FrameKind.LARGE_DONE and self._state is not _KILLING:
             self._end_first_with_large_result(header, meta, body)
-        elif kind == Kind.SKIPPED and self._worker is not None and self._worker.outbox.skip_was_read():
+        elif kind == FrameKind.SKIPPED and self._worker is not None and self._worker.outbox.skip_was_read():
             return
         elif self._jobs or self._state is WorkerState.IDLE:
             self.kill(EndCause.CRASH, note="it wrote an invalid frame to its channel")

@@ -20,36 +20,36 @@ _CONTENT_TYPE: Final = (CONTENT_TYPE, "application/problem+json")
 _MAX_ECHO_CHARS: Final = 100
 
 
-class Kind(NamedTuple):
+class ProblemKind(NamedTuple):
     status: int
     title: str
 
 
-PROBLEMS: Final[Mapping[str, Kind]] = {
-    "bad-request": Kind(400, "Malformed HTTP request"),
-    "invalid-json": Kind(400, "The body is not a JSON object"),
-    "invalid-header": Kind(400, "Invalid header"),
-    "unknown-task": Kind(404, "Unknown task"),
-    "unknown-job": Kind(404, "Unknown job"),
-    "not-found": Kind(404, "Not found"),
-    "method-not-allowed": Kind(405, "Method not allowed"),
-    "body-timeout": Kind(408, "The body did not arrive in time"),
-    "cancelled": Kind(409, "The job was cancelled"),
-    "body-too-large": Kind(413, "The body is too large"),
-    "unsupported-media-type": Kind(415, "Unsupported media type"),
-    "invalid-arguments": Kind(422, "Invalid arguments"),
-    "quarantined": Kind(422, "The job is quarantined"),
-    "client-queue-full": Kind(429, "This caller has too many queued jobs"),
-    "internal-error": Kind(500, "Internal error"),
-    "task-error": Kind(500, "The task raised an exception"),
-    "worker-crashed": Kind(500, "The worker crashed"),
-    "memory-limit": Kind(500, "The job exceeded its memory limit"),
-    "result-not-serialisable": Kind(500, "The result cannot be serialised"),
-    "overloaded": Kind(503, "The service is overloaded"),
-    "draining": Kind(503, "The service is stopping"),
-    "starting": Kind(503, "No worker is ready"),
-    "job-timeout": Kind(504, "The job exceeded its timeout"),
-    "deadline-exceeded": Kind(504, "The caller's budget ran out"),
+PROBLEMS: Final[Mapping[str, ProblemKind]] = {
+    "bad-request": ProblemKind(400, "Malformed HTTP request"),
+    "invalid-json": ProblemKind(400, "The body is not a JSON object"),
+    "invalid-header": ProblemKind(400, "Invalid header"),
+    "unknown-task": ProblemKind(404, "Unknown task"),
+    "unknown-job": ProblemKind(404, "Unknown job"),
+    "not-found": ProblemKind(404, "Not found"),
+    "method-not-allowed": ProblemKind(405, "Method not allowed"),
+    "body-timeout": ProblemKind(408, "The body did not arrive in time"),
+    "cancelled": ProblemKind(409, "The job was cancelled"),
+    "body-too-large": ProblemKind(413, "The body is too large"),
+    "unsupported-media-type": ProblemKind(415, "Unsupported media type"),
+    "invalid-arguments": ProblemKind(422, "Invalid arguments"),
+    "quarantined": ProblemKind(422, "The job is quarantined"),
+    "client-queue-full": ProblemKind(429, "This caller has too many queued jobs"),
+    "internal-error": ProblemKind(500, "Internal error"),
+    "task-error": ProblemKind(500, "The task raised an exception"),
+    "worker-crashed": ProblemKind(500, "The worker crashed"),
+    "memory-limit": ProblemKind(500, "The job exceeded its memory limit"),
+    "result-not-serialisable": ProblemKind(500, "The result cannot be serialised"),
+    "overloaded": ProblemKind(503, "The service is overloaded"),
+    "draining": ProblemKind(503, "The service is stopping"),
+    "starting": ProblemKind(503, "No worker is ready"),
+    "job-timeout": ProblemKind(504, "The job exceeded its timeout"),
+    "deadline-exceeded": ProblemKind(504, "The caller's budget ran out"),
 }
 
 
