@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from offload.engines import choice
 from offload.errors import SettingsError, TargetError
 from offload.settings.table import EngineName, Settings
 from tests.contract.engines import ROWS, Running, Spinning, ended, eventually, opened
+from tests.project.generated_tables import promise_table
 
 FACTORIES = "tests.contract.factories"
 
@@ -146,6 +146,6 @@ async def test_the_interpreter_does_not_wait_for_the_library_at_exit(row: str) -
 
 
 def test_the_default_keeps_all_promises() -> None:
-    table = choice.promise_table()
+    table = promise_table()
     assert [line.split(" | ")[1].strip() for line in table[2:]] == ["yes"] * (len(table) - 2)
     assert Settings().engine is EngineName.SUPERVISED

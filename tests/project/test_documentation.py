@@ -15,7 +15,6 @@ from offload.core import prefetch
 from offload.core.outcome import OverloadCause, Reason
 from offload.core.queue import job_queue
 from offload.engines.base import Capabilities
-from offload.engines.choice import _PROMISES
 from offload.settings.table import Settings
 from offload.web.answers.outcomes import _FIELDS
 from offload.web.answers.problems import PROBLEMS
@@ -35,7 +34,7 @@ from tests.project.documentation import (
     titles,
     without_fences,
 )
-from tests.project.generated_tables import TABLES, with_table
+from tests.project.generated_tables import PROMISES, TABLES, with_table
 
 PACKAGE = ROOT / "service" / "offload"
 MAX_README_LINES = 220
@@ -68,7 +67,7 @@ def test_a_generated_table_is_up_to_date(path: Path) -> None:
 
 
 def test_every_capability_has_a_row_in_the_table_of_engines() -> None:
-    assert set(_PROMISES) == {field.name for field in dataclasses.fields(Capabilities)}
+    assert set(PROMISES) == {field.name for field in dataclasses.fields(Capabilities)}
 
 
 def test_every_option_of_the_command_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
