@@ -217,11 +217,14 @@ async def test_a_flood_of_prints_is_dropped_and_counted() -> None:
 
 @shared
 async def test_the_stacks_of_a_stuck_worker_are_in_the_log(service: RunningService) -> None:
-    answer = await service.job("endless_in_c")
-    assert answer.slug == "job-timeout"
+    """A kill waits for the stacks a few milliseconds at most: on a busy machine they may be missing."""
+    jobs: set[str] = set()
 
     async def is_dumped() -> bool:
-        return any("in endless_in_c" in line and answer.headers["Job-Id"] in line for line in service.log)
+        answer = await service.job("endless_in_c")
+        assert answer.slug == "job-timeout"
+        jobs.add(answer.headers["Job-Id"])
+        return any("in endless_in_c" in line and any(job in line for job in jobs) for line in service.log)
 
     await eventually("its Python stack", is_dumped)
 
