@@ -52,7 +52,7 @@ async def in_chunks(data: bytes) -> AsyncIterator[bytes]:
         yield data[start : start + 100_003]
 
 
-@pytest.mark.parametrize("start_method", ["forkserver", "fork"])
+@pytest.mark.parametrize("start_method", ["forkserver", "spawn", "fork"])
 async def test_large_bodies_and_results_are_as_they_were_sent(start_method: str) -> None:
     async with service_of_large("--start-method", start_method) as service:
         for task in ("echo", "echo_view", "echo_at_last"):
