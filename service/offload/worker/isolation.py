@@ -12,6 +12,7 @@ import os
 import random
 import resource
 import signal
+import stat
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -86,7 +87,7 @@ def detach(*, keep: Iterable[int], start_method: str) -> None:
         die_with_parent_thread()  # until `hand_over_to_guard`
     gc.freeze()  # never collect the parent's objects: their destructors close descriptors by number
     _forget_forkserver()
-    _close_descriptors(set(keep))
+    _close_descriptors(set(keep), is_forked=start_method == "fork")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -133,7 +134,7 @@ def _forget_forkserver() -> None:
     server._forkserver_address = None
 
 
-def _close_descriptors(keep: set[int]) -> None:
+def _close_descriptors(keep: set[int], *, is_forked: bool) -> None:
     keep |= {0, 1, 2}
     tracker = vars(resource_tracker._resource_tracker)["_fd"]  # shared by design; has no public name
     if tracker is not None:
@@ -141,11 +142,24 @@ def _close_descriptors(keep: set[int]) -> None:
     parent = parent_process()
     if parent is not None:
         keep.add(parent.sentinel)
-    for name in os.listdir("/dev/fd"):
-        descriptor = int(name)
-        if descriptor not in keep:
-            with suppress(OSError):  # the listing includes its own descriptor, already closed
-                os.close(descriptor)
+    inherited = [descriptor for name in os.listdir("/dev/fd") if (descriptor := int(name)) not in keep]
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) if is_forked else None
+    for descriptor in inherited:
+        with suppress(OSError):  # the list includes its own descriptor, which is closed or has become `null`
+            _drop(descriptor, null)
+
+
+def _drop(descriptor: int, null: int | None) -> None:
+    """Close a descriptor of the service; leave `null` at its number, unless it is a socket.
+
+    libuv closes a pipe of its own by number in every forked child. If the number were free in this worker, it would hit
+    what a task opens: in the child processes of a `multiprocessing.Pool`, the pool's pipe. Sockets need not keep their
+    numbers, and there may be many: one for each connection of a client.
+    """
+    if null is None or stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+    elif descriptor != null:
+        os.dup2(null, descriptor, inheritable=False)
 
 
 def _redirect_output(output: int) -> None:
