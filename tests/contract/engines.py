@@ -158,10 +158,13 @@ class Spinning:
     async def pid(self) -> int:
         """Waits until it runs; returns the id of its process."""
 
-        async def find() -> str:
-            return self._path.read_text() if self._path.exists() else ""
+        return int(await eventually("it runs", self._written_pid))
 
-        return int(await eventually("it runs", find))
+    async def has_begun(self) -> bool:
+        return await self._written_pid() != ""
+
+    async def _written_pid(self) -> str:
+        return self._path.read_text() if self._path.exists() else ""
 
     def finish(self) -> None:
         self._path.unlink(missing_ok=True)
