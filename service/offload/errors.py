@@ -18,6 +18,7 @@ to do. HTTP status codes are in `web.answers.problems`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 
 class OffloadError(Exception):
@@ -40,27 +41,41 @@ class SettingsError(UserError):
 
 
 class TargetError(UserError):
-    """A task file or module that cannot be served; `target` is the user's name for it, `problem` a sentence."""
+    """A task file or module that cannot be served; `target` is the user's name for it, `problem` a sentence.
 
-    def __init__(self, target: str, problem: str) -> None:
-        super().__init__(target, problem)
+    `stack` is the traceback of the exception that ended the import, for the log, or "".
+    """
+
+    def __init__(self, target: str, problem: str, stack: str = "") -> None:
+        super().__init__(target, problem, stack)
         self.target = target
         self.problem = problem
+        self.stack = stack
 
     def __str__(self) -> str:
         return f"{self.target}: {self.problem}" if self.target else self.problem
 
 
 class TaskDefinitionError(UserError):
-    """A function that cannot be a task; `task` is its name, `problem` says why and what to do."""
+    """A function that cannot be a task; `task` is its name, `problem` says why and what to do.
+
+    `place` is where it is defined, such as "tasks.py:12", or "" if unknown.
+    """
 
     def __init__(self, task: str, problem: str) -> None:
         super().__init__(task, problem)
         self.task = task
         self.problem = problem
+        self.place = ""
+
+    def at(self, place: str) -> Self:
+        """Set the place unless it is known already. Returns the error."""
+        self.place = self.place or place
+        return self
 
     def __str__(self) -> str:
-        return f"task {self.task!r}: {self.problem}"
+        place = f" ({self.place})" if self.place else ""
+        return f"task {self.task!r}{place}: {self.problem}"
 
 
 class BindError(UserError):

@@ -1,7 +1,7 @@
 """`offload serve TARGET…`: run the service from the command line.
 
-The options are made from the table of settings. A user's mistake is reported on stderr in a sentence, never with a
-traceback.
+The options are made from the table of settings. A user's mistake is reported on stderr in a sentence, with its
+traceback only at log level `debug`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from offload.cli.logs import log_output
-from offload.errors import SettingsError, UserError
+from offload.errors import SettingsError, TargetError, UserError
 from offload.settings.kinds import Choice, Switch
 from offload.settings.sources import CONFIG_FLAG, CONFIG_VARIABLE, load_settings, suggestion
-from offload.settings.table import Setting, table
+from offload.settings.table import LogLevel, Setting, table
 
 # The first setting of each group in `--help`, and its title.
 _GROUPS: Final = {
@@ -50,7 +50,13 @@ def run(arguments: Sequence[str]) -> int:
     except UserError as error:
         for line in str(error).splitlines():
             print(f"offload: {line}", file=sys.stderr)
+        if isinstance(error, TargetError) and error.stack:
+            _print_stack(error.stack, is_wanted=settings.log_level == LogLevel.DEBUG)
         return _EXIT_USAGE if isinstance(error, SettingsError) else _EXIT_FAILED
+
+
+def _print_stack(stack: str, *, is_wanted: bool) -> None:
+    print(stack if is_wanted else "offload: --log-level debug shows the traceback", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

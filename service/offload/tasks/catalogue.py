@@ -18,6 +18,7 @@ from offload.core.request import TaskLimits
 from offload.errors import TargetError
 from offload.tasks.definition import MAX_NAME_LENGTH
 from offload.tasks.faults import shortened
+from offload.tasks.wrapping import without_partials
 
 if TYPE_CHECKING:
     from offload.tasks.loading import LoadedTask, Registry
@@ -82,7 +83,7 @@ def describe(registry: Registry) -> bytes:
 
 def _described(task: LoadedTask) -> dict[str, Any]:
     definition, compiled = task.definition, task.compiled
-    description = inspect.getdoc(definition.function) or ""
+    description = inspect.getdoc(without_partials(definition.function)) or ""
     return {
         "name": definition.name,
         "index": task.index,

@@ -17,12 +17,16 @@ from typing import Any, Final, TypeVar, overload
 from offload.core.request import DEFAULT_URGENCY, URGENCIES
 from offload.errors import TaskDefinitionError
 from offload.settings.kinds import parse_size, shown
+from offload.tasks.wrapping import hidden_function, lowest, plain_function
 
 # The attempt's number travels to the worker in one byte.
 MAX_RETRIES: Final = 100
 MAX_LIMIT: Final = 1_000_000  # the same as for the service's queue
 MAX_NAME_LENGTH: Final = 100
 _MAX_TIMEOUT_S: Final = 30 * 24 * 3600.0  # 30 days, the same as for the service's default
+
+# A decorator that returns None must not look like `@task()`.
+_NOT_GIVEN: Final[Any] = object()
 
 _DEFINITION: Final = "__offload_task__"
 _HOOK: Final = "__offload_on_worker_start__"
@@ -70,7 +74,7 @@ def task(
     urgency: int = DEFAULT_URGENCY,
 ) -> Callable[[F], F]: ...
 def task(
-    function: F | None = None,
+    function: F = _NOT_GIVEN,
     /,
     *,
     name: str | None = None,
@@ -96,6 +100,7 @@ def task(
     def attach(function: F) -> F:
         named = name if isinstance(name, str) else _name_of(function)
         _check_callable(function, named)
+        _check_wrapper(function, name)
         checked_name = _checked_name(name, function)
         definition = TaskDefinition(
             function=function,
@@ -111,7 +116,7 @@ def task(
         )
         return _mark(function, _DEFINITION, definition, named)
 
-    return attach if function is None else attach(function)
+    return attach if function is _NOT_GIVEN else attach(function)
 
 
 def on_worker_start(function: F) -> F:
@@ -157,8 +162,8 @@ def _replaced_task(function: Callable[..., Any], name: str) -> CodeType | None:
 
 def _namespace_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Returns the globals of the function below all wrappers; empty if it is not written in Python."""
-    original = inspect.unwrap(function)
-    return original.__globals__ if inspect.isfunction(original) else {}
+    original = plain_function(function)
+    return {} if original is None else original.__globals__
 
 
 def _attached(value: object, attribute: str) -> object:
@@ -176,31 +181,66 @@ def _mark(function: F, attribute: str, value: object, named: str) -> F:
 
 def _name_of(function: object) -> str:
     name = getattr(function, "__name__", None)
-    return name if isinstance(name, str) else shown(function)
+    if isinstance(name, str):
+        return name
+    # Without the address in memory that `repr` shows.
+    return shown(function) if isinstance(function, (int, float)) else f"{type(function).__name__} object"
 
 
 def _check_callable(function: object, named: str) -> None:
     if isinstance(function, str):
         raise TaskDefinitionError(named, f"pass a name as @task(name={function!r})")
-    if isinstance(function, (staticmethod, classmethod)) or _is_method(function):
-        raise TaskDefinitionError(named, "methods are not supported; define the function at the top level of a module")
-    if inspect.isclass(function) or not callable(function):
-        raise TaskDefinitionError(named, f"only plain functions are supported, not {shown(function)}; use `def`")
-    called = inspect.unwrap(function)
+    if function is None:
+        raise TaskDefinitionError(named, "a decorator below returned None; it must return the function")
+    if isinstance(function, (staticmethod, classmethod, property)) or _is_method(function):
+        raise TaskDefinitionError(
+            named,
+            "methods are not supported because a job has no object to call them on; define a function at the top "
+            "level of a module, which may call the method",
+        )
+    if inspect.isclass(function):
+        raise TaskDefinitionError(
+            function.__name__, "classes are not supported; put the decorator above a function that makes the object"
+        )
+    if not callable(function):
+        raise TaskDefinitionError(
+            named, f"only functions are supported, not {type(function).__name__} objects; use `def`"
+        )
+    _check_kind(plain_function(function), named)
+
+
+def _check_kind(called: object, named: str) -> None:
     if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
         raise TaskDefinitionError(
-            named, "`async def` is not supported because a worker runs one job at a time; use a plain `def`"
+            named,
+            "`async def` is not supported because a worker runs one job at a time; use a plain `def`, which may call "
+            "asyncio.run(…)",
         )
     if inspect.isgeneratorfunction(called):
         raise TaskDefinitionError(named, "generators are not supported; return the whole result instead of `yield`")
 
 
+def _check_wrapper(function: object, name: object) -> None:
+    """Reject what a decorator without `functools.wraps` returned: it has lost the function's name and parameters.
+
+    A wrapper that was named and has parameters of its own is meant as it is.
+    """
+    hidden = hidden_function(function)
+    if hidden is None:
+        return
+    _check_kind(hidden.function, hidden.function.__name__)
+    has_own_name = name is not None or getattr(hidden.wrapper, "__name__", None) == hidden.function.__name__
+    if hidden.takes_anything or not has_own_name:
+        raise TaskDefinitionError(hidden.function.__name__, str(hidden))
+
+
 def _is_method(function: object) -> bool:
     """Returns whether it is defined directly in a class: "Model.predict", but not "make.<locals>.predict"."""
-    if inspect.ismethod(function):
+    below = lowest(function)
+    if inspect.ismethod(below):
         return True
-    outer, _, _ = getattr(function, "__qualname__", "").rpartition(".")
-    return inspect.isfunction(function) and bool(outer) and not outer.endswith("<locals>")
+    outer, _, _ = getattr(below, "__qualname__", "").rpartition(".")
+    return inspect.isfunction(below) and bool(outer) and not outer.endswith("<locals>")
 
 
 def _checked_name(name: str | None, function: object) -> str:

@@ -8,18 +8,14 @@ import importlib.util
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable
 from importlib.abc import ExecutionLoader
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import TypeGuard
 
 from offload.errors import TargetError, TaskDefinitionError
-from offload.tasks.faults import exception_message, exception_name, shortened
-
-_MAX_MESSAGE_LENGTH: Final = 500
 
 
 def import_file(file: str, *, named: str) -> ModuleType:
@@ -29,17 +25,16 @@ def import_file(file: str, *, named: str) -> ModuleType:
     is in `sys.modules` before its code runs: pickle, dataclasses and forward references need both.
     """
     path = Path(file)
-    if path.is_dir():
-        raise TargetError(named, "this is a directory; name a file in it, or a module such as package.module")
-    if not path.exists():
-        raise TargetError(named, "no such file")
-    if path.suffix != ".py":
-        raise TargetError(named, "not a Python file; the name must end in .py")
+    if path.suffix != ".py" or not path.is_file():
+        from offload.tasks.target_names import problem_with_file  # late: needed for mistakes only
+
+        raise TargetError(named, problem_with_file(path, named) or "not a regular file")
     name = module_name(file)
     if name in sys.modules:
         return sys.modules[name]
     _add_to_path(str(path.parent))
-    return _run_import(lambda: _execute(name, importlib.util.spec_from_file_location(name, file)), named)
+    spec = importlib.util.spec_from_file_location(name, file)
+    return _run_import(lambda: _execute(name, spec), named, file=file)
 
 
 def import_source(file: str, source: str, *, named: str) -> ModuleType:
@@ -52,9 +47,8 @@ def import_source(file: str, source: str, *, named: str) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     _add_to_path(str(Path(file).parent))
-    return _run_import(
-        lambda: _execute(name, importlib.util.spec_from_loader(name, _SourceLoader(file, source))), named
-    )
+    spec = importlib.util.spec_from_loader(name, _SourceLoader(file, source))
+    return _run_import(lambda: _execute(name, spec), named, file=file)
 
 
 def import_module(name: str, directory: str | None, *, named: str) -> ModuleType:
@@ -63,12 +57,11 @@ def import_module(name: str, directory: str | None, *, named: str) -> ModuleType
         _add_to_path(directory)
     importlib.invalidate_caches()
     try:
-        return _run_import(lambda: importlib.import_module(name), named)
+        return _run_import(lambda: importlib.import_module(name), named, module=name)
     except TargetError as error:
         if not _is_missing_module(error.__cause__, name):
             raise
-        where = f"it is neither installed nor in {directory}" if directory is not None else "it is not installed"
-        raise TargetError(named, f"no such module; {where}") from error
+        raise TargetError(named, _missing(error.__cause__, directory)) from error
 
 
 def module_name(file: str) -> str:
@@ -110,48 +103,35 @@ def _execute(name: str, spec: ModuleSpec | None) -> ModuleType:
     return module
 
 
-def _run_import(do_import: Callable[[], ModuleType], named: str) -> ModuleType:
+def _run_import(
+    do_import: Callable[[], ModuleType], named: str, *, file: str | None = None, module: str | None = None
+) -> ModuleType:
     """Run the import; any exception becomes a TargetError, except a TaskDefinitionError, which explains itself."""
     try:
         return do_import()
-    except (KeyboardInterrupt, TaskDefinitionError):
+    except KeyboardInterrupt:
         raise
+    except TaskDefinitionError as error:
+        from offload.tasks.import_errors import place_of  # late: needed for mistakes only
+
+        raise error.at(place_of(error)) from error.__cause__
     except BaseException as error:  # the user's module may raise anything, SystemExit included
-        raise TargetError(named, _describe(error)) from error
+        from offload.tasks.import_errors import Imported, describe, stack_of  # late, as above
+
+        problem = describe(error, Imported(named=named, file=file, module=module))
+        raise TargetError(named, problem, stack=stack_of(error)) from error
 
 
-def _describe(error: BaseException) -> str:
-    if isinstance(error, SyntaxError):
-        where = f" in {Path(error.filename).name}" if error.filename else ""
-        line = f", line {error.lineno}" if error.lineno else ""
-        return f"syntax error{where}{line}: {shortened(str(error.msg), _MAX_MESSAGE_LENGTH)}"
-    message = shortened(exception_message(error), _MAX_MESSAGE_LENGTH)
-    text = f"{exception_name(error)}: {message}" if message else exception_name(error)
-    if isinstance(error, SystemExit):
-        return f"{_line_prefix(error)}the file ended the program while it was imported ({text})"
-    return f"{_line_prefix(error)}{text}"
-
-
-def _is_missing_module(error: BaseException | None, module: str) -> bool:
+def _is_missing_module(error: BaseException | None, module: str) -> TypeGuard[ModuleNotFoundError]:
     """Returns whether the module itself or one of its packages is missing, not a module that it imports."""
     if not isinstance(error, ModuleNotFoundError) or error.name is None:
         return False
     return module == error.name or module.startswith(f"{error.name}.")
 
 
-def _line_prefix(error: BaseException) -> str:
-    """Returns "line 3: ", the line of the user's file that was running, or "" if unknown."""
-    frames = [
-        (frame.f_code.co_filename, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if not _is_machinery(frame.f_code.co_filename)
-    ]
-    if not frames:
-        return ""
-    outermost = frames[0][0]
-    line = [line for file, line in frames if file == outermost][-1]
-    return f"line {line}: "
-
-
-def _is_machinery(file: str) -> bool:
-    return file.startswith("<frozen ") or file in (__file__, importlib.__file__)
+def _missing(error: ModuleNotFoundError, directory: str | None) -> str:
+    parent, _, name = (error.name or "").rpartition(".")
+    if parent and not hasattr(sys.modules.get(parent), "__path__"):
+        return f"{parent!r} is a module, not a package; name it without `.{name}`: all of its tasks are served"
+    where = f"it is neither installed nor in {directory}" if directory is not None else "it is not installed"
+    return f"no such module; {where}"

@@ -12,12 +12,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from offload.errors import TargetError
+from offload.errors import TargetError, TaskDefinitionError
 from offload.tasks.definition import TaskDefinition, definition_of, is_worker_start_hook
 from offload.tasks.importing import import_file, import_module, import_source
+from offload.tasks.wrapping import code_location, hidden_function, plain_function
 
 if TYPE_CHECKING:
     from offload.tasks.signature import CompiledTask
@@ -106,15 +107,17 @@ def load(targets: Sequence[Target]) -> Registry:
         for definition in _definitions_in(module, target):
             earlier = definitions.setdefault(definition.name, definition)
             if definition.replaced is not None:
-                raise _duplicate_name(target, definition, _code_location(definition.replaced))
+                raise _duplicate_name(target, definition, code_location(definition.replaced))
             if not _is_same(earlier, definition):
                 raise _duplicate_name(target, definition, _location(earlier))
         hooks.update(dict.fromkeys(value for value in vars(module).values() if is_worker_start_hook(value)))
-    tasks = tuple(
-        LoadedTask(index=index, definition=definition, compiled=CompiledTask(definition))
-        for index, definition in enumerate(definitions.values())
-    )
-    return Registry(tasks=tasks, hooks=tuple(hooks))
+    tasks = []
+    for index, definition in enumerate(definitions.values()):
+        try:
+            tasks.append(LoadedTask(index=index, definition=definition, compiled=CompiledTask(definition)))
+        except TaskDefinitionError as error:
+            raise error.at(_location(definition)) from error.__cause__
+    return Registry(tasks=tuple(tasks), hooks=tuple(hooks))
 
 
 def _parse_text(text: str) -> Target:
@@ -122,11 +125,13 @@ def _parse_text(text: str) -> Target:
         raise TargetError(repr(text), "neither a file nor a module name")
     is_module_name = all(part.isidentifier() for part in text.split("."))
     path = Path(text).absolute()
-    if text.endswith(".py") or path.is_file() or (path.exists() and not is_module_name):
+    if text.endswith((".py", ".ipynb")) or path.is_file() or (path.exists() and not is_module_name):
         return Target(named=text, file=str(path))
     if is_module_name:
         return Target(named=text, module=text, directory=str(Path.cwd()))
-    raise TargetError(text, "no such file or module")
+    from offload.tasks.target_names import problem_with_text  # late: needed for mistakes only
+
+    raise TargetError(text, problem_with_text(text))
 
 
 def _parse_function(function: Callable[..., Any]) -> Target:
@@ -182,12 +187,31 @@ def _definitions_in(module: ModuleType, target: Target) -> Iterator[TaskDefiniti
     is_empty = True
     for value in values:
         definition = definition_of(value)
+        if definition is None:
+            _check_not_hidden(value)
         if definition is not None and callable(value):
             is_empty = False
             # A decorator above @task copied the attributes of the function: call what the decorator returned.
             yield definition if definition.function is value else replace(definition, function=value)
     if is_empty:
-        raise TargetError(target.named, f"no task found; {_EXAMPLE_HINT}")
+        raise TargetError(target.named, _no_task_found(module))
+
+
+def _no_task_found(module: ModuleType) -> str:
+    directories = list(getattr(module, "__path__", ()))
+    if directories:
+        from offload.tasks.target_names import package_without_tasks  # late: needed for mistakes only
+
+        return f"no task found; {package_without_tasks(Path(directories[0]), module.__name__)}"
+    return f"no task found; {_EXAMPLE_HINT}"
+
+
+def _check_not_hidden(value: object) -> None:
+    """Reject a wrapper that hides a task: with a decorator above `@task`, the task would be missing silently."""
+    hidden = hidden_function(value)
+    definition = None if hidden is None else definition_of(hidden.function)
+    if definition is not None:
+        raise TaskDefinitionError(definition.name, str(hidden)).at(_location(definition))
 
 
 def _duplicate_name(target: Target, definition: TaskDefinition, earlier_location: str) -> TargetError:
@@ -212,11 +236,7 @@ def _code_of(definition: TaskDefinition) -> Any:
 
 
 def _location(definition: TaskDefinition) -> str:
-    code = _code_of(definition)
-    if code is None:
+    plain = plain_function(definition.function)
+    if plain is None:
         return f"in {getattr(definition.function, '__module__', 'an unknown module')}"
-    return _code_location(code)
-
-
-def _code_location(code: CodeType) -> str:
-    return f"{Path(code.co_filename).name}:{code.co_firstlineno}"
+    return code_location(plain.__code__)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Union
 from offload.errors import TaskDefinitionError
 from offload.tasks.arrays import is_array_hint
 from offload.tasks.definition import TaskDefinition
+from offload.tasks.wrapping import plain_function
 
 _UNION_ORIGINS: Final = (Union, types.UnionType)
 _TYPE_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", ())  # from Python 3.12 on
@@ -74,9 +75,7 @@ def read_parameters(definition: TaskDefinition) -> Parameters:
     extra_hint = None
     for parameter in signature.parameters.values():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            raise TaskDefinitionError(
-                task, f"`*{parameter.name}` is not supported because arguments are passed by name; take a list"
-            )
+            raise TaskDefinitionError(task, _unsupported_star(parameter.name, signature))
         hint = _resolved(task, function, f"parameter {parameter.name!r}", parameter.annotation)
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             extra_hint = hint
@@ -157,10 +156,18 @@ def _is_raw(hint: Any) -> bool:
     return bool(parts) and all(part is bytes or part is memoryview for part in parts)
 
 
+def _unsupported_star(name: str, signature: inspect.Signature) -> str:
+    problem = f"`*{name}` is not supported because arguments are passed by name; take a list"
+    kinds = [parameter.kind for parameter in signature.parameters.values()]
+    if kinds == [inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD]:
+        problem += ", or put functools.wraps into the decorator if a decorator made this function"
+    return problem
+
+
 def _resolved(task: str, function: Callable[..., Any], what: str, annotation: Any) -> Any:
     if annotation is inspect.Parameter.empty:
         return Any
-    plain = inspect.unwrap(function)
+    plain = plain_function(function)
     holder = types.SimpleNamespace(
         __annotations__={"it": annotation}, __type_params__=getattr(plain, "__type_params__", ())
     )

@@ -20,13 +20,13 @@ from offload.worker.preload import load_targets
 
 
 def send_catalogue(spec: DescribeSpec) -> None:
-    """Send one CATALOGUE frame, or START_FAILED with [target, problem] as JSON."""
+    """Send one CATALOGUE frame, or START_FAILED with [target, problem, stack] as JSON."""
     detach(keep=[spec.channel.fileno()], start_method=spec.start_method)
     limit_library_threads(spec.load.library_threads)
     try:
         kind, body = FrameKind.CATALOGUE, describe(load_targets(spec.load.targets))
     except TargetError as error:
-        kind, body = FrameKind.START_FAILED, orjson.dumps([error.target, error.problem])
+        kind, body = FrameKind.START_FAILED, orjson.dumps([error.target, error.problem, error.stack])
     except UserError as error:
         kind, body = FrameKind.START_FAILED, orjson.dumps(["", str(error)])
     Channel(spec.channel).write(pack_answer(kind, body_bytes=len(body)), body=body)

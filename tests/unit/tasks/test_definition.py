@@ -88,8 +88,14 @@ class Model:
     def static() -> None: ...
 
 
-ASYNC = "`async def` is not supported because a worker runs one job at a time; use a plain `def`"
-METHOD = "methods are not supported; define the function at the top level of a module"
+ASYNC = (
+    "`async def` is not supported because a worker runs one job at a time; use a plain `def`, which may call "
+    "asyncio.run(…)"
+)
+METHOD = (
+    "methods are not supported because a job has no object to call them on; define a function at the top level of a "
+    "module, which may call the method"
+)
 NO_NAME = "the function has no name; set one with @task(name=…)"
 
 
@@ -100,14 +106,19 @@ NO_NAME = "the function has no name; set one with @task(name=…)"
         (coroutine, ASYNC),
         (async_generator, ASYNC),
         (functools.wraps(coroutine)(lambda: None), ASYNC),
-        (Model, f"only plain functions are supported, not {Model!r}; use `def`"),
+        (Model, "classes are not supported; put the decorator above a function that makes the object"),
         (Model.method, METHOD),
         (Model().method, METHOD),
         (Model.__dict__["static"], METHOD),
         (lambda: None, NO_NAME),
         (functools.partial(double, 1), NO_NAME),
         (len, "this is not a plain function; wrap it in one defined with `def`"),
-        (5, "only plain functions are supported, not 5; use `def`"),
+        (functools.lru_cache(Model.method), METHOD),
+        (functools.partial(coroutine), ASYNC),
+        (property(double), METHOD),
+        (None, "a decorator below returned None; it must return the function"),
+        (object(), "only functions are supported, not object objects; use `def`"),
+        (5, "only functions are supported, not int objects; use `def`"),
         ("primes", "pass a name as @task(name='primes')"),
     ],
 )
@@ -169,7 +180,7 @@ def needs_more(path: str) -> None: ...
         (coroutine, ASYNC),
         (generator, "generators are not supported; return the whole result instead of `yield`"),
         (Model.method, METHOD),
-        (5, "only plain functions are supported, not 5; use `def`"),
+        (5, "only functions are supported, not int objects; use `def`"),
     ],
 )
 def test_an_unsupported_worker_start_hook_is_rejected_with_the_reason(function: Any, problem: str) -> None:

@@ -36,6 +36,9 @@ TWO_TASKS = """
     def other(): return len(loaded)
 """
 
+INSTALL = "install {} for the Python that runs this service, or correct the name"
+GUARD = 'put what must not run at import below `if __name__ == "__main__":`'
+
 # The head of a file with decorators.
 HEAD = """
 import functools
@@ -218,8 +221,16 @@ def test_a_script_can_serve_its_own_functions(write_file: WriteFile) -> None:
         ("a.py", "x = (", "syntax error in a.py, line 1: '(' was never closed"),
         ("a.py", "\n\nraise ValueError('no model')", "line 3: ValueError: no model"),
         ("a.py", "import json\njson.loads('')", "line 2: JSONDecodeError: Expecting value: line 1 column 1 (char 0)"),
-        ("a.py", "\nimport not_there_at_all", "line 2: ModuleNotFoundError: No module named 'not_there_at_all'"),
-        ("a.py", "raise SystemExit(3)", "line 1: the file ended the program while it was imported (SystemExit: 3)"),
+        (
+            "a.py",
+            "\nimport not_there_at_all",
+            f"line 2: ModuleNotFoundError: No module named 'not_there_at_all'; {INSTALL.format('not_there_at_all')}",
+        ),
+        (
+            "a.py",
+            "raise SystemExit(3)",
+            f"line 1: the file ended the program while it was imported (SystemExit: 3); {GUARD}",
+        ),
         ("a.txt", "x = 1", "not a Python file; the name must end in .py"),
     ],
 )
@@ -251,7 +262,10 @@ def test_a_missing_module_differs_from_a_module_with_a_missing_import(write_file
     missing = f"no such module; it is neither installed nor in {tmp_path}"
     assert problem_with("nowhere.tasks") == f"nowhere.tasks: {missing}"
     write_file("incomplete.py", "import nowhere.tasks")
-    assert problem_with("incomplete") == "incomplete: line 1: ModuleNotFoundError: No module named 'nowhere'"
+    assert (
+        problem_with("incomplete")
+        == f"incomplete: line 1: ModuleNotFoundError: No module named 'nowhere'; {INSTALL.format('nowhere')}"
+    )
 
 
 def test_two_tasks_with_one_name_are_reported_with_both_locations(write_file: WriteFile) -> None:
@@ -346,7 +360,7 @@ def test_an_unsupported_signature_is_reported_on_load(write_file: WriteFile) -> 
     with pytest.raises(TaskDefinitionError) as caught:
         served(write_file("tasks.py", text))
     assert str(caught.value) == (
-        "task 'run': `*numbers` is not supported because arguments are passed by name; take a list"
+        "task 'run' (tasks.py:2): `*numbers` is not supported because arguments are passed by name; take a list"
     )
 
 
