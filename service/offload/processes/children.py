@@ -15,12 +15,16 @@ from multiprocessing.process import BaseProcess
 
 
 class SpawnedProcess(SpawnProcess):
+    _start_method = None  # type: ignore[assignment]  # None, as of `Process`: the child has Python's default
+
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> _SpawnPopen:  # noqa: N802  # the name is the library's
         return _SpawnPopen(process_obj)
 
 
 class ForkedProcess(ForkProcess):
+    _start_method = None  # type: ignore[assignment]  # as above
+
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> _ForkPopen:  # noqa: N802  # the name is the library's
         return _ForkPopen(process_obj)

@@ -36,6 +36,11 @@ PRELOADED: Final = (
 UNKNOWN_EXIT_CODE: Final = 1 << 16
 
 
+# A worker needs nothing from the service's main module, and would run it again at each start. Its `sys.path` and start
+# method are those of the forkserver, where the user's modules may have changed them.
+_NOT_PASSED: Final = ("init_main_from_name", "init_main_from_path", "sys_path", "start_method")
+
+
 Environment = Callable[[], AbstractContextManager[None]]
 
 
@@ -114,7 +119,7 @@ class _Server(forkserver.ForkServer):
 class ForkserverProcess(process.BaseProcess):
     """A `multiprocessing` process forked from a given forkserver."""
 
-    _start_method = "forkserver"
+    _start_method = None  # the child has Python's default
 
     def __init__(self, server: OwnForkServer, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -140,9 +145,8 @@ class _Popen(popen_forkserver.Popen):
 
     def _launch(self, process_obj: ForkserverProcess) -> None:
         preparation = spawn.get_preparation_data(process_obj.name)
-        # A worker needs nothing from the service's main module, and would run it again at each start.
-        preparation.pop("init_main_from_name", None)
-        preparation.pop("init_main_from_path", None)
+        for name in _NOT_PASSED:
+            preparation.pop(name, None)
         data = io.BytesIO()
         set_spawning_popen(self)
         try:

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
-import os
-import re
 import sys
 from collections.abc import Callable
 from importlib.abc import ExecutionLoader
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import TypeGuard
+from typing import Final, TypeGuard
 
 from offload.errors import TargetError, TaskDefinitionError
+from offload.tasks.module_names import is_found, module_name
+from offload.tasks.served import name_of_text, specification
+
+# The directories that were added to this process's `sys.path`, in this order.
+_added: Final[list[str]] = []
 
 
 def import_file(file: str, *, named: str) -> ModuleType:
     """Returns the module in `file`, an absolute path, imported at most once. Raises TargetError.
 
-    Adds the file's directory to `sys.path`, as `python file.py` does. The module has the same name in every process and
-    is in `sys.modules` before its code runs: pickle, dataclasses and forward references need both.
+    Adds the file's directory to `sys.path`, as `python file.py` does. Child processes of this process can import the
+    module by its name, see `module_names`.
     """
     path = Path(file)
     if path.suffix != ".py" or not path.is_file():
         from offload.tasks.target_names import problem_with_file  # late: needed for mistakes only
 
         raise TargetError(named, problem_with_file(path, named) or "not a regular file")
-    name = module_name(file)
-    if name in sys.modules:
-        return sys.modules[name]
     _add_to_path(str(path.parent))
-    spec = importlib.util.spec_from_file_location(name, file)
-    return _run_import(lambda: _execute(name, spec), named, file=file)
+    importlib.invalidate_caches()
+    name = module_name(file)
+    module = _run_import(lambda: importlib.import_module(name), named, file=file)
+    if name == path.stem and not is_found(name, file):  # its own code has added a directory with another such module
+        sys.path[:] = [str(path.parent), *(directory for directory in sys.path if directory != str(path.parent))]
+    return module
 
 
 def import_source(file: str, source: str, *, named: str) -> ModuleType:
@@ -43,12 +46,12 @@ def import_source(file: str, source: str, *, named: str) -> ModuleType:
     The name includes a digest of the text, because a process may outlive the service and get a new version. If the
     file's directory exists here, modules in it can be imported. Raises TargetError.
     """
-    name = f"{module_name(file)}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+    name = name_of_text(file, source)
     if name in sys.modules:
         return sys.modules[name]
     _add_to_path(str(Path(file).parent))
-    spec = importlib.util.spec_from_loader(name, _SourceLoader(file, source))
-    return _run_import(lambda: _execute(name, spec), named, file=file)
+    loader = _SourceLoader(file, source)
+    return _run_import(lambda: _execute(specification(name, file, loader), loader), named, file=file)
 
 
 def import_module(name: str, directory: str | None, *, named: str) -> ModuleType:
@@ -64,16 +67,15 @@ def import_module(name: str, directory: str | None, *, named: str) -> ModuleType
         raise TargetError(named, _missing(error.__cause__, directory)) from error
 
 
-def module_name(file: str) -> str:
-    """Returns a readable and unique name for the module in `file`."""
-    real = os.path.realpath(file)
-    digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:12]
-    return f"offload_file_{digest}_{re.sub(r'[^0-9A-Za-z_]', '_', Path(real).stem)}"
-
-
 def _add_to_path(directory: str) -> None:
+    """Put the directory on `sys.path`, before what was there and after those that were added earlier.
+
+    So a module that an earlier file imports, or the file itself, is not replaced by one of the same name.
+    """
     if directory not in sys.path:
-        sys.path.insert(0, directory)
+        earlier = [sys.path.index(added) for added in _added if added in sys.path]
+        sys.path.insert(max(earlier, default=-1) + 1, directory)
+        _added.append(directory)
 
 
 class _SourceLoader(ExecutionLoader):
@@ -90,15 +92,13 @@ class _SourceLoader(ExecutionLoader):
         return self._source
 
 
-def _execute(name: str, spec: ModuleSpec | None) -> ModuleType:
-    if spec is None or spec.loader is None:
-        raise ImportError(f"no loader for {name}")
+def _execute(spec: ModuleSpec, loader: _SourceLoader) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[spec.name] = module
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except BaseException:
-        sys.modules.pop(name, None)
+        sys.modules.pop(spec.name, None)
         raise
     return module
 

@@ -19,7 +19,7 @@ def forget_imports() -> Iterator[None]:
     sys.path[:] = path
     for name in set(sys.modules) - modules:
         file = getattr(sys.modules[name], "__file__", None)
-        if name.startswith("offload_file_") or (file is not None and "pytest-of-" in file):
+        if name.startswith("offload.tasks.served.") or (file is not None and "pytest-of-" in file):
             del sys.modules[name]
 
 

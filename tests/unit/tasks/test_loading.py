@@ -127,12 +127,13 @@ def test_a_file_can_import_modules_beside_it(write_file: WriteFile) -> None:
     assert names(served(path)) == ["run"]
 
 
-def test_a_task_found_in_two_files_is_served_once(write_file: WriteFile) -> None:
-    """A file served by its path and imported by another one is two modules, but one task."""
-    shared = write_file("shared_tasks.py", "from offload.tasks.definition import task\n@task\ndef run(): ...")
+@pytest.mark.parametrize("name", ["shared_tasks", "turtle"])
+def test_a_task_found_in_two_files_is_served_once(write_file: WriteFile, name: str) -> None:
+    """A file with the name of a standard module, served and imported by another one, is two modules, but one task."""
+    shared = write_file(f"{name}.py", "from offload.tasks.definition import task\n@task\ndef run(): ...")
     other = write_file(
         "other.py",
-        "from shared_tasks import run\nfrom offload.tasks.definition import task\n@task\ndef more(): ...",
+        f"from {name} import run\nfrom offload.tasks.definition import task\n@task\ndef more(): ...",
     )
     assert names(served(shared, other)) == ["run", "more"]
 

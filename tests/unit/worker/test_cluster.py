@@ -64,7 +64,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     modules, digits = set(sys.modules), sys.get_int_max_str_digits()
     yield
     for name in set(sys.modules) - modules:
-        if name.startswith("offload_file_"):
+        if name.startswith("offload.tasks.served."):
             del sys.modules[name]
     sys.set_int_max_str_digits(digits)
     set_lane(None)
