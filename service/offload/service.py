@@ -79,8 +79,11 @@ class Service:
         """Load the tasks and start the workers. Raises UserError for targets that cannot be served."""
         self._launcher.warm_up()
         self._launcher.open()
-        data = await describe(self._launcher, self._load, timeout_s=self.settings.start_timeout)
-        self.catalogue = Catalogue.from_json(data, default_timeout_s=self.settings.timeout)
+        description = await describe(self._launcher, self._load, timeout_s=self.settings.start_timeout)
+        self.catalogue = Catalogue.from_json(description.catalogue, default_timeout_s=self.settings.timeout)
+        await self._launcher.prepare(can_be_copied=description.can_be_copied)
+        for sentence in description.held:
+            logger.warning(sentence)
         await self._build()
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import signal
 import socket
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import Final
 
@@ -28,8 +29,20 @@ _READ_BYTES: Final = 1 << 16
 _END_S: Final = 1.0
 
 
-async def describe(launcher: Launcher, load: LoadSpec, *, timeout_s: float) -> bytes:
-    """Returns the catalogue of the targets as JSON. Raises TargetError for what the user can fix.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """`catalogue` is JSON. `can_be_copied`: workers may be copies of a process that has loaded the targets.
+
+    `held`: sentences for the user about what the modules hold after their import.
+    """
+
+    catalogue: bytes
+    can_be_copied: bool
+    held: tuple[str, ...]
+
+
+async def describe(launcher: Launcher, load: LoadSpec, *, timeout_s: float) -> Description:
+    """Returns the description of the targets. Raises TargetError for what the user can fix.
 
     After a timeout the launcher may still be blocked by the loading; closing it ends that.
     """
@@ -40,7 +53,7 @@ async def describe(launcher: Launcher, load: LoadSpec, *, timeout_s: float) -> b
         raise TargetError("", f"the tasks were not loaded within {timeout_s:g} s; see --start-timeout") from error
 
 
-async def _describe(launcher: Launcher, load: LoadSpec) -> bytes:
+async def _describe(launcher: Launcher, load: LoadSpec) -> Description:
     service_end, worker_end = socket.socketpair()
     service_end.setblocking(False)
     with service_end:
@@ -56,7 +69,7 @@ async def _describe(launcher: Launcher, load: LoadSpec) -> bytes:
             data = await _read_all(service_end)
         finally:
             exit_code = await _end(process, launcher)
-    return _catalogue(data, exit_code)
+    return _description(data, exit_code)
 
 
 async def _read_all(sock: socket.socket) -> bytes:
@@ -85,16 +98,19 @@ async def _end(process: BaseProcess, launcher: Launcher) -> int | None:
     return exit_code
 
 
-def _catalogue(data: bytes, exit_code: int | None) -> bytes:
+def _description(data: bytes, exit_code: int | None) -> Description:
     if len(data) < HEADER_BYTES:
         raise TargetError("", f"the process that loads the tasks {name_death(exit_code)} while it loaded them")
-    header, body = unpack(data), data[HEADER_BYTES:]
     try:
+        header = unpack(data)
         check_from_worker(header)
+        body_at = HEADER_BYTES + header.meta_bytes
+        meta, body = data[HEADER_BYTES:body_at], data[body_at:]
         failure = orjson.loads(body) if header.kind == FrameKind.START_FAILED else None
-    except (FrameError, ValueError) as error:
+        can_be_copied, held = orjson.loads(meta) if failure is None else (True, [])
+    except (FrameError, ValueError, TypeError) as error:
         problem = "a module wrote to a descriptor that it did not open; a task file must not do that"
         raise TargetError("", problem) from error
     if failure is not None:
         raise TargetError(*failure)
-    return body
+    return Description(catalogue=body, can_be_copied=bool(can_be_copied), held=tuple(held))

@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from secrets import token_hex
@@ -27,7 +27,7 @@ from offload.processes.guard_handle import GuardHandle
 from offload.processes.killing import kill_strays
 from offload.processes.proctree import all_processes, descendants, read
 from offload.settings.table import StartMethod
-from offload.tasks.loading import load, targets_to_json
+from offload.tasks.loading import targets_to_json
 from offload.wire.spec import PRELOAD_VARIABLE, LoadSpec
 from offload.worker.isolation import limit_library_threads
 
@@ -45,6 +45,7 @@ class Launcher:
         self.mark = f"{MARK_VARIABLE}={token_hex(16)}"
         self._spec = spec
         self._forkserver = OwnForkServer(self._environment) if start_method == "forkserver" else None
+        self._is_preloading = True
         self._known: set[int] = set()
         # What the user's modules started when they were imported, id → start_ticks, and by which forkserver.
         self._helpers: dict[int, int] = {}
@@ -58,14 +59,26 @@ class Launcher:
         Call it in a thread that lives as long as the service: the forkserver ends with the thread that starts it. (One
         that dies later is replaced from the launcher's thread, which lives as long as the launcher.)
 
-        With `fork` the modules are loaded in this process, before the call returns.
+        With `spawn` and `fork` there is nothing to do yet.
         """
         resource_tracker.ensure_running()  # first, so that it does not carry the mark
         if self._forkserver is not None:
             self._forkserver.ensure_running()
-        elif self.start_method == "fork":
+
+    async def prepare(self, *, can_be_copied: bool) -> None:
+        """Make what workers will be copies of: call it once, when the targets have been described.
+
+        If a process that has loaded them cannot be copied, each worker loads them. Otherwise the forkserver has them;
+        with `fork` they are loaded in this process, as a program of its own would load them. Raises TargetError.
+        """
+        if not can_be_copied:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._load_in_workers)
+        elif self.start_method == StartMethod.FORK:
             limit_library_threads(self._spec.library_threads)  # libraries read it once, at import
-            load(self._spec.targets)
+            from offload.worker.preload import load_in_service
+
+            with _no_running_loop():
+                load_in_service(self._spec.targets)
 
     def open(self) -> None:
         """Start the guard: from here on nothing that is started outlives this process. Needs a running event loop."""
@@ -132,6 +145,21 @@ class Launcher:
         if self._guard is not None:
             await self._guard.close()
 
+    def _load_in_workers(self) -> None:
+        """Replace a forkserver that has loaded the modules by one that has not, with everything that they started."""
+        if self._forkserver is not None:
+            self._is_preloading = False
+            pid = self._forkserver.pid
+            self._forkserver.kill()
+            if pid is not None and hasattr(os, "waitid"):
+                with suppress(ChildProcessError):
+                    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            self._forkserver.ensure_running()
+        else:
+            import offload.worker.main  # noqa: F401  # what workers need is loaded once: pydantic above all
+        self._helpers.clear()
+        self._hunt_strays()
+
     def _hunt_strays(self) -> None:
         keep = {os.getpid()}
         if self.forkserver_pid is not None:
@@ -183,7 +211,7 @@ class Launcher:
         if self._forkserver is not None:
             added[PRELOAD_VARIABLE] = json.dumps(
                 {
-                    "targets": targets_to_json(self._spec.targets),
+                    "targets": targets_to_json(self._spec.targets) if self._is_preloading else [],
                     "library_threads": self._spec.library_threads,
                     "service_pid": os.getpid(),
                 }
@@ -199,6 +227,17 @@ class Launcher:
                         del os.environ[name]
                     else:
                         os.environ[name] = value  # this service was started by a task of another
+
+
+@contextmanager
+def _no_running_loop() -> Iterator[None]:
+    """Hide the running event loop from modules that are being imported: `asyncio.run` works in a program."""
+    loop = asyncio.get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 # A file or module by name, a file by its path, or a function.
 Named: TypeAlias = str | os.PathLike[str] | Callable[..., Any]
+
+# Makes the context in which a target is imported.
+Importing: TypeAlias = "Callable[[Target], AbstractContextManager[object]]"
 
 _EXAMPLE_HINT: Final = "write `from offload import task` and put `@task` above a function"
 
@@ -89,8 +93,8 @@ def targets_from_json(values: Iterable[Mapping[str, str | None]]) -> tuple[Targe
     return tuple(Target(**value) for value in values)  # type: ignore[arg-type]  # `named` is never None
 
 
-def load(targets: Sequence[Target]) -> Registry:
-    """Import the targets and compile their tasks in this process.
+def load(targets: Sequence[Target], *, importing: Importing = nullcontext) -> Registry:
+    """Import the targets, each in the context `importing`, and compile their tasks in this process.
 
     Tasks have the order of the targets and, within a target, of its namespace; a task found twice is loaded once.
     Raises TargetError for a target that cannot be imported, has no task or repeats a name, and TaskDefinitionError for
@@ -103,7 +107,8 @@ def load(targets: Sequence[Target]) -> Registry:
     definitions: dict[str, TaskDefinition] = {}
     hooks: dict[Callable[[], object], None] = {}
     for target in targets:
-        module = _import(target)
+        with importing(target):
+            module = _import(target)
         for definition in _definitions_in(module, target):
             earlier = definitions.setdefault(definition.name, definition)
             if definition.replaced is not None:

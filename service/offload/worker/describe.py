@@ -1,6 +1,7 @@
 """The short-lived process that loads the targets and sends the service the catalogue of tasks, or an error.
 
-It is the target of a `multiprocessing.Process`, because the service never loads the user's code.
+It is the target of a `multiprocessing.Process`, because the service never loads the user's code before it is known what
+that does.
 """
 
 from __future__ import annotations
@@ -15,21 +16,30 @@ from offload.tasks.catalogue import describe
 from offload.wire.frames import FrameKind, pack_answer
 from offload.wire.spec import DescribeSpec
 from offload.worker.channel import Channel
+from offload.worker.exit_functions import run_exit_functions
 from offload.worker.isolation import detach, limit_library_threads
-from offload.worker.preload import load_targets
+from offload.worker.preload import inherited_descriptors, loaded_or_load
 
 
 def send_catalogue(spec: DescribeSpec) -> None:
-    """Send one CATALOGUE frame, or START_FAILED with [target, problem, stack] as JSON."""
-    detach(keep=[spec.channel.fileno()], start_method=spec.start_method)
+    """Send one CATALOGUE frame, or START_FAILED with [target, problem, stack] as JSON.
+
+    The meta of the first has as JSON whether workers may be copies, and sentences about what the modules hold.
+    """
+    detach(keep={spec.channel.fileno(), *inherited_descriptors()}, start_method=spec.start_method)
     limit_library_threads(spec.load.library_threads)
+    meta, loaded = b"", loaded_or_load(spec.load.targets)
     try:
-        kind, body = FrameKind.CATALOGUE, describe(load_targets(spec.load.targets))
+        kind, body = FrameKind.CATALOGUE, describe(loaded.registry)
+        meta = orjson.dumps([loaded.can_be_copied, loaded.report(spec.start_method)])
     except TargetError as error:
         kind, body = FrameKind.START_FAILED, orjson.dumps([error.target, error.problem, error.stack])
     except UserError as error:
         kind, body = FrameKind.START_FAILED, orjson.dumps(["", str(error)])
-    Channel(spec.channel).write(pack_answer(kind, body_bytes=len(body)), body=body)
+    Channel(spec.channel).write(pack_answer(kind, meta_bytes=len(meta), body_bytes=len(body)), meta, body)
     sys.stdout.flush()
     sys.stderr.flush()
+    spec.channel.close()  # the service has everything; from here on it kills this process if its end takes long
+    if loaded.is_own:
+        run_exit_functions()
     os._exit(0)  # threads that the user's modules started must not delay the end

@@ -6,6 +6,7 @@ It runs before any of the user's code.
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import gc
 import io
 import os
@@ -19,7 +20,9 @@ from contextlib import suppress
 from multiprocessing import forkserver, parent_process, resource_tracker
 from typing import Any, Final
 
+from offload.worker.exit_functions import forget_exit_functions
 from offload.worker.prctl import adopt_orphaned_descendants, die_with_parent_thread, outlive_parent_thread
+from offload.worker.stock import is_locked
 
 # Makes a worker dump the Python stacks of all threads; faulthandler needs no GIL for that.
 DUMP_SIGNAL: Final = signal.SIGUSR2
@@ -87,6 +90,8 @@ def detach(*, keep: Iterable[int], start_method: str) -> None:
         die_with_parent_thread()  # until `hand_over_to_guard`
     gc.freeze()  # never collect the parent's objects: their destructors close descriptors by number
     _forget_forkserver()
+    if start_method != "spawn":
+        forget_exit_functions()
     _close_descriptors(set(keep), is_forked=start_method == "fork")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -146,7 +151,18 @@ def _close_descriptors(keep: set[int], *, is_forked: bool) -> None:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) if is_forked else None
     for descriptor in inherited:
         with suppress(OSError):  # the list includes its own descriptor, which is closed or has become `null`
-            _drop(descriptor, null)
+            if null is None or not _is_users_file(descriptor):
+                _drop(descriptor, null)
+
+
+def _is_users_file(descriptor: int) -> bool:
+    """Whether a fork of the service keeps this file, which the user's modules or the application may have opened.
+
+    They cannot be told apart. The service itself opens files for reading and writing, or locks them.
+    """
+    if stat.S_IFMT(os.fstat(descriptor).st_mode) not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFCHR):
+        return False
+    return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDWR and not is_locked(descriptor)
 
 
 def _drop(descriptor: int, null: int | None) -> None:

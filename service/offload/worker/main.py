@@ -27,6 +27,7 @@ from offload.worker.execution import Answer, Executor
 from offload.worker.inbox import Inbox
 from offload.worker.isolation import flush_output, hand_over_to_guard, isolate
 from offload.worker.large import LargeBody, send_result
+from offload.worker.preload import inherited_descriptors
 from offload.worker.start import StartFailed, end_if_copy, get_ready
 
 # Looked up once, as in `core.job`.
@@ -54,7 +55,7 @@ def serve(spec: WorkerSpec) -> None:
     own = [spec.channel.fileno()] if tokens is None else [spec.channel.fileno(), tokens]
     if spec.descriptors is not None:
         own.append(spec.descriptors.fileno())
-    isolate(keep=own, output=output, start_method=spec.start_method)
+    isolate(keep={*own, *inherited_descriptors()}, output=output, start_method=spec.start_method)
     channel = Channel(spec.channel, spec.descriptors)
     try:
         executor = get_ready(spec.load, lane=spec.lane, is_debug=spec.is_debug)

@@ -34,12 +34,15 @@ class PoolWorkerSpec:
 
 def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], arguments: tuple[Any, ...]) -> None:
     """Prepare this process, then call `target(*arguments)`, the library's loop, which runs jobs."""
+    from offload.worker.exit_functions import run_exit_functions
     from offload.worker.isolation import hand_over_to_guard, isolate
     from offload.worker.job_runner import prepare
+    from offload.worker.preload import inherited_descriptors
     from offload.worker.start import StartFailed
 
     ready, output = spec.ready.fileno(), spec.output.fileno()
-    isolate(keep=[ready, *_descriptors(arguments)], output=output, start_method=spec.start_method)
+    keep = {ready, *_descriptors(arguments), *inherited_descriptors()}
+    isolate(keep=keep, output=output, start_method=spec.start_method)
     try:
         prepare(spec.load, spec.lane, spec.metrics.worker_row(spec.lane))
     except StartFailed as failure:
@@ -52,6 +55,8 @@ def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], argumen
     os.write(ready, READY)
     spec.ready.close()
     target(*arguments)
+    if spec.start_method != "spawn":  # there the interpreter does it
+        run_exit_functions()
 
 
 def _descriptors(arguments: tuple[Any, ...]) -> Iterator[int]:

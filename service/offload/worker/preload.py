@@ -1,40 +1,122 @@
-"""Loads the user's modules once in the forkserver, so that every worker inherits them.
+"""Loads the user's modules once, in a process that workers are copies of: the forkserver, or the service (`fork`).
 
-`set_forkserver_preload` takes only importable names and ignores ImportError, so this module is the only preloaded name
-and keeps any error for the workers to report. It works at import time because the forkserver only imports it.
+If the modules hold what copies cannot share, that process is not used for workers, and each worker loads the modules
+itself. `set_forkserver_preload` takes only importable names and ignores ImportError, so this module is the only
+preloaded name and keeps any error for the workers to report. It works at import time because the forkserver only
+imports it.
 """
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Final
 
-from offload.errors import UserError
+from offload.errors import TargetError, UserError
 from offload.tasks.loading import Registry, Target, load, targets_from_json
 from offload.wire.spec import PRELOAD_VARIABLE
-from offload.worker.isolation import limit_library_threads
+from offload.worker.as_program import arguments_of_program, name_of, plain_streams
+from offload.worker.exit_functions import run_exit_functions_within
+from offload.worker.holdings import can_be_copied, report, sentences
+from offload.worker.isolation import limit_library_threads, seed_anew
 from offload.worker.prctl import die_with_parent_thread
+from offload.worker.stock import Holdings, Stock, files_with_position, reopen, signal_handlers
+
+# How long exit functions of the user's modules may take in a process that is not used for workers.
+_EXIT_S: Final = 1.0
 
 
-class Preloaded:
-    """The tasks that the forkserver loaded, or the error."""
+class Loaded:
+    """The tasks that this process or its parent has loaded, or the error, and what the modules hold.
 
-    def __init__(self, targets: tuple[Target, ...]) -> None:
+    `is_for_copies`: workers will be copies of this process.
+    """
+
+    def __init__(self, targets: tuple[Target, ...], *, is_for_copies: bool) -> None:
         self.targets = targets
-        self.registry: Registry | None = None
-        self.error: UserError | None = None
+        self.owner = os.getpid()
+        self.holdings = Holdings()
+        self._registry: Registry | None = None
+        self._error: UserError | None = None
         try:
-            self.registry = load(targets)
+            with plain_streams() if is_for_copies else nullcontext():
+                self._registry = load(targets, importing=self._importing)
         except UserError as error:
-            self.error = error
+            self._error = error
+
+    @property
+    def registry(self) -> Registry:
+        """Raises UserError."""
+        if self._error is not None:
+            raise self._error
+        if self._registry is None:
+            raise AssertionError("neither a registry nor an error")
+        return self._registry
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this process has loaded them, not its parent."""
+        return self.owner == os.getpid()
+
+    @property
+    def can_be_copied(self) -> bool:
+        return can_be_copied(self.holdings.findings)
+
+    def report(self, start_method: str) -> list[str]:
+        """Returns what the user should know of what the modules hold, in sentences."""
+        return report(self.holdings.findings, start_method=start_method)
+
+    def flush(self) -> None:
+        """Write what is buffered in files that the modules opened."""
+        for writer in self.holdings.writers:
+            with suppress(OSError, ValueError):
+                writer.flush()
+
+    def become_own(self, *, is_of_service: bool) -> None:
+        """Give this copy what it must not share with others. Raises TargetError."""
+        if not is_of_service and not self.can_be_copied:
+            problem = f"{' '.join(sentences(self.holdings.findings))}. It was not so at first"
+            raise TargetError("", f"{problem}, and copies cannot share it; restart the service, or use `spawn`")
+        # The service may have opened and closed files since.
+        for file in files_with_position() if is_of_service else self.holdings.files:
+            try:
+                reopen(file)
+            except OSError as error:
+                raise TargetError("", f"a file that was open at import cannot be opened again: {error}") from error
+        for number, handler in self.holdings.signals.items():
+            signal.signal(number, handler)
+        atexit.register(self.flush)
+        seed_anew()
+
+    @contextmanager
+    def _importing(self, target: Target) -> Iterator[None]:
+        stock = Stock()
+        with arguments_of_program(target):
+            yield
+        stock.add_to(self.holdings, name_of(target))
 
 
-def _preload() -> Preloaded | None:
+class _Process:
+    """State of this process: inherited by its copies."""
+
+    def __init__(self) -> None:
+        self.loaded: list[Loaded] = []
+        self.is_service = False
+
+
+_process: Final = _Process()
+
+
+def load_from_environment() -> None:
+    """Load what PRELOAD_VARIABLE names, if it is set: in the forkserver."""
     text = os.environ.pop(PRELOAD_VARIABLE, None)
     if text is None:
-        return None
+        return
     wanted = json.loads(text)
     # From here on this process ends with the service, even if importing a module hangs. Its children do not inherit
     # that; the guard ends them.
@@ -42,19 +124,57 @@ def _preload() -> Preloaded | None:
     if os.getppid() != wanted["service_pid"]:
         os._exit(1)  # the service ended before this took effect
     limit_library_threads(wanted["library_threads"])
-    return Preloaded(targets_from_json(wanted["targets"]))
+    targets = targets_from_json(wanted["targets"])
+    if targets:
+        loaded = _load_for_copies(targets)
+        if not loaded.can_be_copied:
+            run_exit_functions_within(_EXIT_S)  # only the description of the tasks is still needed
+
+
+def load_in_service(targets: tuple[Target, ...]) -> None:
+    """Load the targets in the service: workers will be forked from it.
+
+    Another process has found that it can be copied then. What else is opened here meanwhile is the application's.
+    """
+    _process.is_service = True
+    before = signal_handlers()
+    loaded = _load_for_copies(targets)
+    gc.unfreeze()
+    for number in loaded.holdings.signals:
+        signal.signal(number, before[number])
+
+
+def loaded_or_load(targets: tuple[Target, ...]) -> Loaded:
+    """Returns the targets as loaded by the parent, or loaded now."""
+    inherited = _inherited(targets)
+    return Loaded(targets, is_for_copies=False) if inherited is None else inherited
 
 
 def load_targets(targets: tuple[Target, ...]) -> Registry:
-    """Returns the tasks of `targets`, preloaded by the forkserver or loaded now. Raises UserError."""
-    if preloaded is None or preloaded.targets != targets:
-        return load(targets)
-    if preloaded.error is not None:
-        raise preloaded.error
-    if preloaded.registry is None:
-        raise AssertionError("neither a registry nor an error")
-    return preloaded.registry
+    """Returns the tasks of `targets`, as loaded by the parent or loaded now. Raises UserError."""
+    inherited = _inherited(targets)
+    if inherited is None:
+        return load(targets, importing=arguments_of_program)
+    registry = inherited.registry
+    inherited.become_own(is_of_service=_process.is_service)
+    return registry
 
 
-preloaded: Final = _preload()
+def inherited_descriptors() -> set[int]:
+    """Returns what the user's modules opened in the forkserver. In a fork of the service they cannot be told apart."""
+    return set() if _process.is_service else {n for loaded in _process.loaded for n in loaded.holdings.descriptors}
+
+
+def _load_for_copies(targets: tuple[Target, ...]) -> Loaded:
+    loaded = Loaded(targets, is_for_copies=True)
+    loaded.flush()
+    _process.loaded = [*(other for other in _process.loaded if other.targets != targets), loaded]
+    return loaded
+
+
+def _inherited(targets: tuple[Target, ...]) -> Loaded | None:
+    return next((loaded for loaded in _process.loaded if loaded.targets == targets and not loaded.is_own), None)
+
+
+load_from_environment()
 gc.freeze()

@@ -14,7 +14,7 @@ from offload.tasks.faults import exception_message, exception_name
 from offload.tasks.loading import Registry
 from offload.wire.spec import LoadSpec
 from offload.worker.execution import Executor
-from offload.worker.isolation import limit_library_threads, seed_anew
+from offload.worker.isolation import limit_library_threads
 from offload.worker.preload import load_targets
 
 
@@ -29,7 +29,6 @@ def get_ready(load: LoadSpec, *, lane: int, is_debug: bool) -> Executor:
     set_lane(lane)
     try:
         registry = load_targets(load.targets)
-        seed_anew()
         _run_hooks(registry)
         return Executor(registry, lane=lane, is_debug=is_debug)
     except StartFailed:

@@ -59,7 +59,6 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(cluster, "_process", cluster._Process())
     monkeypatch.setattr(job_runner, "_process", job_runner._Process())
     monkeypatch.setattr("offload.worker.start.limit_library_threads", lambda threads: None)
-    monkeypatch.setattr("offload.worker.start.seed_anew", lambda: None)
     monkeypatch.setattr(sys, "path", list(sys.path))
     modules, digits = set(sys.modules), sys.get_int_max_str_digits()
     yield

@@ -1,0 +1,320 @@
+"""Takes stock of what this process holds, before and after the import of the user's modules."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import io
+import os
+import random
+import signal
+import socket
+import stat
+import struct
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing import forkserver, process, resource_tracker
+from types import FrameType
+from typing import Any, Final, TypeAlias
+
+from offload.worker.holdings import Descriptor, Finding, HeldKind, judge
+
+SignalHandler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
+
+_DATABASE_HEAD: Final = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html
+_CREDENTIALS: Final = struct.Struct("3i")  # process, user and group id: unix(7), SO_PEERCRED
+# NumPy draws 128 bits of entropy for a generator without a seed; a number below this one is the user's.
+_OWN_SEED_BELOW: Final = 1 << 64
+_STANDARD: Final = frozenset({0, 1, 2})
+_OPENING_FLAGS: Final = os.O_CREAT | os.O_EXCL | os.O_TRUNC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReopenedFile:
+    """A file that each copy of this process opens again at `position`, under the same number."""
+
+    number: int
+    flags: int
+    position: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Holdings:
+    """What the user's modules hold.
+
+    `descriptors`: all that they opened. `files`: those of which each copy needs its own. `writers`: file objects that
+    may hold what has not been written yet. `signals`: the handlers that they installed.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    descriptors: set[int] = field(default_factory=set)
+    files: list[ReopenedFile] = field(default_factory=list)
+    writers: list[io.IOBase] = field(default_factory=list)
+    signals: dict[int, SignalHandler] = field(default_factory=dict)
+
+
+class Stock:
+    """What this process holds at one moment. From then on the garbage collector ignores the objects of before."""
+
+    def __init__(self) -> None:
+        self._descriptors = _paths()
+        self._threads = set(threading.enumerate())
+        self._thread_count = _thread_count()
+        self._memory = _shared_memory()
+        self._random_state = random.getstate()
+        self._signals = signal_handlers()
+        gc.freeze()
+
+    def add_to(self, holdings: Holdings, target: str) -> None:
+        """Add what this process holds now and did not hold then."""
+        found = [*self._new_descriptors(holdings), *self._new_memory(), *self._new_threads()]
+        if random.getstate() != self._random_state:
+            found.append((HeldKind.SEED, "`random`"))
+        found += _objects(holdings)
+        holdings.findings += [Finding(target=target, kind=kind, thing=thing) for kind, thing in found]
+        now = signal_handlers()
+        holdings.signals.update((number, now[number]) for number in now if now[number] != self._signals.get(number))
+
+    def _new_descriptors(self, holdings: Holdings) -> Iterator[tuple[HeldKind, str]]:
+        own = _of_multiprocessing()
+        for number, path in _paths().items():
+            if path == self._descriptors.get(number) or number in own:
+                continue
+            with suppress(OSError):  # a thread has just closed it
+                descriptor = read_descriptor(number, path)
+                holdings.descriptors.add(number)
+                found = None if _is_of_own_child(descriptor) else judge(descriptor)
+                if found is not None:
+                    yield found
+                if descriptor.has_own_position:
+                    holdings.files.append(_as_reopened(descriptor))
+
+    def _new_memory(self) -> Iterator[tuple[HeldKind, str]]:
+        open_paths = set(_paths().values())
+        for path in set(_shared_memory().values()) - set(self._memory.values()):
+            if path not in open_paths:
+                yield HeldKind.MEMORY, path
+
+    def _new_threads(self) -> Iterator[tuple[HeldKind, str]]:
+        new = [thread for thread in threading.enumerate() if thread not in self._threads]
+        for thread in new:
+            yield HeldKind.THREAD, f"the thread {thread.name!r}"
+        others = _thread_count() - self._thread_count - len(new)
+        if others > 0:
+            yield HeldKind.THREAD, f"{others} thread{'s' if others > 1 else ''} of a library"
+
+
+def files_with_position() -> list[ReopenedFile]:
+    """Returns all open files of this process of which each copy needs its own."""
+    found = []
+    for number, path in _paths().items():
+        with suppress(OSError):
+            descriptor = read_descriptor(number, path)
+            if number not in _STANDARD and descriptor.has_own_position and judge(descriptor) is None:
+                found.append(_as_reopened(descriptor))
+    return found
+
+
+def reopen(file: ReopenedFile) -> None:
+    """Give this process an open file of its own under the same number. Raises OSError."""
+    opened = os.open(f"/proc/self/fd/{file.number}", file.flags & ~_OPENING_FLAGS)
+    try:
+        if file.position:
+            os.lseek(opened, file.position, os.SEEK_SET)
+        os.dup2(opened, file.number, inheritable=os.get_inheritable(file.number))
+    finally:
+        os.close(opened)
+
+
+def read_descriptor(number: int, path: str) -> Descriptor:
+    """Returns the facts. Raises OSError."""
+    mode, flags = os.fstat(number).st_mode, fcntl.fcntl(number, fcntl.F_GETFL)
+    kind, thing = _socket(number) if stat.S_ISSOCK(mode) else (None, "")
+    is_read = stat.S_ISREG(mode) and flags & os.O_ACCMODE != os.O_WRONLY
+    return Descriptor(
+        number=number,
+        path=path,
+        mode=mode,
+        flags=flags,
+        is_locked=is_locked(number),
+        is_database=is_read and _begins_as_database(number),
+        can_be_reopened=_can_be_reopened(number, flags),
+        kind=kind,
+        thing=thing,
+    )
+
+
+def _as_reopened(descriptor: Descriptor) -> ReopenedFile:
+    position = os.lseek(descriptor.number, 0, os.SEEK_CUR)
+    return ReopenedFile(number=descriptor.number, flags=descriptor.flags, position=position)
+
+
+def _paths() -> dict[int, str]:
+    """Returns the open descriptors and what they are; on a system without /proc, "" for each."""
+    paths = {}
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):  # the listing's own descriptor is closed by now
+            os.fstat(int(name))
+            try:
+                paths[int(name)] = os.readlink(f"/dev/fd/{name}")
+            except OSError:
+                paths[int(name)] = ""
+    return paths
+
+
+def is_locked(number: int) -> bool:
+    """Whether a lock of flock(2) or fcntl(2) is held through this descriptor."""
+    try:
+        with open(f"/proc/self/fdinfo/{number}", encoding="ascii", errors="replace") as file:
+            return any(line.startswith("lock:") for line in file)
+    except OSError:
+        return False
+
+
+def _begins_as_database(number: int) -> bool:
+    try:
+        return os.pread(number, len(_DATABASE_HEAD), 0) == _DATABASE_HEAD
+    except OSError:
+        return False
+
+
+def _can_be_reopened(number: int, flags: int) -> bool:
+    if flags & os.O_ACCMODE != os.O_RDONLY:
+        return False
+    try:
+        os.close(os.open(f"/proc/self/fd/{number}", (flags | os.O_NONBLOCK) & ~_OPENING_FLAGS))
+    except OSError:
+        return False
+    return True
+
+
+def _socket(number: int) -> tuple[HeldKind, str]:
+    with socket.socket(fileno=os.dup(number)) as sock:
+        try:
+            peer = _address(sock.getpeername())
+        except OSError:
+            pass
+        else:
+            return (HeldKind.CONNECTION, peer) if peer else (HeldKind.SOCKET, "one of a pair")
+        name = _address(sock.getsockname())
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return HeldKind.LISTENER, name
+        return HeldKind.SOCKET, name or sock.type.name
+
+
+def _address(address: object) -> str:
+    match address:
+        case (str(host), int(port), *_):
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        case bytes():
+            return "@" + os.fsdecode(address[1:]) if address else ""
+        case _:
+            return str(address)
+
+
+def _of_multiprocessing() -> set[int]:
+    """Returns what the library holds for itself, and handles after a fork: its trackers and the pipes of its processes.
+
+    If the private names have changed, these count as the user's, so each worker imports the modules: slow but right.
+    """
+    library: Any = forkserver
+    found = {
+        getattr(getattr(resource_tracker, "_resource_tracker", None), "_fd", None),
+        getattr(getattr(library, "_forkserver", None), "_forkserver_alive_fd", None),
+    }
+    for child in process.active_children():
+        finalizer = getattr(getattr(child, "_popen", None), "finalizer", None)
+        found.update((child.sentinel, *(getattr(finalizer, "_args", None) or ())))
+    return {number for number in found if isinstance(number, int)}
+
+
+def _is_of_own_child(descriptor: Descriptor) -> bool:
+    """Whether it is a connection to a process of the library, such as a manager; each copy makes its own."""
+    if descriptor.kind is None or not hasattr(socket, "SO_PEERCRED"):
+        return False
+    children = {child.pid for child in process.active_children()}
+    with socket.socket(fileno=os.dup(descriptor.number)) as sock, suppress(OSError):
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return _CREDENTIALS.unpack(credentials)[0] in children
+    return False
+
+
+def _thread_count() -> int:
+    """Returns the number of this process's threads, also of libraries in C."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return threading.active_count()
+
+
+def _shared_memory() -> dict[str, str]:
+    """Returns memory that forked copies would share and that can be written: address range → path."""
+    found = {}
+    with suppress(OSError), open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            addresses, permissions, _, _, _, *path = line.split(maxsplit=5)
+            if permissions[1] == "w" and permissions[3] == "s":
+                found[addresses] = path[0].strip() if path else "no file"
+    return found
+
+
+def signal_handlers() -> dict[int, SignalHandler]:
+    """Returns the handler of each signal; None for one that was not set by Python code."""
+    return {int(number): signal.getsignal(number) for number in signal.valid_signals()}
+
+
+def _objects(holdings: Holdings) -> Iterator[tuple[HeldKind, str]]:
+    """Yields what only objects show. Adds to `writers`."""
+    numpy_random: Any = sys.modules.get("numpy.random")
+    bit_generator: Any = getattr(numpy_random, "BitGenerator", ())
+    tempfile: Any = sys.modules.get("tempfile")
+    directory: Any = getattr(tempfile, "TemporaryDirectory", ())
+    name_sequence: Any = getattr(tempfile, "_RandomNameSequence", ())  # has a generator, and a new one after a fork
+    wanted = (random.Random, io.BufferedWriter, io.TextIOWrapper, directory, name_sequence, bit_generator)
+    objects = _instances(wanted)
+    exempt = {id(vars(sequence).get("_rng")) for sequence in objects if isinstance(sequence, name_sequence)}
+    for value in objects:
+        if isinstance(value, io.IOBase):
+            _note_writer(value, holdings)
+        elif isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
+            if id(value) not in exempt:
+                yield HeldKind.GENERATOR, "random.Random"
+        elif isinstance(value, directory):
+            if os.path.isdir(value.name):
+                yield HeldKind.DIRECTORY, str(value.name)
+        elif isinstance(value, bit_generator):
+            yield from _numpy_generator(value, numpy_random)
+
+
+def _instances(classes: Iterable[Any]) -> list[Any]:
+    """Returns the objects of these classes that are younger than the last `gc.freeze`."""
+    wanted = tuple(cls for cls in classes if cls != ())
+    is_wanted: dict[type, bool] = {}
+    found = []
+    for value in gc.get_objects():
+        cls = type(value)
+        if is_wanted.get(cls) is None:
+            is_wanted[cls] = issubclass(cls, wanted)
+        if is_wanted[cls]:
+            found.append(value)
+    return found
+
+
+def _numpy_generator(generator: Any, numpy_random: Any) -> Iterator[tuple[HeldKind, str]]:
+    sequence = getattr(generator, "seed_seq", None)
+    if generator is numpy_random.get_bit_generator():
+        if sequence is None:
+            yield HeldKind.SEED, "`numpy.random`"
+        return
+    entropy = getattr(sequence, "entropy", None)
+    if entropy is None or (isinstance(entropy, int) and entropy >= _OWN_SEED_BELOW):
+        yield HeldKind.GENERATOR, "numpy.random"
+
+
+def _note_writer(file: Any, holdings: Holdings) -> None:
+    with suppress(OSError, ValueError):  # closed, or without a descriptor
+        if file.writable() and file.fileno() in holdings.descriptors:
+            holdings.writers.append(file)
