@@ -5,32 +5,24 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Collection, Sequence
+from codecs import BOM_UTF8
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import parse_qsl
 
 import orjson
 
 from offload.core.outcome import Reason
+from offload.tasks.content_type import UNKNOWN, URL_ENCODED, ContentType
 from offload.tasks.faults import Fault, shortened
+from offload.tasks.json_text import Body, RepeatedMembers, read_json
 from offload.tasks.parameters import Parameters
-
-Body = bytes | bytearray | memoryview
 
 MAX_ERRORS: Final = 100
 _MAX_DETAIL_LENGTH: Final = 300
 _MAX_KNOWN_NAMES: Final = 20
+_MAX_NAME_LENGTH: Final = 100
 _MAX_QUERY_FIELDS: Final = 1_000
-
-# A large body is scanned in copies of this size.
-_STEP_BYTES: Final = 1 << 20
-# The smallest number of digits that may exceed 64 bits; orjson reads such integers as floating point.
-_MANY_DIGITS: Final = 19
-_ALL_DIGITS_ZERO: Final = bytes.maketrans(b"0123456789", b"0" * 10)
-# Digits that may be an integer: not after a decimal point or in an exponent.
-_LONG_NUMBER: Final = re.compile(rb"(?<![.0-9eE])(?<![eE][+-])[0-9]{%d,}(?![0-9.eE])" % _MANY_DIGITS)
 
 
 class ArgumentError(NamedTuple):
@@ -61,8 +53,12 @@ def pointer_to(*segments: str | int) -> str:
     return "".join("/" + str(segment).replace("~", "~0").replace("/", "~1") for segment in segments)
 
 
-def missing(name: str) -> ArgumentError:
-    return ArgumentError(pointer_to(name), "This argument is required")
+def missing(*path: str | int) -> ArgumentError:
+    return ArgumentError(pointer_to(*path), "This argument is required")
+
+
+def repeated(path: Sequence[str | int]) -> ArgumentError:
+    return ArgumentError(pointer_to(*path), "This name occurs more than once in its object. Send it once")
 
 
 def unknown(name: str, known: Collection[str]) -> ArgumentError:
@@ -72,20 +68,27 @@ def unknown(name: str, known: Collection[str]) -> ArgumentError:
     return ArgumentError(pointer_to(name), detail)
 
 
-def parse_object(body: Body) -> dict[str, Any]:
+def parse_object(body: Body, content_type: ContentType = UNKNOWN) -> dict[str, Any]:
     """Returns the members of the JSON object in `body`; an empty body has none.
 
-    Integers keep their value at any length. The last of several members with one name counts. Raises Fault
-    `invalid-json` with the byte offset as `position`.
+    Integers keep their value at any length. Raises Fault `invalid-json` with the byte offset as `position`, or
+    `invalid-arguments` for repeated members.
     """
     if not len(body):
         return {}
+    if content_type is not UNKNOWN and content_type.other_charset and not bytes(body).isascii():
+        charset = shortened(content_type.other_charset, _MAX_NAME_LENGTH)
+        raise _invalid_json(f"The body declares the charset {charset!r}, but JSON is read as UTF-8", 0)
     try:
-        value = orjson.loads(body) if len(body) < _MANY_DIGITS else _parse(body)
+        value = read_json(body)
     except orjson.JSONDecodeError as error:
+        if content_type.media_type == URL_ENCODED:
+            raise _url_encoded() from None
         _raise_malformed(body, error)
     except RecursionError:
         raise _invalid_json("The JSON body is nested too deeply", 0) from None
+    except RepeatedMembers as error:
+        raise invalid_arguments(list(map(repeated, error.paths))) from None
     except ValueError as error:  # the interpreter's limit on digits, unless the worker lifted it
         raise _invalid_json(f"The JSON body cannot be read: {shortened(str(error), _MAX_DETAIL_LENGTH)}", 0) from None
     if not isinstance(value, dict):
@@ -108,11 +111,23 @@ def parse_query(query: str, several: Collection[str]) -> dict[str, Any]:
     return {name: given if len(given) > 1 or name in several else given[0] for name, given in values.items()}
 
 
+def unread(query: str, names: Collection[str] | None, remedy: str) -> Iterator[ArgumentError]:
+    """Yields an error for each argument in a query string that the task does not read.
+
+    `names` are those of the arguments, None if any name may be one. Other fields are ignored: proxies and links add
+    their own.
+    """
+    for name in dict(parse_qsl(query, keep_blank_values=True, errors="replace")):
+        if names is None or name in names:
+            yield ArgumentError(pointer_to(name), f"This argument is in the query string, which is not read. {remedy}")
+
+
 class NameCheck:
     """Checks only the names of the arguments, for tasks without type hints."""
 
     def __init__(self, parameters: Parameters) -> None:
-        self._known = frozenset(parameter.name for parameter in parameters.named)
+        self.names: Mapping[str, str] = {parameter.name: parameter.name for parameter in parameters.named}
+        self._known = frozenset(self.names)
         self._required = {parameter.name: None for parameter in parameters.named if parameter.is_required}
         self._takes_more = parameters.extra_hint is not None
 
@@ -136,34 +151,18 @@ class NameCheck:
         }
 
 
-def _parse(body: Body) -> Any:
-    if not _has_many_digits(body):
-        return orjson.loads(body)
-    data = bytes(body)
-    if not _LONG_NUMBER.search(data):
-        return orjson.loads(data)
-    # The standard library reads long integers exactly but accepts invalid JSON (NaN, lone surrogates). So orjson checks
-    # the text first, with a decimal point in each long number, which leaves all byte offsets unchanged.
-    orjson.loads(_LONG_NUMBER.sub(_with_point, data))
-    return json.loads(data)
-
-
-def _has_many_digits(body: Body) -> bool:
-    if len(body) <= _STEP_BYTES:
-        return bytes(body).translate(_ALL_DIGITS_ZERO).find(b"0" * _MANY_DIGITS) >= 0
-    overlap = _MANY_DIGITS - 1
-    return any(
-        _has_many_digits(body[start : start + _STEP_BYTES]) for start in range(0, len(body), _STEP_BYTES - overlap)
+def _url_encoded() -> Fault:
+    return Fault(
+        Reason.INVALID_JSON,
+        detail="The body is a URL-encoded form (application/x-www-form-urlencoded), which is not supported. Send the "
+        'arguments as one JSON object, such as {"limit": 30}, or as a form of type multipart/form-data.',
+        position=0,
     )
 
 
-def _with_point(match: re.Match[bytes]) -> bytes:
-    # After the 15th digit, to leave intact an escape such as \u0041 whose digits begin the match.
-    digits = match[0]
-    return digits[:15] + b"." + digits[16:]
-
-
 def _raise_malformed(body: Body, error: orjson.JSONDecodeError) -> NoReturn:
+    if bytes(body[: len(BOM_UTF8)]) == BOM_UTF8:
+        raise _malformed_json("the text begins with a byte order mark", 0) from None
     try:
         bytes(body).decode("utf-8")
     except UnicodeDecodeError as wrong:

@@ -5,19 +5,23 @@ The four steps are separate so that the worker can time them; they share only th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from offload.tasks.arguments import (
     ArgumentError,
-    Body,
     NameCheck,
     invalid_arguments,
     parse_object,
     parse_query,
     pointer_to,
+    unread,
 )
 from offload.tasks.arrays import NPY_MEDIA_TYPE, read_npy
+from offload.tasks.content_type import UNKNOWN, read_content_type
+from offload.tasks.defaults import MutableDefaults
 from offload.tasks.definition import TaskDefinition
+from offload.tasks.json_text import Body
 from offload.tasks.parameters import BodyKind, Parameter, alternatives, read_parameters, takes_several
 from offload.tasks.results import encode
 
@@ -25,7 +29,12 @@ _ABSENT: Final = object()
 
 
 class ArgumentCheck(Protocol):
-    """The interface of `arguments.NameCheck` and `validation.TypeCheck`."""
+    """The interface of `arguments.NameCheck` and `validation.TypeCheck`.
+
+    `names` are the names that callers use, by those of the parameters.
+    """
+
+    names: Mapping[str, str]
 
     def validate(self, members: dict[str, Any]) -> dict[str, Any]: ...
     def schema(self) -> dict[str, Any]: ...
@@ -48,38 +57,44 @@ class CompiledTask:
         self.definition = definition
         self.parameters = parameters
         self.body_kind = parameters.body_kind
-        self.body_parameter = parameters.body_parameter
         self._function = definition.function
         self._body = next((one for one in parameters.named if one.name == parameters.body_parameter), None)
         self.copies_body = self.body_kind is BodyKind.BYTES and memoryview not in _kinds(self._body)
         self._positional = [parameter for parameter in parameters.named if parameter.is_positional_only]
-        self._several = frozenset(parameter.name for parameter in parameters.named if takes_several(parameter.hint))
+        self._defaults = MutableDefaults(parameters.named)
+        self._has_mutable_defaults = bool(self._defaults)
         self._check = self._make_check()
         self.validate = self._check.validate
+        names = self._check.names
+        self.body_parameter = None if self._body is None else names[self._body.name]
+        self._several = frozenset(names[one.name] for one in parameters.named if takes_several(one.hint))
+        self._queried = None if parameters.extra_hint is not None else frozenset(names.values())
 
     encode = staticmethod(encode)
 
     def decode(self, body: Body, query: str = "", content_type: str = "") -> dict[str, Any]:
         """Returns the members of the request, not validated.
 
-        The query string is read only if the body is one argument; with a JSON body it is ignored. A `memoryview` in the
-        result is read-only and valid as long as `body` is.
+        The query string is read only if the body is one argument. Beside a JSON body, an argument in it is an error. A
+        `memoryview` in the result is read-only and valid as long as `body` is.
         """
-        parameter = self._body
-        if parameter is None:
-            return parse_object(body)
+        content = read_content_type(content_type) if content_type else UNKNOWN
+        if self._body is None or (self.body_kind is not BodyKind.BYTES and content.media_type != NPY_MEDIA_TYPE):
+            if query:
+                self._reject_query(query)
+            return parse_object(body, content)
         if self.body_kind is BodyKind.BYTES:
-            return self._with_query(query, parameter.name, _raw(parameter, body))
-        if not _is_npy(content_type):
-            return parse_object(body)
+            return self._with_query(query, _raw(self._body, body))
         try:
             array = read_npy(body)
         except ValueError as error:
-            raise invalid_arguments([ArgumentError(pointer_to(parameter.name), str(error))]) from None
-        return self._with_query(query, parameter.name, array)
+            raise invalid_arguments([ArgumentError(pointer_to(self.body_parameter or ""), str(error))]) from None
+        return self._with_query(query, array)
 
     def call(self, arguments: dict[str, Any]) -> object:
         """Call the function and return its result. Raises what it raises."""
+        if self._has_mutable_defaults:
+            self._defaults.add_to(arguments)
         if not self._positional:
             return self._function(**arguments)
         positional = [arguments.pop(parameter.name, parameter.default) for parameter in self._positional]
@@ -92,7 +107,7 @@ class CompiledTask:
         for parameter in self.parameters.named:
             default = parameter.default
             if not parameter.is_required and (default is None or isinstance(default, (bool, int, float, str))):
-                properties.get(parameter.name, {})["default"] = default
+                properties.get(self._check.names[parameter.name], {})["default"] = default
         return schema
 
     def result_schema(self) -> dict[str, Any] | None:
@@ -109,7 +124,14 @@ class CompiledTask:
 
         return TypeCheck(self.definition.name, self.parameters)
 
-    def _with_query(self, query: str, name: str, value: object) -> dict[str, Any]:
+    def _reject_query(self, query: str) -> None:
+        errors = list(unread(query, self._queried, "Send it in the JSON body"))
+        if errors:
+            raise invalid_arguments(errors)
+
+    def _with_query(self, query: str, value: object) -> dict[str, Any]:
+        name = self.body_parameter
+        assert name is not None
         members = parse_query(query, self._several) if query else {}
         if name in members:
             problem = ArgumentError(
@@ -134,7 +156,3 @@ def _raw(parameter: Parameter, body: Body) -> object:
 
 def _kinds(parameter: Parameter | None) -> list[Any]:
     return [] if parameter is None else list(alternatives(parameter.hint))
-
-
-def _is_npy(content_type: str) -> bool:
-    return content_type.partition(";")[0].strip().lower() == NPY_MEDIA_TYPE

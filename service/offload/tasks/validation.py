@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, NotRequired, Union
 
 from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, WithJsonSchema, with_config
@@ -30,9 +30,15 @@ class TypeCheck:
     """
 
     def __init__(self, task: str, parameters: Parameters) -> None:
-        self._names = frozenset(parameter.name for parameter in parameters.named)
-        self._required = {parameter.name for parameter in parameters.named if parameter.is_required}
         self._adapter = _adapter_for(task, parameters)
+        fields = _core_fields(self._adapter.core_schema)
+        _check_fields(task, parameters, fields)
+        self.names: Mapping[str, str] = {name: _caller_name(name, field) for name, field in fields.items()}
+        self._known = frozenset(self.names.values())
+        self._required = {self.names[name] for name, field in fields.items() if field.get("required", True)}
+        # Parameters whose own names are no arguments. Where any name is one, they would bypass the type check.
+        hidden = () if parameters.extra_hint is None else self.names.keys() - self._known
+        self._hidden = frozenset(hidden)
         self._validate = self._adapter.validator.validate_python
 
     def validate(self, members: dict[str, Any]) -> dict[str, Any]:
@@ -41,6 +47,8 @@ class TypeCheck:
         Raises Fault `invalid-arguments` with all errors, or `task-error` if one of the user's validators raises another
         exception than pydantic expects.
         """
+        if self._hidden and not self._hidden.isdisjoint(members):
+            raise invalid_arguments([unknown(name, self._known) for name in self._hidden.intersection(members)])
         try:
             validated: dict[str, Any] = self._validate(members)
         except ValidationError as error:
@@ -60,11 +68,11 @@ class TypeCheck:
 
     def _argument_errors(self, error: ValidationError, members: dict[str, Any]) -> Iterator[ArgumentError]:
         for details in error.errors(include_url=False, include_context=False):
-            name = details["loc"][0] if len(details["loc"]) == 1 else None
-            if name is not None and details["type"] == "missing":
-                yield missing(str(name))
-            elif name is not None and details["type"] == "extra_forbidden":
-                yield unknown(str(name), self._names)
+            name = str(details["loc"][0])
+            if details["type"] == "missing" and name not in members:
+                yield missing(*details["loc"])
+            elif details["type"] == "extra_forbidden" and len(details["loc"]) == 1:
+                yield unknown(name, self._known)
             else:
                 yield _argument_error(details, members)
 
@@ -85,6 +93,36 @@ class TypeCheck:
         except ValidationError as error:
             return error.error_count()
         return 0
+
+
+def _core_fields(schema: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Returns what pydantic read of each parameter: whether it is required, and its alias."""
+    while "fields" not in schema:
+        schema = schema["schema"]  # below shared definitions
+    fields: Mapping[str, Mapping[str, Any]] = schema["fields"]
+    return fields
+
+
+def _check_fields(task: str, parameters: Parameters, fields: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise TaskDefinitionError for two parameters of one alias, and for a parameter with two defaults."""
+    names: dict[str, str] = {}
+    for parameter in parameters.named:
+        field = fields[parameter.name]
+        other = names.setdefault(_caller_name(parameter.name, field), parameter.name)
+        if other != parameter.name:
+            raise TaskDefinitionError(
+                task, f"{other!r} and {parameter.name!r} have the same name for callers; change the alias of one"
+            )
+        if not parameter.is_required and field["schema"]["type"] == "default":
+            raise TaskDefinitionError(task, f"{parameter.name!r} has two defaults; remove the one in its annotation")
+
+
+def _caller_name(name: str, field: Mapping[str, Any]) -> str:
+    """Returns the name that callers use: the parameter's, or its alias, the first if there are several."""
+    alias = field.get("validation_alias", name)
+    while not isinstance(alias, str):  # a path, or several paths
+        alias = alias[0]
+    return alias
 
 
 class LenientJsonSchema(GenerateJsonSchema):

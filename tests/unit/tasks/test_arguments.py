@@ -66,7 +66,7 @@ def test_integers_of_any_length_go_in_and_out_unchanged(number: int) -> None:
 @pytest.mark.usefixtures("any_number_of_digits")
 def test_long_integers_arrive_unchanged_at_any_offset_of_a_large_body(monkeypatch: pytest.MonkeyPatch) -> None:
     """The body is scanned in steps; a number may span two of them."""
-    monkeypatch.setattr("offload.tasks.arguments._STEP_BYTES", 100)
+    monkeypatch.setattr("offload.tasks.json_text._STEP_BYTES", 100)
     number = 2**64 + 1
     for spaces in range(300):
         body = b'{%b"x": %d}' % (b" " * spaces, number)
@@ -97,12 +97,115 @@ def test_the_body_may_be_a_memoryview() -> None:
     assert fault(echo, memoryview(b'{"x": ')).fields["position"] == 6
 
 
-def test_the_last_of_several_members_with_one_name_counts() -> None:
-    assert result(echo, b'{"x": 1, "x": 2}') == 2
+REPEATED = "This name occurs more than once in its object. Send it once"
 
 
-def test_the_query_string_is_ignored_with_a_json_body() -> None:
-    assert result(echo, b'{"x": 1}', query="x=2&y=3") == 1
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        (b'{"x": 1, "x": 2}', {"/x"}),
+        (b'{"x": 1, "x": 1, "x": 1}', {"/x"}),
+        (b'{"x": 1, "\\u0078": 2}', {"/x"}),
+        (b'{"x": "12:30", "x": 2}', {"/x"}),
+        (b'{"x": "\\u003a\\u003a", "x": 2}', {"/x"}),
+        (b'{"x": {"a": 1, "a": 2}}', {"/x/a"}),
+        (b'{"x": [0, {"a/b": {"c": 1, "c": 2}, "d": 1, "d": 2}], "x": 1, "y": {"e": 1, "e": 1}}', {"/x", "/y/e"}),
+        (b'{"x": {"a": 12345678901234567890123, "a": 2}}', {"/x/a"}),
+        (b'{"x": %b{"a": 1, "a": 2}%b}' % (b"[" * 300, b"]" * 300), {"/x" + "/0" * 300 + "/a"}),
+    ],
+)
+def test_a_repeated_member_is_an_error(body: bytes, pointers: set[str]) -> None:
+    found = errors(echo, body)
+    assert set(found.values()) == {REPEATED}
+    assert {pointer.partition("…")[0] for pointer in found} == {pointer[:300] for pointer in pointers}
+
+
+members = st.recursive(
+    st.none()
+    | st.sampled_from([":", "\\u003a", "a:b", '"', "\\"])
+    | st.integers(-(10**30), 10**30)
+    | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.lists(st.tuples(st.sampled_from("abc:"), inner), max_size=3).map(tuple)
+    ),
+    max_leaves=12,
+)
+
+
+def written(value: Any, is_ascii: bool) -> str:
+    """Returns JSON text; a tuple is an object with these members."""
+    if isinstance(value, tuple):
+        members = ", ".join(f"{json.dumps(name)}: {written(member, is_ascii)}" for name, member in value)
+        return f"{{{members}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(written(item, is_ascii) for item in value)}]"
+    text = json.dumps(value, ensure_ascii=is_ascii)
+    return text.replace(":", "\\u003a") if is_ascii else text
+
+
+def has_repeated(value: Any) -> bool:
+    if isinstance(value, tuple):
+        names = [name for name, _ in value]
+        return len(set(names)) < len(names) or any(has_repeated(member) for _, member in value)
+    return isinstance(value, list) and any(map(has_repeated, value))
+
+
+@given(members, st.booleans())
+def test_repeated_members_are_found_wherever_they_are(value: Any, is_ascii: bool) -> None:
+    text = written((("x", value),), is_ascii)
+    body = text.encode("utf-8", "replace")
+    if has_repeated(value):
+        assert set(errors(echo, body).values()) == {REPEATED}
+    else:
+        assert compiled(echo).decode(body) == json.loads(body)
+
+
+def test_repeated_members_of_a_body_in_pieces_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("offload.tasks.json_text._STEP_BYTES", 100)
+    fields = ", ".join(f'"name{number}": "a:b"' for number in range(100))
+    once, twice = f'{{"x": {{{fields}}}}}', f'{{"x": {{{fields}, "name50": 1}}}}'
+    assert len(result(echo, memoryview(once.encode()))) == 100
+    assert set(errors(echo, memoryview(twice.encode()))) == {"/x/name50"}
+
+
+def test_arguments_in_a_query_string_that_is_not_read_are_an_error() -> None:
+    remedy = "This argument is in the query string, which is not read. Send it in the JSON body"
+    assert errors(two, b'{"a": 1}', query="b=2&a=%31") == {"/a": remedy, "/b": remedy}
+    assert errors(two, b'{"a": 1}', query="b") == {"/b": remedy}
+    assert result(two, b'{"a": 1}', query="utm_source=mail&B=3&%ff=1&=") == [1, 2]
+
+
+def test_any_field_of_the_query_string_may_be_an_argument_of_kwargs() -> None:
+    def anything(**more: Any) -> Any:
+        return more
+
+    assert set(errors(anything, b"{}", query="utm_source=mail")) == {"/utm_source"}
+
+
+@pytest.mark.parametrize("body", [b"a=1&b=2", b"a=1", b"{%22a%22:1}"])
+def test_a_url_encoded_form_is_named_in_the_error(body: bytes) -> None:
+    found = fault(two, body, content_type="application/x-www-form-urlencoded; charset=utf-8")
+    assert found.reason is Reason.INVALID_JSON
+    assert found.fields["detail"].startswith("The body is a URL-encoded form (application/x-www-form-urlencoded)")
+
+
+def test_json_may_declare_to_be_a_url_encoded_form_as_curl_does() -> None:
+    assert result(two, b'{"a": 1}', content_type="application/x-www-form-urlencoded") == [1, 2]
+    assert errors(two, b"", content_type="application/x-www-form-urlencoded") == {"/a": "This argument is required"}
+
+
+@pytest.mark.parametrize("charset", ["latin-1", '"ISO-8859-1"', "utf-16", "windows-1252"])
+def test_json_in_another_charset_is_rejected_unless_it_is_ascii(charset: str) -> None:
+    content_type = f"application/json; charset={charset}"
+    found = fault(echo, '{"x": "é"}'.encode(), content_type=content_type)
+    assert (found.reason, found.fields["position"]) == (Reason.INVALID_JSON, 0)
+    assert charset.strip('"') in found.fields["detail"]
+    assert result(echo, b'{"x": "e"}', content_type=content_type) == "e"
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"utf8"', "us-ascii"])
+def test_json_may_declare_utf_8(charset: str) -> None:
+    assert result(echo, '{"x": "é"}'.encode(), content_type=f"application/json;charset={charset}") == "é"
 
 
 @pytest.mark.parametrize(
@@ -132,6 +235,7 @@ def test_malformed_json_is_reported_with_the_byte_offset(body: bytes, position: 
     [
         (b'{"x": NaN}', "Malformed JSON at byte 6: unexpected character, expected a JSON value"),
         (b'{"x": "a\xff"}', "Malformed JSON at byte 8: the text is not valid UTF-8"),
+        (b"\xef\xbb\xbf{}", "Malformed JSON at byte 0: the text begins with a byte order mark"),
         (b"[]", "The JSON body is not an object"),
         (
             b'{"x": %s}' % (b"7" * 5_000),

@@ -14,7 +14,7 @@ from uuid import UUID
 import numpy as np
 import orjson
 import pytest
-from pydantic import BaseModel, Field, field_validator
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import TypedDict
 
 from offload.core.outcome import Reason
@@ -130,6 +130,103 @@ def test_a_validator_that_raises_another_exception_is_a_task_error(number: int, 
     assert (found.reason, found.fields["exception"]) == (Reason.TASK_ERROR, exception)
 
 
+class Item(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+    full_name: Annotated[str, Field(alias="fullName", min_length=2)]
+
+
+class Camel(BaseModel):
+    model_config = ConfigDict(alias_generator=lambda name: name.title().replace("_", ""), extra="forbid")
+    first_part: int
+
+
+def aliased(
+    limit: Annotated[int, Field(alias="maxItems", gt=0)],
+    step: Annotated[int, Field(validation_alias=AliasChoices("stepSize", "step_size"))] = 1,
+    deep: Annotated[int, Field(validation_alias=AliasPath("options", "deep"))] = 0,
+    plain: int = 0,
+) -> Any:
+    return [limit, step, deep, plain]
+
+
+def test_arguments_are_known_by_their_aliases() -> None:
+    assert result(aliased, b'{"maxItems": 5, "step_size": 2, "options": {"deep": 3}}') == [5, 2, 3, 0]
+    assert errors(aliased, b'{"limit": 5, "stepSize": "x"}') == {
+        "/maxItems": "This argument is required",
+        "/stepSize": "Input should be a valid integer, unable to parse string as an integer",
+        "/limit": "Unknown argument. Known arguments: maxItems, options, plain, stepSize",
+    }
+    assert errors(aliased, b'{"maxItems": 0}') == {"/maxItems": "Input should be greater than 0"}
+
+
+def test_the_schema_has_the_aliases_with_their_defaults() -> None:
+    properties = compiled(aliased).arguments_schema()["properties"]
+    assert properties["maxItems"]["exclusiveMinimum"] == 0
+    assert properties["stepSize"]["default"] == 1
+    assert "limit" not in properties
+
+
+def test_a_required_path_is_missing_as_a_whole() -> None:
+    def take(x: Annotated[int, Field(validation_alias=AliasPath("a", "b"))]) -> int:
+        return x
+
+    assert result(take, b'{"a": {"b": 1}}') == 1
+    assert errors(take, b"{}") == {"/a/b": "This argument is required"}
+
+
+def test_the_names_in_models_are_those_that_the_caller_used() -> None:
+    def take(item: Item, camel: Camel | None = None) -> Any:
+        return item.full_name
+
+    assert result(take, b'{"item": {"full_name": "ab"}}') == result(take, b'{"item": {"fullName": "ab"}}') == "ab"
+    assert set(errors(take, b'{"item": {"full_name": "a"}}')) == {"/item/full_name"}
+    assert set(errors(take, b'{"item": {}, "camel": {"first_part": 1}}')) == {
+        "/item/fullName",
+        "/camel/FirstPart",
+        "/camel/first_part",
+    }
+
+
+def test_a_parameters_own_name_is_unknown_beside_kwargs_too() -> None:
+    def take(limit: Annotated[int, Field(alias="maxItems")] = 3, **more: Any) -> Any:
+        return [limit, more]
+
+    assert result(take, b'{"maxItems": 5, "x": 1}') == [5, {"x": 1}]
+    assert errors(take, b'{"limit": "x"}') == {"/limit": "Unknown argument. Known arguments: maxItems"}
+
+
+def test_an_alias_is_used_for_the_body_and_in_the_query_string() -> None:
+    def take(data: Annotated[bytes, Field(alias="file")], tags: Annotated[list[str], Field(alias="tag")] = []) -> Any:  # noqa: B006  # each job gets a copy
+        return [data.decode(), tags]
+
+    assert compiled(take).body_parameter == "file"
+    assert result(take, b"x", query="tag=a") == ["x", ["a"]]
+    assert set(errors(take, b"x", query="file=a&tags=b")) == {"/file"}
+    assert set(errors(take, b"x", query="tags=b")) == {"/tags"}
+
+
+def test_a_default_may_be_in_the_annotation() -> None:
+    def take(x: Annotated[list[int], Field(default_factory=list)], y: Annotated[int, Field(default=3)]) -> Any:
+        x.append(1)
+        return [x, y]
+
+    assert [result(take), result(take, b'{"y": 4}')] == [[[1], 3], [[1], 4]]
+    assert "required" not in compiled(take).arguments_schema()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["schema", "json", "copy", "self", "cls", "task", "model_config", "validate", "_private", "__dunder", "keys"],
+)
+def test_a_parameter_may_have_any_name(name: str) -> None:
+    function = eval(f"lambda {name}, plain=1: [{name}, plain]")
+    function.__name__ = "named"
+    assert result(function, b'{"%b": 5}' % name.encode()) == [5, 1]
+    function.__annotations__ = {name: int}
+    assert result(function, b'{"%b": "5"}' % name.encode()) == [5, 1]
+    assert set(errors(function, b"{}")) == {f"/{name}"}
+
+
 def test_bounds_are_enforced() -> None:
     assert result(bounded, b'{"limit": 10}') == "none 10"
     assert errors(bounded, b'{"limit": 11}') == {"/limit": "Input should be less than or equal to 10"}
@@ -200,6 +297,12 @@ def unresolved(first: int, x: Unknown) -> None: ...
 def field_as_default(x: int = Field(3)) -> None: ...
 
 
+def two_defaults(x: Annotated[int, Field(default=3)] = 5) -> None: ...
+
+
+def one_alias(x: Annotated[int, Field(alias="z")], y: Annotated[int, Field(alias="z")]) -> None: ...
+
+
 def any_number_of(*numbers: int) -> None: ...
 
 
@@ -237,6 +340,8 @@ type_without_signature.__signature__ = "broken"  # type: ignore[attr-defined]  #
             field_as_default,
             "the default of 'x' is a pydantic Field; move it into the annotation: Annotated[int, Field(…)]",
         ),
+        (two_defaults, "'x' has two defaults; remove the one in its annotation"),
+        (one_alias, "'x' and 'y' have the same name for callers; change the alias of one"),
         (
             two_bodies,
             "only one parameter can take the request body, but 'x' and 'y' are annotated as bytes; change the others",
