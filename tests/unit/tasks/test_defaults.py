@@ -81,7 +81,7 @@ def default_for(value: object) -> object:
         Frozen([1]),
         FrozenModel(value=[1]),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_a_mutable_default_is_copied(value: object) -> None:
     copied = default_for(value)
@@ -118,7 +118,7 @@ def test_arrays_and_files_in_memory_are_copied() -> None:
         [threading.Lock()],
         {"lock": threading.Lock()},
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_an_immutable_default_and_one_that_cannot_be_copied_are_shared(value: object) -> None:
     assert default_for(value) is value
