@@ -1,4 +1,4 @@
-"""Logs what a worker prints, and the tracebacks of its jobs.
+"""Logs what a worker prints, line by line, and the tracebacks of its jobs.
 
 The pipe that is a worker's stdout and stderr is always emptied, so that printing never blocks a task. What arrives
 faster than a log can be read is counted and dropped.
@@ -14,11 +14,11 @@ from typing import Final
 
 from offload.core.job import Job
 from offload.core.request import JobHead
+from offload.processes.lines import LineSplitter, Piece
 
 logger: Final = logging.getLogger("offload.output")
 
 _READ_BYTES: Final = 64 * 1024
-_MAX_LINE_BYTES: Final = 4096
 # A person reads a few lines a second, a log collector a few thousand; more is noise.
 _LINES_PER_S: Final = 500
 _BURST_LINES: Final = 1000
@@ -37,7 +37,8 @@ class OutputReader:
         self._descriptor = descriptor
         self._fields: dict[str, object] = {"pid": pid} if lane is None else {"lane": lane, "pid": pid}
         self._printing: tuple[str, str, JobHead] | None = None
-        self._rest = b""
+        self._lines = LineSplitter()
+        self._timer: asyncio.TimerHandle | None = None  # only while the state of a bar waits to be logged
         self._allowance = float(_BURST_LINES)
         self._allowed_at = time.monotonic()
         self._dropped = 0
@@ -62,8 +63,7 @@ class OutputReader:
         may_log = self._may_log(len(lines))
         for line in lines[:may_log]:
             fields = self._fields_of(job.id, job.limits.name, job.request.terms.head)
-            logger.info("task raised", extra={"fields": {**fields, "line": _text(line)}})
-        self._dropped += len(lines) - may_log
+            logger.info("task raised", extra={"fields": {**fields, "line": Piece().followed_by(line).text()}})
         self.has_news = True
 
     def read_pending(self) -> None:
@@ -73,12 +73,14 @@ class OutputReader:
                 return
 
     def end_of_job(self) -> bool:
-        """Log a last line without a newline. Returns whether anything was printed since the last call."""
+        """Log a last line without a newline, or the last state of a bar.
+
+        Returns whether anything was printed since the last call.
+        """
         has_read, self._has_read = self._has_read, False
         self.has_news = False
-        if self._rest:
-            self._log(self._rest)
-            self._rest = b""
+        self._stop_timer()
+        self._log(self._lines.end())
         if self._dropped:
             self._report_dropped()
         return has_read
@@ -107,17 +109,31 @@ class OutputReader:
 
     def _take(self, data: bytes) -> None:
         self._has_read = self.has_news = True
-        data = self._rest + data
-        lines = data.count(b"\n")
-        may_log = self._may_log(lines)
-        *whole, rest = data.split(b"\n", may_log)
-        for line in whole:
-            self._log(line)
-        self._dropped += lines - may_log
-        self._rest = rest[rest.rfind(b"\n") + 1 :][:_MAX_LINE_BYTES]
+        now = time.monotonic()
+        self._log(self._lines.feed(data, now, self._may_log))
+        self._follow_bar(now)
+
+    def _follow_bar(self, now: float) -> None:
+        """Log the state of a bar if it is time to, or see to it later: the bar may stay as it is."""
+        wait_s = self._lines.wait_s(now)
+        if wait_s is None:
+            return
+        if wait_s == 0:
+            self._log([self._lines.take_state(now)])
+        elif self._timer is None:
+            self._timer = self._loop.call_later(wait_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._follow_bar(time.monotonic())
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _may_log(self, lines: int) -> int:
-        """Returns how many of `lines` lines may be logged now."""
+        """Returns how many of `lines` lines may be logged now, and counts the others."""
         now = time.monotonic()
         self._allowance = min(_BURST_LINES, self._allowance + (now - self._allowed_at) * _LINES_PER_S)
         self._allowed_at = now
@@ -126,12 +142,12 @@ class OutputReader:
         if self._dropped and now >= self._report_at:
             self._report_dropped()
             self._report_at = now + _REPORT_DROPPED_EVERY_S
+        self._dropped += lines - may_log
         return may_log
 
-    def _log(self, line: bytes) -> None:
-        if not line:
-            return
-        logger.info("task printed", extra={"fields": {**self._printing_fields(), "line": _text(line)}})
+    def _log(self, lines: list[str]) -> None:
+        for line in lines:
+            logger.info("task printed", extra={"fields": {**self._printing_fields(), "line": line}})
 
     def _report_dropped(self) -> None:
         fields = {**self._printing_fields(), "lines": self._dropped, "limit_per_s": _LINES_PER_S}
@@ -144,7 +160,3 @@ class OutputReader:
 
     def _fields_of(self, job_id: str, task: str, head: JobHead) -> dict[str, object]:
         return {"job_id": job_id, "task": task, **self._fields, **head.labels()}
-
-
-def _text(line: bytes) -> str:
-    return line[:_MAX_LINE_BYTES].decode("utf-8", "backslashreplace")

@@ -181,7 +181,45 @@ async def test_an_endless_line_is_cut(printing: Printing) -> None:
         printing.print(b"x" * 10_000)
         printing.reader.read_pending()
     printing.reader.end_of_job()
-    assert printing.records.lines == ["x" * 4096]
+    assert printing.records.lines == ["x" * 4096 + "… (495,904 more bytes)"]
+
+
+async def test_the_state_of_a_bar_is_logged_without_waiting_for_the_end_of_its_line(printing: Printing) -> None:
+    """The bar may stay as it is for long, so a timer logs its last state; an idle reader has none."""
+    printing.reader.belongs_to(job("slow"))
+    for percent in range(50):
+        printing.print(b"\r%d%%" % percent)
+        printing.reader.read_pending()
+    await printing.records.until(lambda: len(printing.records.lines) == 1)
+    assert printing.records.fields[0] == {
+        "message": "task printed",
+        "job_id": "slow",
+        "task": "primes",
+        "lane": 3,
+        "pid": 77,
+        "line": "49%",
+    }
+    printing.reader.end_of_job()
+    assert printing.records.lines == ["49%"]
+
+
+async def test_the_bar_of_a_job_is_not_attributed_to_the_next_one(printing: Printing) -> None:
+    for name in ("first", "second"):
+        printing.reader.belongs_to(job(name))
+        printing.print(b"\r0%%\r%s" % name.encode())
+        printing.reader.read_pending()
+        printing.reader.end_of_job()
+    assert [(fields["job_id"], fields["line"]) for fields in printing.records.fields] == [
+        ("first", "first"),
+        ("second", "second"),
+    ]
+
+
+async def test_bars_count_neither_as_lines_nor_as_dropped(printing: Printing) -> None:
+    printing.print(b"\r1%\r2%" * 5000)
+    printing.reader.read_pending()
+    printing.reader.end_of_job()
+    assert (printing.records.lines, printing.records.dropped) == (["2%"], 0)
 
 
 async def test_a_thousand_lines_of_a_burst_are_logged_and_the_rest_counted(printing: Printing) -> None:
