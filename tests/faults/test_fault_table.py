@@ -251,9 +251,7 @@ async def test_all_idle_workers_killed_lose_no_job(service: RunningService) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 async def test_the_forkserver_may_die_or_hang(service: RunningService, number: signal.Signals) -> None:
-    servers = [
-        pid for pid, command in service.processes().items() if "multiprocessing.forkserver import main" in command
-    ]
+    servers = [pid for pid, command in service.processes().items() if "forkserver_process import serve" in command]
     parents = [pid for pid in servers if parent_of(pid) == service.pid]
     if service.start_method != "forkserver":
         assert parents == []

@@ -147,7 +147,9 @@ async def test_what_a_module_starts_at_its_import_lives_as_long_as_the_service(t
     async with serving(tasks, "--workers", "1", "--quarantine-after", "0") as service:
         await service.ready()
         await strays_are_ended()
-        forkserver = next(pid for pid, command in service.processes().items() if "forkserver import main" in command)
+        forkserver = next(
+            pid for pid, command in service.processes().items() if "forkserver_process import serve" in command
+        )
         os.kill(forkserver, signal.SIGKILL)
         await strays_are_ended()
         assert len(pids_of("helpers")) == 2

@@ -1,8 +1,9 @@
 """A forkserver per engine, with the user's modules loaded, and the `multiprocessing` process that is forked from it.
 
 The standard library has one forkserver for the whole process: its preload list is fixed when it starts, and it lives as
-long as that process. An engine needs its own, which no other engine or the surrounding application can interfere with,
-and which ends with the engine. Every private name of the library that this needs is used in this file.
+long as that process. Its address is a file in a temporary directory, which may be missing, read-only, or have too long
+a path. An engine needs its own, which no other engine or the surrounding application can interfere with, which has no
+address, and which ends with the engine. `forkserver_process` is the other side.
 
 Source: `multiprocessing/forkserver.py` and `popen_forkserver.py` of CPython 3.11 to 3.14.
 """
@@ -12,6 +13,8 @@ from __future__ import annotations
 import io
 import os
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -20,16 +23,10 @@ from multiprocessing.connection import wait
 from multiprocessing.context import reduction, set_spawning_popen  # type: ignore[attr-defined]  # not in the stubs
 from typing import Any, Final
 
-from offload.processes.proctree import read
+from offload.processes.safe_path import SAFE_PATH_FLAG, start_tracker
 
-# The user's modules, and what every worker would otherwise import before it is ready, for itself or to unpickle its
-# `WorkerSpec` and its process object.
-PRELOADED: Final = (
-    "offload.worker.preload",
-    "offload.worker.main",
-    "offload.worker.entry",
-    "offload.settings.table",
-    __name__,
+_CODE: Final = (
+    "import sys; sys.path[:] = {path!r}; from offload.processes.forkserver_process import serve; serve({requests})"
 )
 
 # The forkserver died before it could report how its child ended. No process has this exit code.
@@ -45,75 +42,107 @@ Environment = Callable[[], AbstractContextManager[None]]
 
 
 class OwnForkServer:
-    """One forkserver process. Its methods block for milliseconds and are called from one thread, `end` from any.
+    """One forkserver process, which is started again when it is needed after its death.
 
-    `environment` is entered only while the process is being started, and sets its environment variables. Any other
-    process that is started meanwhile inherits them too.
+    Its methods block for milliseconds and are called from one thread, `kill` and `end` from any. `environment` is
+    entered only while the process is being started, and sets its environment variables. Any other process that is
+    started meanwhile inherits them too.
     """
 
     def __init__(self, environment: Environment) -> None:
-        self._server: Any = _Server(environment)  # private in the stubs
-        self._server.set_forkserver_preload(list(PRELOADED))
-
-    @property
-    def pid(self) -> int | None:
-        pid: int | None = self._server._forkserver_pid
-        return pid
+        self._environment = environment
+        self._lock = threading.Lock()  # held for milliseconds
+        self._may_start = True
+        self._requests: socket.socket | None = None
+        self.pid: int | None = None
 
     def ensure_running(self) -> None:
-        """Start the process unless it is running."""
-        self._server.ensure_running()
+        """Start the process unless it is running. Raises OSError, and EOFError after `end`."""
+        start_tracker()  # or it would be started in the environment below
+        with self._lock:
+            if not self._may_start:
+                raise EOFError("the forkserver has been closed")
+            if self.pid is not None and os.waitpid(self.pid, os.WNOHANG)[0]:
+                self._forget()
+            if self.pid is None:
+                with self._environment():
+                    self._start()
 
     def fork(self, descriptors: list[int]) -> tuple[int, int]:
-        """Fork a process; return (status to read, data to write) as `ForkServer.connect_to_new_process` does."""
-        status, data = self._server.connect_to_new_process(descriptors)
+        """Fork a process that has these descriptors. Returns the ends of two pipes.
+
+        The process's id can be read from the first, or a negative error number; then its exit code. The second takes
+        the process object. Raises OSError, and EOFError after `end`.
+        """
+        self.ensure_running()
+        assert self._requests is not None
+        status, child_status = os.pipe()
+        try:
+            child_data, data = os.pipe()
+            try:
+                tracker = resource_tracker.getfd()
+                reduction.sendfds(self._requests, [child_data, child_status, tracker, *descriptors])
+            except BaseException:
+                os.close(data)
+                raise
+            finally:
+                os.close(child_data)
+        except BaseException:
+            os.close(status)
+            raise
+        finally:
+            os.close(child_status)
         return status, data
 
     def kill(self) -> None:
         """Kill the process, even if it is stopped; a later `fork` starts another."""
+        with self._lock:
+            self._kill()
+
+    def end(self) -> None:
+        """Kill the process for good. A `fork` that waits for it in another thread fails."""
+        with self._lock:
+            self._may_start = False
+            self._kill()
+
+    def close(self) -> None:
+        """Kill the process for good and wait for its end. May be called twice."""
+        self.end()
+        with self._lock:
+            if self.pid is not None:
+                os.waitpid(self.pid, 0)
+                self._forget()
+
+    def _start(self) -> None:
+        own_end, its_end = socket.socketpair()
+        try:
+            with its_end:
+                self.pid = util.spawnv_passfds(
+                    os.fsencode(spawn.get_executable()), _command(its_end.fileno()), [its_end.fileno()]
+                )
+        except BaseException:
+            own_end.close()
+            raise
+        self._requests = own_end
+
+    def _kill(self) -> None:
         if self.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
-    def end(self) -> None:
-        """Kill the process for good. A `fork` that waits for it in another thread fails."""
-        self._server.forbid_start()
-        self.kill()
-
-    def close(self) -> None:
-        """Kill the process for good and wait for its end."""
-        self.end()
-        self._server._stop()  # the only way to reap it
+    def _forget(self) -> None:
+        self.pid = None
+        if self._requests is not None:
+            self._requests.close()
+            self._requests = None
 
 
-class _Server(forkserver.ForkServer):
-    """The library's forkserver, which is started again when it is needed after a kill."""
-
-    def __init__(self, environment: Environment) -> None:
-        super().__init__()
-        self._environment = environment
-        self._start_lock = threading.Lock()  # held for milliseconds
-        self._may_start = True
-
-    def ensure_running(self) -> None:
-        resource_tracker.ensure_running()  # or the library would start it in the environment below
-        with self._start_lock:
-            if not self._may_start:
-                raise EOFError("the forkserver has been closed")
-            if not self._runs():
-                with self._environment():
-                    super().ensure_running()
-
-    def forbid_start(self) -> None:
-        """Make `ensure_running` raise; wait for a start that is under way."""
-        with self._start_lock:
-            self._may_start = False
-
-    def _runs(self) -> bool:
-        """Whether it is alive. Does not reap it: the library does."""
-        pid: int | None = self._forkserver_pid  # type: ignore[attr-defined]  # not in the stubs
-        info = None if pid is None else read(pid)
-        return info is not None and not info.is_dead
+def _command(requests: int) -> list[str | bytes]:
+    """Returns the command of a forkserver, which finds the modules that this process finds."""
+    path = [entry or vars(process)["ORIGINAL_DIR"] for entry in sys.path]
+    code = _CODE.format(path=[entry for entry in path if isinstance(entry, str)], requests=requests)
+    flags = vars(util)["_args_from_interpreter_flags"]()
+    return [spawn.get_executable(), *flags, SAFE_PATH_FLAG, "-c", code]
 
 
 class ForkserverProcess(process.BaseProcess):
@@ -163,7 +192,10 @@ class _Popen(popen_forkserver.Popen):
         )
         with open(data_writer, "wb") as file:
             file.write(data.getbuffer())
-        self.pid = forkserver.read_signed(self.sentinel)
+        pid = forkserver.read_signed(self.sentinel)
+        if pid < 0:
+            raise OSError(-pid, os.strerror(-pid))
+        self.pid = pid
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """Returns the exit code, None until it is known."""

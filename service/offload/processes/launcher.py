@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
-from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from secrets import token_hex
 from typing import Final
@@ -26,6 +25,7 @@ from offload.processes.forkserver import ForkserverProcess, OwnForkServer
 from offload.processes.guard_handle import GuardHandle
 from offload.processes.killing import kill_strays
 from offload.processes.proctree import all_processes, descendants, read
+from offload.processes.safe_path import safe_path, start_tracker
 from offload.settings.table import StartMethod
 from offload.tasks.loading import targets_to_json
 from offload.wire.spec import PRELOAD_VARIABLE, LoadSpec
@@ -61,7 +61,7 @@ class Launcher:
 
         With `spawn` and `fork` there is nothing to do yet.
         """
-        resource_tracker.ensure_running()  # first, so that it does not carry the mark
+        start_tracker()  # first, so that it does not carry the mark
         if self._forkserver is not None:
             self._forkserver.ensure_running()
 
@@ -186,10 +186,11 @@ class Launcher:
         self._helpers.update((pid, processes[pid].start_ticks) for pid in helpers)
 
     def _start(self, process: BaseProcess) -> int:
-        resource_tracker.ensure_running()  # or the start would replace a dead one, with the mark
+        start_tracker()  # or the start would replace a dead one, with the mark
         # A forkserver has its environment already. It may be stopped and block this thread, while others need the lock.
         environment = self._environment() if self._forkserver is None else nullcontext()
-        with environment, _signals_blocked(self.start_method == "fork"):
+        path = safe_path() if self.start_method == StartMethod.SPAWN else nullcontext()
+        with environment, path, _signals_blocked(self.start_method == "fork"):
             try:
                 process.start()
             except (OSError, EOFError) as error:

@@ -1,9 +1,7 @@
 """Loads the user's modules once, in a process that workers are copies of: the forkserver, or the service (`fork`).
 
 If the modules hold what copies cannot share, that process is not used for workers, and each worker loads the modules
-itself. `set_forkserver_preload` takes only importable names and ignores ImportError, so this module is the only
-preloaded name and keeps any error for the workers to report. It works at import time because the forkserver only
-imports it.
+itself. An error is kept for the workers to report.
 """
 
 from __future__ import annotations
@@ -113,11 +111,8 @@ _process: Final = _Process()
 
 
 def load_from_environment() -> None:
-    """Load what PRELOAD_VARIABLE names, if it is set: in the forkserver."""
-    text = os.environ.pop(PRELOAD_VARIABLE, None)
-    if text is None:
-        return
-    wanted = json.loads(text)
+    """Load what PRELOAD_VARIABLE names. Only the forkserver calls this, once."""
+    wanted = json.loads(os.environ.pop(PRELOAD_VARIABLE))
     # From here on this process ends with the service, even if importing a module hangs. Its children do not inherit
     # that; the guard ends them.
     die_with_parent_thread()
@@ -129,6 +124,7 @@ def load_from_environment() -> None:
         loaded = _load_for_copies(targets)
         if not loaded.can_be_copied:
             run_exit_functions_within(_EXIT_S)  # only the description of the tasks is still needed
+    gc.freeze()
 
 
 def load_in_service(targets: tuple[Target, ...]) -> None:
@@ -174,7 +170,3 @@ def _load_for_copies(targets: tuple[Target, ...]) -> Loaded:
 
 def _inherited(targets: tuple[Target, ...]) -> Loaded | None:
     return next((loaded for loaded in _process.loaded if loaded.targets == targets and not loaded.is_own), None)
-
-
-load_from_environment()
-gc.freeze()
