@@ -6,6 +6,18 @@ For writing tasks: `task`, `on_worker_start`, `current_job`, `current_lane`, `Re
 
 from __future__ import annotations
 
+import sys
+
+# `python -m offload` would search the working directory first, and run a `typing.py` there. So the directory leaves the
+# path before anything else is imported, unless it is the one with this package.
+if (
+    getattr(sys, "argv", [])[:1] == ["-m"]
+    and sys.orig_argv[-len(sys.argv)].endswith("offload")
+    and not sys.flags.safe_path
+    and not __file__.startswith(f"{sys.path[0]}/offload/")
+):
+    del sys.path[0]
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 

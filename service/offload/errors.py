@@ -8,7 +8,8 @@ to do. HTTP status codes are in `web.answers.problems`.
     │   ├── SettingsError          settings that cannot be used, with every fault
     │   ├── TargetError            a task file or module that cannot be served
     │   ├── TaskDefinitionError    a function that cannot be a task
-    │   └── BindError              an address that cannot be listened on
+    │   ├── BindError              an address that cannot be listened on
+    │   └── SurroundingsError      the system refuses something that the service needs to start
     ├── IllegalStep                a bug: an event that cannot happen in this state
     ├── FrameError                 malformed bytes on a worker's channel
     └── EngineError                the engine cannot do its work
@@ -88,6 +89,21 @@ class BindError(UserError):
 
     def __str__(self) -> str:
         return f"cannot listen on {self.address}: {self.problem}"
+
+
+class SurroundingsError(UserError):
+    """The system refuses something that the service needs to start.
+
+    `doing` is an infinitive ("load the tasks"); `problem` says why it failed and what to do.
+    """
+
+    def __init__(self, doing: str, problem: str) -> None:
+        super().__init__(doing, problem)
+        self.doing = doing
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"cannot {self.doing}: {self.problem}"
 
 
 class IllegalStep(OffloadError):

@@ -11,9 +11,11 @@ import gc
 import logging
 import os
 import signal
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from offload import __version__
@@ -31,6 +33,7 @@ from offload.metrics.snapshot import Instruments, Stats
 from offload.processes.cpus import usable_cpus
 from offload.processes.describe import describe
 from offload.processes.launcher import Launcher
+from offload.processes.limits import explain, raise_descriptor_limit
 from offload.settings.table import MAX_WORKERS, Settings
 from offload.tasks.catalogue import Catalogue
 from offload.tasks.loading import Named, parse_target
@@ -58,13 +61,14 @@ class Service:
     The constructor raises UserError for something that cannot be a target.
     """
 
-    def __init__(self, targets: Iterable[Named], settings: Settings) -> None:
+    def __init__(self, targets: Iterable[Named], settings: Settings, *, descriptor_limit: int | None = None) -> None:
+        """`descriptor_limit`: the limit on open files of what the service starts, if not its own."""
         self.settings = settings
         self._workers = settings.workers or (MAX_WORKERS if settings.engine_address else usable_cpus())
         self._load = LoadSpec(
             targets=tuple(parse_target(target) for target in targets), library_threads=settings.threads_per_worker
         )
-        self._launcher = Launcher(settings.start_method, self._load)
+        self._launcher = Launcher(settings.start_method, self._load, descriptor_limit=descriptor_limit)
         self._started_at = time.monotonic()
         self._hurry = asyncio.Event()
         self._stack = AsyncExitStack()
@@ -202,17 +206,35 @@ def create_app(tasks: Named | Sequence[Named], settings: Settings | None = None)
 
 def run(targets: Sequence[str], settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT, then drain. Returns the exit code. Raises UserError for mistakes of the user."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        service = Service(targets, settings)
-        service.warm_up()  # before aiohttp is imported, so that both happen at the same time
-        try:
-            runner.run(_serve(service))
-        except asyncio.CancelledError:
-            logger.info("stopped before serving")
+    start_up = _StartUp()
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            service = Service(targets, settings, descriptor_limit=raise_descriptor_limit())
+            start_up.doing = "start the processes of the service"
+            service.warm_up()  # before aiohttp is imported, so that both happen at the same time
+            try:
+                runner.run(_serve(service, start_up))
+            except asyncio.CancelledError:
+                logger.info("stopped before serving")
+    except (OSError, MemoryError, RuntimeError) as error:
+        refused = None if start_up.is_complete else explain(error, start_up.doing)
+        if refused is None:
+            raise
+        raise refused from error
+    finally:
+        _ignore_stop_signals()
     return 0
 
 
-async def _serve(service: Service) -> None:
+@dataclass(slots=True)
+class _StartUp:
+    """What the start is `doing`, an infinitive. Complete as soon as the service serves."""
+
+    doing: str = "start the event loop"
+    is_complete: bool = False
+
+
+async def _serve(service: Service, start_up: _StartUp) -> None:
     from aiohttp import web
 
     from offload.web.app import build_app
@@ -225,9 +247,12 @@ async def _serve(service: Service) -> None:
     _on_stop_signals(main.cancel)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(service.close)
+        start_up.doing = "listen"
         sockets = bound_sockets(settings.host, settings.port, settings.uds)
         stack.callback(close_all, sockets)
+        start_up.doing = "load the tasks and start the workers"
         await service.open()
+        start_up.doing = "listen"
         runner = make_runner(build_app(service.web_parts()), is_debug=settings.debug)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
@@ -236,6 +261,7 @@ async def _serve(service: Service) -> None:
             await web.SockSite(runner, sock, backlog=_BACKLOG).start()
             fields = {"address": shown_address(sock), "tasks": ", ".join(service.catalogue)}
             logger.info("serving", extra={"fields": fields})
+        start_up.is_complete = True
         gc.freeze()  # the objects that exist now stay
         gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
         stop = asyncio.Event()
@@ -248,8 +274,22 @@ async def _serve(service: Service) -> None:
 
 def _on_stop_signals(callback: Callable[[], object]) -> None:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _stop_signals():
         loop.add_signal_handler(number, callback)
+
+
+def _stop_signals() -> Iterator[signal.Signals]:
+    """Yields SIGINT, SIGTERM, and SIGHUP (the terminal has gone) unless it is ignored, as `nohup` has it."""
+    yield from (signal.SIGINT, signal.SIGTERM)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        yield signal.SIGHUP
+
+
+def _ignore_stop_signals() -> None:
+    """The service has ended, and so will this process. The event loop has restored the default actions."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _stop_signals():
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -15,6 +15,7 @@ from offload.errors import (
     OffloadError,
     SettingsError,
     StartError,
+    SurroundingsError,
     TargetError,
     TaskDefinitionError,
 )
@@ -34,6 +35,7 @@ def test_the_tree_that_is_drawn_is_the_tree_of_the_classes() -> None:
         (TargetError("a.py", "no such file or module"), "a.py: no such file or module"),
         (TargetError("", "two tasks have the same name"), "two tasks have the same name"),
         (TaskDefinitionError("double", "urgency must be an integer"), "task 'double': urgency must be an integer"),
+        (SurroundingsError("load the tasks", "no memory"), "cannot load the tasks: no memory"),
         (BindError("127.0.0.1:80", "permission denied"), "cannot listen on 127.0.0.1:80: permission denied"),
         (IllegalStep(thing="job 5f", state="running", event="submit"), "job 5f is running: submit is not possible"),
         (FrameError("unknown kind 9"), "malformed frame on a worker's channel: unknown kind 9"),

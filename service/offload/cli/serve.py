@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from offload.cli.logs import log_output
-from offload.errors import SettingsError, TargetError, UserError
+from offload.cli.surroundings import is_directory_usable
+from offload.errors import SettingsError, SurroundingsError, TargetError, UserError
 from offload.settings.kinds import Choice, Switch
 from offload.settings.sources import CONFIG_FLAG, CONFIG_VARIABLE, load_settings, suggestion
-from offload.settings.table import LogLevel, Setting, table
+from offload.settings.table import LogLevel, Setting, Settings, table
 
 # The first setting of each group in `--help`, and its title.
 _GROUPS: Final = {
@@ -42,6 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     config: str | None = options.pop("config", None)
     try:
         settings = load_settings(options, os.environ, config)
+        _settle_directory(targets, settings)
         # Imported late so that a mistyped flag fails fast.
         from offload import service
 
@@ -57,6 +59,21 @@ def run(arguments: Sequence[str]) -> int:
 
 def _print_stack(stack: str, *, is_wanted: bool) -> None:
     print(stack if is_wanted else "offload: --log-level debug shows the traceback", file=sys.stderr)
+
+
+def _settle_directory(targets: Sequence[str], settings: Settings) -> None:
+    """Leave a working directory that cannot be used: processes that are started could not enter it.
+
+    Raises SurroundingsError if something to serve is named by a path relative to it.
+    """
+    if is_directory_usable():
+        return
+    files = [target for target in targets if target.endswith(".py") or os.sep in target]
+    for path in (*files, settings.uds or "/"):
+        if not os.path.isabs(path):
+            problem = "the working directory was removed or cannot be entered; start the service in another one"
+            raise SurroundingsError(f"find {path}", problem)
+    os.chdir("/")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""`multiprocessing` processes of the start methods `spawn` and `fork`, whose exit code several threads may ask for.
+"""`multiprocessing` processes with a limit on open files, whose exit code several threads may ask for.
 
 The library polls all children whenever it starts one, and its pools poll theirs. Of two threads that poll an ended
 process at once, the library's `Popen` lets one see no exit code: waitpid(2) hands it out once.
@@ -13,8 +13,21 @@ from multiprocessing import popen_fork, popen_spawn_posix
 from multiprocessing.context import ForkProcess, SpawnProcess
 from multiprocessing.process import BaseProcess
 
+from offload.processes.limits import set_descriptor_limit
 
-class SpawnedProcess(SpawnProcess):
+
+class LimitedProcess(BaseProcess):
+    """Sets its limit on open files before it runs anything: the service has raised its own."""
+
+    descriptor_limit: int | None = None
+
+    def run(self) -> None:
+        if self.descriptor_limit is not None:
+            set_descriptor_limit(self.descriptor_limit)
+        super().run()
+
+
+class SpawnedProcess(LimitedProcess, SpawnProcess):
     _start_method = None  # type: ignore[assignment]  # None, as of `Process`: the child has Python's default
 
     @staticmethod
@@ -22,7 +35,7 @@ class SpawnedProcess(SpawnProcess):
         return _SpawnPopen(process_obj)
 
 
-class ForkedProcess(ForkProcess):
+class ForkedProcess(LimitedProcess, ForkProcess):
     _start_method = None  # type: ignore[assignment]  # as above
 
     @staticmethod

@@ -23,11 +23,8 @@ from multiprocessing.connection import wait
 from multiprocessing.context import reduction, set_spawning_popen  # type: ignore[attr-defined]  # not in the stubs
 from typing import Any, Final
 
+from offload.processes.children import LimitedProcess
 from offload.processes.safe_path import SAFE_PATH_FLAG, start_tracker
-
-_CODE: Final = (
-    "import sys; sys.path[:] = {path!r}; from offload.processes.forkserver_process import serve; serve({requests})"
-)
 
 # The forkserver died before it could report how its child ended. No process has this exit code.
 UNKNOWN_EXIT_CODE: Final = 1 << 16
@@ -46,11 +43,12 @@ class OwnForkServer:
 
     Its methods block for milliseconds and are called from one thread, `kill` and `end` from any. `environment` is
     entered only while the process is being started, and sets its environment variables. Any other process that is
-    started meanwhile inherits them too.
+    started meanwhile inherits them too. `descriptor_limit` is the limit on open files for the user's modules.
     """
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, descriptor_limit: int | None = None) -> None:
         self._environment = environment
+        self._descriptor_limit = descriptor_limit
         self._lock = threading.Lock()  # held for milliseconds
         self._may_start = True
         self._requests: socket.socket | None = None
@@ -117,9 +115,8 @@ class OwnForkServer:
         own_end, its_end = socket.socketpair()
         try:
             with its_end:
-                self.pid = util.spawnv_passfds(
-                    os.fsencode(spawn.get_executable()), _command(its_end.fileno()), [its_end.fileno()]
-                )
+                command = _command(its_end.fileno(), self._descriptor_limit)
+                self.pid = util.spawnv_passfds(os.fsencode(spawn.get_executable()), command, [its_end.fileno()])
         except BaseException:
             own_end.close()
             raise
@@ -137,15 +134,19 @@ class OwnForkServer:
             self._requests = None
 
 
-def _command(requests: int) -> list[str | bytes]:
+def _command(requests: int, descriptor_limit: int | None) -> list[str | bytes]:
     """Returns the command of a forkserver, which finds the modules that this process finds."""
-    path = [entry or vars(process)["ORIGINAL_DIR"] for entry in sys.path]
-    code = _CODE.format(path=[entry for entry in path if isinstance(entry, str)], requests=requests)
+    entries = [entry or vars(process)["ORIGINAL_DIR"] for entry in sys.path]
+    path = [entry for entry in entries if isinstance(entry, str)]
+    code = (
+        f"import sys; sys.path[:] = {path!r}; "
+        f"from offload.processes.forkserver_process import serve; serve({requests}, {descriptor_limit})"
+    )
     flags = vars(util)["_args_from_interpreter_flags"]()
     return [spawn.get_executable(), *flags, SAFE_PATH_FLAG, "-c", code]
 
 
-class ForkserverProcess(process.BaseProcess):
+class ForkserverProcess(LimitedProcess):
     """A `multiprocessing` process forked from a given forkserver."""
 
     _start_method = None  # the child has Python's default

@@ -10,17 +10,17 @@ Source: `multiprocessing/forkserver.py` of CPython 3.11 to 3.14.
 
 from __future__ import annotations
 
-import atexit
 import os
 import selectors
 import signal
 import socket
 import sys
 from collections.abc import Callable
-from multiprocessing import forkserver, reduction, resource_tracker, spawn, util
+from multiprocessing import forkserver, reduction, resource_tracker, spawn
 from typing import Any, Final, NoReturn
 
 from offload.processes import forkserver as service_side
+from offload.processes.limits import descriptors_limited
 from offload.settings import table
 from offload.worker import entry, main, preload
 
@@ -33,9 +33,13 @@ _WAKE_UPS: Final = 4096
 NEEDED: Final = (entry, main, service_side, table)
 
 
-def serve(channel: int) -> None:
-    """Load what the environment names; fork until the service closes its end of the socket `channel`."""
-    preload.load_from_environment()
+def serve(channel: int, descriptor_limit: int | None) -> None:
+    """Load what the environment names; fork until the service closes its end of the socket `channel`.
+
+    `descriptor_limit` is the limit on open files for what the user's modules start.
+    """
+    with descriptors_limited(descriptor_limit):
+        preload.load_from_environment()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a signal to the group means the service
     signal.signal(signal.SIGCHLD, _ignore)
     woken, wake = os.pipe()
@@ -104,9 +108,6 @@ class _Server:
             self._requests.close()
             for descriptor in (status, *self._own, *self._statuses.values()):
                 os.close(descriptor)
-            # The parent's exit handlers are the parent's. The child's own run at its end, as in any process.
-            vars(atexit)["_clear"]()
-            atexit.register(vars(util)["_exit_function"])
             library: Any = forkserver
             vars(resource_tracker)["_resource_tracker"]._fd, *library._forkserver._inherited_fds = inherited
             code = _run(data)
@@ -114,7 +115,6 @@ class _Server:
             sys.excepthook(*sys.exc_info())
             sys.stderr.flush()
         finally:
-            vars(atexit)["_run_exitfuncs"]()
             os._exit(code)
 
 

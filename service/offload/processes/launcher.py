@@ -20,10 +20,11 @@ from secrets import token_hex
 from typing import Final
 
 from offload.errors import StartError
-from offload.processes.children import ForkedProcess, SpawnedProcess
+from offload.processes.children import ForkedProcess, LimitedProcess, SpawnedProcess
 from offload.processes.forkserver import ForkserverProcess, OwnForkServer
 from offload.processes.guard_handle import GuardHandle
 from offload.processes.killing import kill_strays
+from offload.processes.limits import descriptors_limited
 from offload.processes.proctree import all_processes, descendants, read
 from offload.processes.safe_path import safe_path, start_tracker
 from offload.settings.table import StartMethod
@@ -38,13 +39,19 @@ _environment_lock: Final = threading.Lock()
 
 
 class Launcher:
-    """Starts processes for one engine. All that it starts by exec have `mark` in their environment."""
+    """Starts processes for one engine. All that it starts by exec have `mark` in their environment.
 
-    def __init__(self, start_method: StartMethod, spec: LoadSpec) -> None:
+    `descriptor_limit` is the limit on open files of the processes; None is that of the service.
+    """
+
+    def __init__(self, start_method: StartMethod, spec: LoadSpec, *, descriptor_limit: int | None = None) -> None:
         self.start_method = start_method
         self.mark = f"{MARK_VARIABLE}={token_hex(16)}"
+        self.descriptor_limit = descriptor_limit
         self._spec = spec
-        self._forkserver = OwnForkServer(self._environment) if start_method == "forkserver" else None
+        self._forkserver = (
+            OwnForkServer(self._environment, descriptor_limit) if start_method == StartMethod.FORKSERVER else None
+        )
         self._is_preloading = True
         self._known: set[int] = set()
         # What the user's modules started when they were imported, id → start_ticks, and by which forkserver.
@@ -77,7 +84,7 @@ class Launcher:
             limit_library_threads(self._spec.library_threads)  # libraries read it once, at import
             from offload.worker.preload import load_in_service
 
-            with _no_running_loop():
+            with _no_running_loop(), descriptors_limited(self.descriptor_limit):
                 load_in_service(self._spec.targets)
 
     def open(self) -> None:
@@ -94,10 +101,14 @@ class Launcher:
 
     def make(self, target: Callable[..., None], *arguments: object, name: str) -> BaseProcess:
         """Returns a process that has not been started yet, to run `target(*arguments)`."""
+        process: LimitedProcess
         if self._forkserver is not None:
-            return ForkserverProcess(self._forkserver, target=target, args=arguments, name=name)
-        make = ForkedProcess if self.start_method == StartMethod.FORK else SpawnedProcess
-        return make(target=target, args=arguments, name=name)
+            process = ForkserverProcess(self._forkserver, target=target, args=arguments, name=name)
+        else:
+            make = ForkedProcess if self.start_method == StartMethod.FORK else SpawnedProcess
+            process = make(target=target, args=arguments, name=name)
+        process.descriptor_limit = self.descriptor_limit
+        return process
 
     def start_made(self, process: BaseProcess) -> None:
         """Start what `make` returned. Blocks; the event loop must then call `watch`. Raises StartError."""
