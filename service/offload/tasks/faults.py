@@ -15,6 +15,8 @@ from offload.errors import OffloadError
 MAX_MESSAGE_LENGTH: Final = 2_000
 _MAX_NAME_LENGTH: Final = 200
 _MAX_MESSAGE_IN_DETAIL: Final = 300
+# How lines of pydantic's messages begin that do not help the user of a task file.
+_REMARKS: Final = ("If you got this error by calling handler", "For further information visit")
 
 
 class Fault(OffloadError):
@@ -67,6 +69,12 @@ def full_type_name(value: object) -> str:
     """Returns the name of the type with its module, as in "builtins.list"."""
     module, name = _type_attribute("__module__", value), _type_attribute("__qualname__", value)
     return shortened(f"{module}.{name}", _MAX_NAME_LENGTH)
+
+
+def in_one_line(message: str) -> str:
+    """Returns the lines of a message joined, without pydantic's remarks to authors of types and its links."""
+    lines = [" ".join(line.split()) for line in message.splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(_REMARKS))
 
 
 def shortened(text: str, length: int) -> str:

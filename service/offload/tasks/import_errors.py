@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from offload.tasks.faults import exception_message, exception_name, shortened
+from offload.tasks.faults import exception_message, exception_name, in_one_line, shortened
 
 _MAX_MESSAGE_LENGTH: Final = 500
 _MAX_STACK_LENGTH: Final = 20_000
@@ -83,7 +83,7 @@ def _text_of(error: BaseException) -> str:
     message = exception_message(error)
     if isinstance(error, (ImportError, AttributeError)):
         message = _DIRECTORIES.sub("", _FILE_AT_END.sub("", message))
-    message = shortened(message, _MAX_MESSAGE_LENGTH)
+    message = shortened(in_one_line(message), _MAX_MESSAGE_LENGTH)
     return f"{exception_name(error)}: {message}" if message else exception_name(error)
 
 
@@ -171,17 +171,16 @@ def _as_module(file: str, *, levels: int, imported: Imported) -> str:
 
 
 def _places(error: BaseException) -> list[tuple[str, int]]:
-    """Returns file and line of the frames, outermost first, that are neither machinery nor the standard library."""
-    return [
-        (frame.f_code.co_filename, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if not _is_machinery(frame.f_code.co_filename) and not _is_standard(frame.f_code.co_filename)
-    ]
+    """Returns file and line of the frames, outermost first, without machinery and installed libraries if possible."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    places = [(file, line) for file, line in frames if not _is_machinery(file)]
+    return [(file, line) for file, line in places if not _is_library(file)] or places
 
 
 def _is_machinery(file: str) -> bool:
     return file.startswith("<") or os.path.dirname(file) == _OWN_DIRECTORY or file == importlib.__file__
 
 
-def _is_standard(file: str) -> bool:
-    return file.startswith(f"{os.path.dirname(os.__file__)}/") and "/site-packages/" not in file
+def _is_library(file: str) -> bool:
+    standard = f"{os.path.dirname(os.__file__)}/"
+    return file.startswith(standard) or "/site-packages/" in file or "/dist-packages/" in file

@@ -174,10 +174,10 @@ def _resolved(task: str, function: Callable[..., Any], what: str, annotation: An
     try:
         return typing.get_type_hints(holder, globalns=getattr(plain, "__globals__", {}), include_extras=True)["it"]
     except Exception as error:  # evaluating an annotation runs the user's code
+        from offload.tasks.hints import unresolved  # late: needed for mistakes only
+
         raise TaskDefinitionError(
-            task,
-            f"cannot resolve {annotation!r}, the annotation of {what}: {error}; names imported under TYPE_CHECKING or "
-            "defined inside a function are not available when the task is loaded",
+            task, unresolved(annotation, what, error, getattr(plain, "__module__", ""))
         ) from error
 
 

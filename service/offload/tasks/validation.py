@@ -15,12 +15,11 @@ from typing_extensions import TypedDict  # pydantic requires it: the standard li
 from offload.errors import TaskDefinitionError
 from offload.tasks.arguments import MAX_ERRORS, ArgumentError, invalid_arguments, missing, pointer_to, unknown
 from offload.tasks.arrays import element_type, is_array_hint, to_array
-from offload.tasks.faults import exception_message, shortened, task_error
+from offload.tasks.faults import task_error
 from offload.tasks.parameters import Parameter, Parameters, alternatives, unaliased
 
 # An entry in pydantic's list of errors takes about 600 bytes: a body full of errors must not fill the memory.
 _MAX_ERRORS_READ: Final = 10_000
-_MAX_MESSAGE_LENGTH: Final = 300
 
 
 class TypeCheck:
@@ -151,8 +150,11 @@ def _adapter_for(task: str, parameters: Parameters) -> TypeAdapter[Any]:
     try:
         return _complete(with_config(config)(TypedDict(task, fields, **extra)))  # type: ignore[operator]  # made at run time
     except Exception as error:
-        parameter = _unsupported_parameter(fields)
-        raise TaskDefinitionError(task, _unsupported_type(parameter, error)) from error
+        from offload.tasks.hints import unsupported  # late: needed for mistakes only
+
+        hints = {f"parameter {name!r}": _without_not_required(hint) for name, hint in fields.items()}
+        hints |= dict.fromkeys(["the extra arguments"] if extra else [], parameters.extra_hint)
+        raise TaskDefinitionError(task, unsupported(hints, error, _complete)) from error
 
 
 def _field(task: str, parameter: Parameter) -> Any:
@@ -189,22 +191,8 @@ def _complete(hint: Any) -> TypeAdapter[Any]:
     return adapter
 
 
-def _unsupported_parameter(fields: dict[str, Any]) -> str | None:
-    """Returns the name of the first parameter whose hint cannot be validated, or None."""
-    for name, hint in fields.items():
-        try:
-            _complete(typing.get_args(hint)[0] if typing.get_origin(hint) is NotRequired else hint)
-        except Exception:
-            return name
-    return None
-
-
-def _unsupported_type(parameter: str | None, error: Exception) -> str:
-    what = "types of its parameters" if parameter is None else f"type of parameter {parameter!r}"
-    lines = exception_message(error).splitlines() or [type(error).__name__]
-    why, _, _ = lines[0].partition(" Set `arbitrary_types_allowed")  # this advice does not apply here
-    why = shortened(why, _MAX_MESSAGE_LENGTH).rstrip(".")
-    return f"cannot validate the {what}: {why}; use a type that pydantic supports"
+def _without_not_required(hint: Any) -> Any:
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is NotRequired else hint
 
 
 def _argument_error(details: ErrorDetails, members: dict[str, Any]) -> ArgumentError:

@@ -56,6 +56,8 @@ FILES = {
     "tasks.txt": "",
     "no_suffix": "",
     "only/here.py": TASK,
+    "models.py": "import pydantic\n\nclass Point(pydantic.BaseModel):\n    x: int\n\nPoint(x='a')",
+    "uses_models.py": "import models",
 }
 BYTES = {
     "with_bom.py": b"\xef\xbb\xbf" + TASK.encode(),
@@ -124,6 +126,11 @@ def directory(write_file: WriteFile, tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("asks.py", f"line 1: EOFError: EOF when reading a line; input is not available at import; {GUARD}"),
         ("parses.py", f"line 2: the file ended the program while it was imported (SystemExit: 2); {GUARD}"),
         ("evaluates.py", "line 1: SyntaxError: '(' was never closed (<string>, line 1)"),
+        (
+            "uses_models.py",
+            "line 1: ValidationError: 1 validation error for Point x Input should be a valid integer, unable to parse "
+            "string as an integer [type=int_parsing, input_value='a', input_type=str] (raised in models.py, line 6)",
+        ),
         ("tabs.py", "syntax error in tabs.py, line 3: inconsistent use of tabs and spaces in indentation"),
         ("failing.tasks", "failing/__init__.py, line 1: ZeroDivisionError: division by zero"),
         ("cookie.py", "syntax error in cookie.py: unknown encoding: klingon; save the file as UTF-8 text"),

@@ -323,18 +323,18 @@ type_without_signature.__signature__ = "broken"  # type: ignore[attr-defined]  #
     [
         (
             unknown_type,
-            f"cannot validate the type of parameter 'x': Unable to generate pydantic-core schema for {Opaque!r}; "
-            "use a type that pydantic supports",
+            "cannot validate parameter 'x': pydantic does not support the type Opaque; use JSON types, a dataclass or "
+            "a pydantic model, and convert it in the task",
         ),
         (
             unknown_extra_type,
-            f"cannot validate the types of its parameters: Unable to generate pydantic-core schema for {Opaque!r}; "
-            "use a type that pydantic supports",
+            "cannot validate the extra arguments: pydantic does not support the type Opaque; use JSON types, a "
+            "dataclass or a pydantic model, and convert it in the task",
         ),
         (
             unresolved,
-            "cannot resolve 'Unknown', the annotation of parameter 'x': name 'Unknown' is not defined; names imported "
-            "under TYPE_CHECKING or defined inside a function are not available when the task is loaded",
+            "cannot resolve 'Unknown', the annotation of parameter 'x': 'Unknown' is imported under TYPE_CHECKING "
+            "only; import it outside of that block",
         ),
         (
             field_as_default,
