@@ -16,7 +16,7 @@ from offload.tasks.catalogue import describe
 from offload.wire.frames import FrameKind, pack_answer
 from offload.wire.spec import DescribeSpec
 from offload.worker.channel import Channel
-from offload.worker.exit_functions import run_exit_functions
+from offload.worker.finishing import finish
 from offload.worker.isolation import detach, limit_library_threads
 from offload.worker.preload import inherited_descriptors, loaded_or_load
 
@@ -41,5 +41,5 @@ def send_catalogue(spec: DescribeSpec) -> None:
     sys.stderr.flush()
     spec.channel.close()  # the service has everything; from here on it kills this process if its end takes long
     if loaded.is_own:
-        run_exit_functions()
+        finish()
     os._exit(0)  # threads that the user's modules started must not delay the end

@@ -10,12 +10,11 @@ from offload.wire.spec import DescribeSpec, WorkerSpec
 
 def run_worker(spec: WorkerSpec) -> None:
     """Run a worker, see `worker.main`."""
-    from offload.worker.exit_functions import run_exit_functions
+    from offload.worker.finishing import finish
     from offload.worker.main import serve
 
     serve(spec)
-    if spec.start_method != "spawn":  # there the interpreter does it
-        run_exit_functions()
+    finish()
 
 
 def run_describe(spec: DescribeSpec) -> None:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from multiprocessing import forkserver, parent_process, resource_tracker
 from typing import Any, Final
 
-from offload.worker.exit_functions import forget_exit_functions
+from offload.worker.finishing import forget_exit_functions
 from offload.worker.prctl import adopt_orphaned_descendants, die_with_parent_thread, outlive_parent_thread
 from offload.worker.stock import is_locked
 

@@ -34,7 +34,7 @@ class PoolWorkerSpec:
 
 def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], arguments: tuple[Any, ...]) -> None:
     """Prepare this process, then call `target(*arguments)`, the library's loop, which runs jobs."""
-    from offload.worker.exit_functions import run_exit_functions
+    from offload.worker.finishing import finish
     from offload.worker.isolation import hand_over_to_guard, isolate
     from offload.worker.job_runner import prepare
     from offload.worker.preload import inherited_descriptors
@@ -55,8 +55,7 @@ def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], argumen
     os.write(ready, READY)
     spec.ready.close()
     target(*arguments)
-    if spec.start_method != "spawn":  # there the interpreter does it
-        run_exit_functions()
+    finish()
 
 
 def _descriptors(arguments: tuple[Any, ...]) -> Iterator[int]:

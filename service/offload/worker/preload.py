@@ -6,20 +6,19 @@ itself. An error is kept for the workers to report.
 
 from __future__ import annotations
 
-import atexit
 import gc
 import json
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from typing import Final
 
 from offload.errors import TargetError, UserError
 from offload.tasks.loading import Registry, Target, load, targets_from_json
 from offload.wire.spec import PRELOAD_VARIABLE
 from offload.worker.as_program import arguments_of_program, name_of, plain_streams
-from offload.worker.exit_functions import run_exit_functions_within
+from offload.worker.finishing import finish_within, flush_files
 from offload.worker.holdings import can_be_copied, report, sentences
 from offload.worker.isolation import limit_library_threads, seed_anew
 from offload.worker.prctl import die_with_parent_thread
@@ -69,12 +68,6 @@ class Loaded:
         """Returns what the user should know of what the modules hold, in sentences."""
         return report(self.holdings.findings, start_method=start_method)
 
-    def flush(self) -> None:
-        """Write what is buffered in files that the modules opened."""
-        for writer in self.holdings.writers:
-            with suppress(OSError, ValueError):
-                writer.flush()
-
     def become_own(self, *, is_of_service: bool) -> None:
         """Give this copy what it must not share with others. Raises TargetError."""
         if not is_of_service and not self.can_be_copied:
@@ -88,7 +81,6 @@ class Loaded:
                 raise TargetError("", f"a file that was open at import cannot be opened again: {error}") from error
         for number, handler in self.holdings.signals.items():
             signal.signal(number, handler)
-        atexit.register(self.flush)
         seed_anew()
 
     @contextmanager
@@ -123,7 +115,7 @@ def load_from_environment() -> None:
     if targets:
         loaded = _load_for_copies(targets)
         if not loaded.can_be_copied:
-            run_exit_functions_within(_EXIT_S)  # only the description of the tasks is still needed
+            finish_within(_EXIT_S)  # only the description of the tasks is still needed
     gc.freeze()
 
 
@@ -163,7 +155,7 @@ def inherited_descriptors() -> set[int]:
 
 def _load_for_copies(targets: tuple[Target, ...]) -> Loaded:
     loaded = Loaded(targets, is_for_copies=True)
-    loaded.flush()
+    flush_files()  # or each copy would write what is buffered
     _process.loaded = [*(other for other in _process.loaded if other.targets != targets), loaded]
     return loaded
 

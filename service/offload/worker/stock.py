@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import gc
-import io
 import os
 import random
 import signal
@@ -45,14 +44,13 @@ class ReopenedFile:
 class Holdings:
     """What the user's modules hold.
 
-    `descriptors`: all that they opened. `files`: those of which each copy needs its own. `writers`: file objects that
-    may hold what has not been written yet. `signals`: the handlers that they installed.
+    `descriptors`: all that they opened. `files`: those of which each copy needs its own. `signals`: the handlers that
+    they installed.
     """
 
     findings: list[Finding] = field(default_factory=list)
     descriptors: set[int] = field(default_factory=set)
     files: list[ReopenedFile] = field(default_factory=list)
-    writers: list[io.IOBase] = field(default_factory=list)
     signals: dict[int, SignalHandler] = field(default_factory=dict)
 
 
@@ -73,7 +71,7 @@ class Stock:
         found = [*self._new_descriptors(holdings), *self._new_memory(), *self._new_threads()]
         if random.getstate() != self._random_state:
             found.append((HeldKind.SEED, "`random`"))
-        found += _objects(holdings)
+        found += _objects()
         holdings.findings += [Finding(target=target, kind=kind, thing=thing) for kind, thing in found]
         now = signal_handlers()
         holdings.signals.update((number, now[number]) for number in now if now[number] != self._signals.get(number))
@@ -266,20 +264,18 @@ def signal_handlers() -> dict[int, SignalHandler]:
     return {int(number): signal.getsignal(number) for number in signal.valid_signals()}
 
 
-def _objects(holdings: Holdings) -> Iterator[tuple[HeldKind, str]]:
-    """Yields what only objects show. Adds to `writers`."""
+def _objects() -> Iterator[tuple[HeldKind, str]]:
+    """Yields what only objects show."""
     numpy_random: Any = sys.modules.get("numpy.random")
     bit_generator: Any = getattr(numpy_random, "BitGenerator", ())
     tempfile: Any = sys.modules.get("tempfile")
     directory: Any = getattr(tempfile, "TemporaryDirectory", ())
     name_sequence: Any = getattr(tempfile, "_RandomNameSequence", ())  # has a generator, and a new one after a fork
-    wanted = (random.Random, io.BufferedWriter, io.TextIOWrapper, directory, name_sequence, bit_generator)
+    wanted = (random.Random, directory, name_sequence, bit_generator)
     objects = _instances(wanted)
     exempt = {id(vars(sequence).get("_rng")) for sequence in objects if isinstance(sequence, name_sequence)}
     for value in objects:
-        if isinstance(value, io.IOBase):
-            _note_writer(value, holdings)
-        elif isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
+        if isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
             if id(value) not in exempt:
                 yield HeldKind.GENERATOR, "random.Random"
         elif isinstance(value, directory):
@@ -312,9 +308,3 @@ def _numpy_generator(generator: Any, numpy_random: Any) -> Iterator[tuple[HeldKi
     entropy = getattr(sequence, "entropy", None)
     if entropy is None or (isinstance(entropy, int) and entropy >= _OWN_SEED_BELOW):
         yield HeldKind.GENERATOR, "numpy.random"
-
-
-def _note_writer(file: Any, holdings: Holdings) -> None:
-    with suppress(OSError, ValueError):  # closed, or without a descriptor
-        if file.writable() and file.fileno() in holdings.descriptors:
-            holdings.writers.append(file)

@@ -166,14 +166,6 @@ def test_the_generator_of_temporary_names_is_not_the_users(stack: ExitStack, mon
     assert kinds(holdings) == []
 
 
-def test_a_file_that_is_written_is_known_with_its_buffer(stack: ExitStack, tmp_path: Path) -> None:
-    file = stack.enter_context(open_for_appending(tmp_path / "app.log"))
-    file.close()
-    holdings, value = held(lambda: open_for_appending(tmp_path / "app.log"))
-    stack.callback(value.close)  # type: ignore[attr-defined]  # a file
-    assert value in holdings.writers
-
-
 def test_a_signal_handler_is_noted(stack: ExitStack) -> None:
     def handle(*_: object) -> None: ...
 
