@@ -76,7 +76,7 @@ class Launcher:
         """Make what workers will be copies of: call it once, when the targets have been described.
 
         If a process that has loaded them cannot be copied, each worker loads them. Otherwise the forkserver has them;
-        with `fork` they are loaded in this process, as a program of its own would load them. Raises TargetError.
+        with `fork` they are loaded in this process, as a program of its own would load them.
         """
         if not can_be_copied:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._load_in_workers)
