@@ -11,6 +11,8 @@ import sys
 import typing
 from typing import TYPE_CHECKING, Any, Final
 
+from offload.tasks.remedies import NoJsonForm
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -23,7 +25,7 @@ _NUMBER_KINDS: Final = "biufc"
 
 def is_array(value: object) -> bool:
     numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(value, numpy.ndarray)
+    return numpy is not None and issubclass(type(value), numpy.ndarray)
 
 
 def is_array_hint(hint: Any) -> bool:
@@ -77,8 +79,14 @@ def read_npy(data: bytes | bytearray | memoryview) -> np.ndarray[Any, Any]:
 
 
 def write_npy(array: np.ndarray[Any, Any]) -> bytes:
-    """Returns `array` as an .npy file. Raises ValueError for arrays of Python objects."""
+    """Returns `array` as an .npy file. Raises NoJsonForm for an array that such a file cannot hold without pickle."""
     numpy = sys.modules["numpy"]
+    if array.dtype.hasobject:
+        problem = f"has items of type {array.dtype}, which an .npy file holds only as Python objects"
+        raise NoJsonForm(array, problem, "Convert it with .astype(float) or .astype(str), or ask for application/json")
+    if issubclass(type(array), numpy.ma.MaskedArray) and b"\1" in numpy.ma.getmaskarray(array).tobytes():
+        problem = "has masked items, which an .npy file cannot express"
+        raise NoJsonForm(array, problem, "Replace them with .filled(…), or ask for application/json")
     file = io.BytesIO()
     numpy.lib.format.write_array(file, array, allow_pickle=False)
     return file.getvalue()

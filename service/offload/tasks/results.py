@@ -1,30 +1,22 @@
-"""Encodes what a task returns: chooses the media type, and encodes JSON with orjson first, then with pydantic.
-
-A value that cannot be encoded ends the job with a Fault, whatever its methods raise.
-"""
+"""Encodes what a task returns: chooses the media type, and says where and why a result cannot be encoded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
-
-import orjson
-from pydantic_core import PydanticSerializationError, to_json
+from typing import Final, NamedTuple
 
 from offload.core.outcome import Reason
+from offload.tasks.arguments import pointer_to
 from offload.tasks.arrays import NPY_MEDIA_TYPE, is_array, write_npy
+from offload.tasks.encoding import MAX_RESULT_BYTES, json_bytes
 from offload.tasks.faults import Fault, exception_message, exception_name, full_type_name, shortened
+from offload.tasks.remedies import GENERAL_REMEDY, NoJsonForm
 from offload.tasks.response import Response
 
 JSON_MEDIA_TYPE: Final = "application/json"
 BYTES_MEDIA_TYPE: Final = "application/octet-stream"
 
-# A frame between the processes may have twice this size.
-MAX_RESULT_BYTES: Final = 1 << 30
-
-_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _MAX_PROBLEM_LENGTH: Final = 300
-_REMEDY: Final = "Return JSON values, bytes, an array, or offload.Response(content, media_type=…)."
+_MAX_POINTER_LENGTH: Final = 300
 
 
 class Encoded(NamedTuple):
@@ -37,16 +29,19 @@ class Encoded(NamedTuple):
 def encode(value: object, accept: str = "") -> Encoded:
     """Encode `value`; `accept` is the caller's Accept header.
 
-    NaN and infinity become null in JSON, and bytes inside JSON are read as UTF-8 text. Raises only Fault
-    `result-not-serialisable`, for a value that cannot be encoded or exceeds MAX_RESULT_BYTES.
+    Missing values, such as NaN, become null in JSON. Raises only Fault `result-not-serialisable`, for a value that
+    cannot be encoded exactly or exceeds MAX_RESULT_BYTES.
     """
     try:
         encoded = _encode(value, accept)
+    except NoJsonForm as error:
+        raise _not_serialisable(value, error) from None
     except BaseException as error:  # the value's own methods may raise anything
-        raise _not_serialisable(value, f"cannot be encoded ({_describe(error)}). {_REMEDY}") from None
+        problem = f"cannot be encoded ({exception_name(error)}: {_message(error)})"
+        raise _not_serialisable(value, NoJsonForm(value, problem, GENERAL_REMEDY)) from None
     if len(encoded.body) > MAX_RESULT_BYTES:
-        problem = f"has {len(encoded.body):,} bytes; the limit is {MAX_RESULT_BYTES:,}. Return less data."
-        raise _not_serialisable(value, problem)
+        problem = f"has {len(encoded.body):,} bytes; the limit is {MAX_RESULT_BYTES:,}"
+        raise _not_serialisable(value, NoJsonForm(value, problem, "Return less data"))
     return encoded
 
 
@@ -58,33 +53,7 @@ def _encode(value: object, accept: str) -> Encoded:
         return Encoded(value.media_type, content.encode("utf-8") if isinstance(content, str) else _flat(content))
     if accept and is_array(value) and _prefers_npy(accept):
         return Encoded(NPY_MEDIA_TYPE, write_npy(value))  # type: ignore[arg-type]  # is_array
-    return Encoded(JSON_MEDIA_TYPE, _to_json(value))
-
-
-def _to_json(value: object) -> bytes:
-    try:
-        return orjson.dumps(value, _encode_part, _OPTIONS)
-    except orjson.JSONEncodeError:
-        # Cases that orjson never passes to `_encode_part`: integers above 64 bits, unusual keys. Also iterators.
-        return to_json(value, inf_nan_mode="null", fallback=_plain_array)
-
-
-def _encode_part(value: object) -> Any:
-    """Encode a value that orjson does not support: a pydantic model, a set, a Decimal, an unusual array."""
-    if is_array(value):
-        return _plain_array(value)
-    if isinstance(value, Iterator):
-        raise TypeError("an iterator can be read only once, so pydantic must encode the whole result")
-    return orjson.Fragment(to_json(value, inf_nan_mode="null", fallback=_plain_array))
-
-
-def _plain_array(value: Any) -> Any:
-    """Returns lists and numbers for NumPy's arrays and scalars that neither encoder supports."""
-    if is_array(value):
-        return value.tolist()
-    if type(value).__module__ == "numpy":
-        return value.item()
-    raise TypeError(f"{full_type_name(value)} has no JSON form")
+    return Encoded(JSON_MEDIA_TYPE, json_bytes(value))
 
 
 def _flat(data: bytes | bytearray | memoryview) -> bytes | bytearray | memoryview:
@@ -112,13 +81,13 @@ def _weight(parameters: list[str]) -> float:
     return 1.0
 
 
-def _not_serialisable(value: object, problem: str) -> Fault:
-    name = full_type_name(value)
-    return Fault(Reason.RESULT_NOT_SERIALISABLE, detail=f"The result of type {name} {problem}", result_type=name)
+def _not_serialisable(result: object, error: NoJsonForm) -> Fault:
+    pointer = shortened(pointer_to(*error.path), _MAX_POINTER_LENGTH)
+    name = full_type_name(error.value)
+    where = f"The value of type {name} at {pointer}" if error.path else f"The result of type {name}"
+    detail = f"{where} {error.problem}. {error.remedy}."
+    return Fault(Reason.RESULT_NOT_SERIALISABLE, detail=detail, result_type=full_type_name(result), pointer=pointer)
 
 
-def _describe(error: BaseException) -> str:
-    message = shortened(exception_message(error), _MAX_PROBLEM_LENGTH)
-    if isinstance(error, PydanticSerializationError):
-        return message.removeprefix("Error serializing to JSON: ")
-    return f"{exception_name(error)}: {message}"
+def _message(error: BaseException) -> str:
+    return shortened(exception_message(error), _MAX_PROBLEM_LENGTH)
