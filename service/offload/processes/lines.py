@@ -86,7 +86,7 @@ class LineSplitter:
     def take_state(self, now: float) -> str:
         """Returns the state of the bar, to be logged now."""
         if self._state is None:
-            raise ValueError("there is no bar")
+            raise ValueError("the line has no bar")
         self._logged, self._next_state_at = self._state, now + STATE_EVERY_S
         return self._state.text()
 

@@ -83,7 +83,7 @@ def _has_lost_colons(body: Body, value: Any, colons: int) -> bool:
     """Returns whether the text has more colons than the value that was read from it.
 
     They belong to members that a later one of the same name replaced. A colon in text may be escaped in the body. No
-    colon is counted too few, so False is certain. True is not: `\\\\u003a` is no colon.
+    colon is counted too few, so False is certain. True is not: `\\\\u003a` is not a colon.
     """
     if not isinstance(body, bytes):
         body = bytes(body)
