@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from offload import __version__
@@ -33,10 +34,17 @@ from offload.metrics.snapshot import Instruments, Stats
 from offload.processes.cpus import usable_cpus
 from offload.processes.describe import describe
 from offload.processes.launcher import Launcher
-from offload.processes.limits import explain, raise_descriptor_limit
+from offload.processes.limits import (
+    check_interpreter,
+    descriptor_limit,
+    explain,
+    most_connections,
+    raise_descriptor_limit,
+)
 from offload.settings.table import MAX_WORKERS, Settings
 from offload.tasks.catalogue import Catalogue
 from offload.tasks.loading import Named, parse_target
+from offload.wire.shared_bytes import LARGE_BYTES
 from offload.wire.spec import LoadSpec
 
 if TYPE_CHECKING:
@@ -74,6 +82,15 @@ class Service:
         self._stack = AsyncExitStack()
         self.dispatcher: Dispatcher
         self.catalogue: Catalogue
+
+    def most_connections(self) -> int:
+        """Returns how many connections leave descriptors for everything else.
+
+        Raises SurroundingsError if these are too few.
+        """
+        local_workers = 0 if self.settings.engine_address else self._workers + self.settings.spares
+        large_bodies = self.settings.queue_bytes // LARGE_BYTES
+        return most_connections(descriptor_limit(), workers=local_workers, large_bodies=large_bodies)
 
     def warm_up(self) -> None:
         """Begin what takes time before the event loop runs. Optional: `open` does it otherwise."""
@@ -206,38 +223,49 @@ def create_app(tasks: Named | Sequence[Named], settings: Settings | None = None)
 
 def run(targets: Sequence[str], settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT, then drain. Returns the exit code. Raises UserError for mistakes of the user."""
-    start_up = _StartUp()
+    progress = _Progress()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            check_interpreter()
             service = Service(targets, settings, descriptor_limit=raise_descriptor_limit())
-            start_up.doing = "start the processes of the service"
+            progress.doing = "start the processes of the service"
+            service.most_connections()  # raises before anything is started
             service.warm_up()  # before aiohttp is imported, so that both happen at the same time
             try:
-                runner.run(_serve(service, start_up))
+                runner.run(_serve(service, progress))
             except asyncio.CancelledError:
                 logger.info("stopped before serving")
     except (OSError, MemoryError, RuntimeError) as error:
-        refused = None if start_up.is_complete else explain(error, start_up.doing)
+        refused = None if progress.stage is _Stage.SERVING else explain(error, progress.doing)
         if refused is None:
             raise
-        raise refused from error
+        if progress.stage is _Stage.STARTING:
+            raise refused from error
+        logger.warning("the event loop was not closed", extra={"fields": {"reason": refused.problem}})
     finally:
         _ignore_stop_signals()
     return 0
 
 
+class _Stage(Enum):
+    STARTING = auto()
+    SERVING = auto()
+    STOPPED = auto()
+
+
 @dataclass(slots=True)
-class _StartUp:
-    """What the start is `doing`, an infinitive. Complete as soon as the service serves."""
+class _Progress:
+    """`doing` is an infinitive: what is being done while starting."""
 
+    stage: _Stage = _Stage.STARTING
     doing: str = "start the event loop"
-    is_complete: bool = False
 
 
-async def _serve(service: Service, start_up: _StartUp) -> None:
+async def _serve(service: Service, progress: _Progress) -> None:
     from aiohttp import web
 
     from offload.web.app import build_app
+    from offload.web.server.capacity import Capacity
     from offload.web.server.listening import bound_sockets, close_all, shown_address, unlink
     from offload.web.server.runner import make_runner
 
@@ -246,14 +274,18 @@ async def _serve(service: Service, start_up: _StartUp) -> None:
     assert main is not None
     _on_stop_signals(main.cancel)
     async with AsyncExitStack() as stack:
+        await asyncio.to_thread(os.getpid)  # starts a thread now that the end of the service needs
         stack.push_async_callback(service.close)
-        start_up.doing = "listen"
+        progress.doing = "listen"
         sockets = bound_sockets(settings.host, settings.port, settings.uds)
         stack.callback(close_all, sockets)
-        start_up.doing = "load the tasks and start the workers"
+        progress.doing = "load the tasks and start the workers"
         await service.open()
-        start_up.doing = "listen"
-        runner = make_runner(build_app(service.web_parts()), is_debug=settings.debug)
+        progress.doing = "listen"
+        capacity = Capacity(most=service.most_connections(), limit=descriptor_limit())
+        stack.callback(capacity.close)
+        capacity.open()
+        runner = make_runner(build_app(service.web_parts()), is_debug=settings.debug, capacity=capacity)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
         for sock in sockets:
@@ -261,7 +293,7 @@ async def _serve(service: Service, start_up: _StartUp) -> None:
             await web.SockSite(runner, sock, backlog=_BACKLOG).start()
             fields = {"address": shown_address(sock), "tasks": ", ".join(service.catalogue)}
             logger.info("serving", extra={"fields": fields})
-        start_up.is_complete = True
+        progress.stage = _Stage.SERVING
         gc.freeze()  # the objects that exist now stay
         gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
         stop = asyncio.Event()
@@ -269,6 +301,7 @@ async def _serve(service: Service, start_up: _StartUp) -> None:
         await stop.wait()
         logger.info("draining", extra={"fields": {"timeout_s": settings.drain_timeout}})
         await service.drain()  # still listening, so that new jobs are answered with 503 `draining`
+    progress.stage = _Stage.STOPPED
     logger.info("stopped")
 
 

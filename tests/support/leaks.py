@@ -18,6 +18,8 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Final
 
+from offload.metrics.arena import NAME as ARENA_NAME
+
 # Set in the environment of everything a test starts, so that a process that has lost its parents is recognised.
 MARK_VARIABLE: Final = "PYTEST_LEAK_CHECK"
 
@@ -112,9 +114,10 @@ def tasks_left_to_runners() -> Iterator[list[str]]:
 
 def _descriptors() -> Iterator[tuple[str, str]]:
     # Two singletons of the standard library live as long as this process: the pipe to multiprocessing's resource
-    # tracker, and the arenas from which it takes what `RawArray` and its like ask for.
+    # tracker, and the arenas from which it takes what `RawArray` and its like ask for. Those of the metrics live as
+    # long as the metrics, which a traceback in a captured log may hold.
     tracker = vars(resource_tracker)["_resource_tracker"]._fd
-    arena = _arena_prefix()
+    arena = _arena_prefixes()
     for name in os.listdir("/proc/self/fd"):
         with suppress(FileNotFoundError):  # the descriptor of this very listing
             target = os.readlink(f"/proc/self/fd/{name}")
@@ -124,7 +127,7 @@ def _descriptors() -> Iterator[tuple[str, str]]:
 
 def _mappings() -> Iterator[tuple[str, str]]:
     """Yield the mappings of shared memory, with a name or without."""
-    arena = _arena_prefix()
+    arena = _arena_prefixes()
     shared = ("/memfd:", f"{_SHARED_MEMORY}/")
     maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     if not any(name in maps for name in shared):  # spares most tests the time to split a thousand lines
@@ -135,8 +138,8 @@ def _mappings() -> Iterator[tuple[str, str]]:
             yield f"mapping {address}", name
 
 
-def _arena_prefix() -> str:
-    return f"{_SHARED_MEMORY}/pym-{os.getpid()}-"
+def _arena_prefixes() -> tuple[str, ...]:
+    return f"{_SHARED_MEMORY}/pym-{os.getpid()}-", f"/memfd:{ARENA_NAME}"
 
 
 def _our_memory(names: frozenset[str]) -> list[str]:

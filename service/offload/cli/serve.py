@@ -10,11 +10,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Final
 
 from offload.cli.logs import log_output
 from offload.cli.surroundings import is_directory_usable
 from offload.errors import SettingsError, SurroundingsError, TargetError, UserError
+from offload.processes.limits import refusals_explained
 from offload.settings.kinds import Choice, Switch
 from offload.settings.sources import CONFIG_FLAG, CONFIG_VARIABLE, load_settings, suggestion
 from offload.settings.table import LogLevel, Setting, Settings, table
@@ -44,10 +46,12 @@ def run(arguments: Sequence[str]) -> int:
     try:
         settings = load_settings(options, os.environ, config)
         _settle_directory(targets, settings)
-        # Imported late so that a mistyped flag fails fast.
-        from offload import service
+        with ExitStack() as stack:
+            with refusals_explained("start"):
+                # Imported late so that a mistyped flag fails fast.
+                from offload import service
 
-        with log_output(settings.log_level):
+                stack.enter_context(log_output(settings.log_level))
             return service.run(targets, settings)
     except UserError as error:
         for line in str(error).splitlines():

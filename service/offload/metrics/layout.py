@@ -37,6 +37,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from offload.core.outcome import OverloadCause
+from offload.metrics.arena import memory_without_files
 from offload.metrics.histogram import HISTOGRAM_WORDS
 
 REJECTIONS: Final = ("overloaded", "client-queue-full", "rate-limited", "quarantined", "draining", "starting")
@@ -118,6 +119,10 @@ class MetricsMemory:
 
     def __init__(self, *, tasks: int, lanes: int) -> None:
         self.tasks = tasks
+        with memory_without_files():
+            self._allocate(tasks, lanes)
+
+    def _allocate(self, tasks: int, lanes: int) -> None:
         self.workers = WorkerRows(lanes)
         self.rejections: Mapping[str, c_longlong] = {reason: _scalar() for reason in REJECTIONS}
         self.overloaded_by: Mapping[OverloadCause, c_longlong] = {cause: _scalar() for cause in OverloadCause}

@@ -192,11 +192,11 @@ class _Popen(popen_forkserver.Popen):
             (parent_alive, self.sentinel),
         )
         with open(data_writer, "wb") as file:
+            pid = forkserver.read_signed(self.sentinel)  # first: without a child, nothing could be written
+            if pid < 0:
+                raise OSError(-pid, os.strerror(-pid))
+            self.pid = pid
             file.write(data.getbuffer())
-        pid = forkserver.read_signed(self.sentinel)
-        if pid < 0:
-            raise OSError(-pid, os.strerror(-pid))
-        self.pid = pid
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """Returns the exit code, None until it is known."""

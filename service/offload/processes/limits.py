@@ -8,11 +8,21 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Final
 
 from offload.errors import SurroundingsError
+
+# Measured: 22 without workers, and 8 for each, more while they start or large results arrive.
+_SERVICE_DESCRIPTORS: Final = 32
+_WORKER_DESCRIPTORS: Final = 12
+_LEAST_CONNECTIONS: Final = 8
+# Large bodies may take an eighth of all descriptors.
+_SHARE_OF_BODIES: Final = 8
+_OPEN_MAX: Final = 10_240  # the most that macOS grants, whatever the hard limit says
 
 _NO_THREAD: Final = "can't start new thread"  # what `threading` raises, without an error number
 
@@ -20,7 +30,7 @@ _NO_THREAD: Final = "can't start new thread"  # what `threading` raises, without
 def raise_descriptor_limit() -> int:
     """Raise the limit on open files as far as it may be raised. Returns the limit before."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    set_descriptor_limit(hard)
+    set_descriptor_limit(min(hard, max(soft, _OPEN_MAX)) if sys.platform == "darwin" else hard)
     return soft
 
 
@@ -30,7 +40,7 @@ def set_descriptor_limit(soft: int) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     except (OSError, ValueError):
-        return  # macOS refuses a limit above OPEN_MAX; the one that was set stays
+        return  # above the limit of the whole system: the one that was set stays
 
 
 @contextmanager
@@ -62,6 +72,46 @@ def explain(error: BaseException, doing: str) -> SurroundingsError | None:
     if error.filename is not None:
         text = f"{text}: {os.fsdecode(error.filename)}"
     return SurroundingsError(doing, _remedy(error.errno or 0, text))
+
+
+def most_connections(limit: int, *, workers: int, large_bodies: int) -> int:
+    """Returns how many connections may be open at once, with this limit on open files.
+
+    The others are kept for the service itself, its workers, and large bodies, which have a descriptor each. Raises
+    SurroundingsError if too few are left.
+    """
+    kept = _SERVICE_DESCRIPTORS + _WORKER_DESCRIPTORS * workers
+
+    def left_of(total: int) -> int:
+        return total - kept - min(large_bodies, total // _SHARE_OF_BODIES)
+
+    if left_of(limit) < _LEAST_CONNECTIONS:
+        needed = next(total for total in count(limit) if left_of(total) >= _LEAST_CONNECTIONS)
+        problem = (
+            f"the limit of {limit} open files is too low for {workers} workers; raise it to at least {needed} "
+            "with `ulimit -n` or LimitNOFILE=, or use fewer --workers"
+        )
+        raise SurroundingsError("serve", problem)
+    return left_of(limit)
+
+
+def check_interpreter() -> None:
+    """Raise SurroundingsError if this process cannot start others like itself."""
+    if not os.access(sys.executable or "", os.X_OK):
+        problem = f"this user may not execute the interpreter {sys.executable or '(unknown)'}; use another one"
+        raise SurroundingsError("start processes", problem)
+
+
+@contextmanager
+def refusals_explained(doing: str) -> Iterator[None]:
+    """Turn what the system refuses in the block into a SurroundingsError."""
+    try:
+        yield
+    except (OSError, MemoryError, RuntimeError) as error:
+        refused = explain(error, doing)
+        if refused is None:
+            raise
+        raise refused from error
 
 
 def _remedy(number: int, text: str) -> str:

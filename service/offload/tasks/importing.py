@@ -15,6 +15,7 @@ from typing import Final, TypeGuard
 from offload.errors import TargetError, TaskDefinitionError
 from offload.tasks.module_names import is_found, module_name
 from offload.tasks.served import name_of_text, specification
+from offload.tasks.shadowing import check_imports, files_of, import_needed
 
 # The directories that were added to this process's `sys.path`, in this order.
 _added: Final[list[str]] = []
@@ -33,6 +34,7 @@ def import_file(file: str, *, named: str) -> ModuleType:
         raise TargetError(named, problem_with_file(path, named) or "not a regular file")
     _add_to_path(str(path.parent))
     importlib.invalidate_caches()
+    check_imports(path, str(path.parent), named=named)
     name = module_name(file)
     module = _run_import(lambda: importlib.import_module(name), named, file=file)
     if name == path.stem and not is_found(name, file):  # its own code has added a directory with another such module
@@ -58,6 +60,8 @@ def import_module(name: str, directory: str | None, *, named: str) -> ModuleType
     """Returns the module `name`, which may be in `directory`. Raises TargetError."""
     if directory is not None:
         _add_to_path(directory)
+        for file in files_of(name, Path(directory)):
+            check_imports(file, directory, named=named)
     importlib.invalidate_caches()
     try:
         return _run_import(lambda: importlib.import_module(name), named, module=name)
@@ -73,6 +77,7 @@ def _add_to_path(directory: str) -> None:
     So a module that an earlier file imports, or the file itself, is not replaced by one of the same name.
     """
     if directory not in sys.path:
+        import_needed(directory)
         earlier = [sys.path.index(added) for added in _added if added in sys.path]
         sys.path.insert(max(earlier, default=-1) + 1, directory)
         _added.append(directory)

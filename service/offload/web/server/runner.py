@@ -10,6 +10,7 @@ from aiohttp import web
 
 from offload.web.parts import PARTS
 from offload.web.server.access_log import ACCESS_LOG, AccessLog
+from offload.web.server.capacity import Capacity
 from offload.web.server.connection import Connection
 from offload.web.server.direct import IS_POSSIBLE, DirectConnection, DirectJobs
 
@@ -25,11 +26,12 @@ _LINGER_S: Final = 1.0
 _SHUTDOWN_S: Final = 2.0
 
 
-def make_runner(app: web.Application, *, is_debug: bool = False) -> web.AppRunner:
+def make_runner(app: web.Application, *, is_debug: bool = False, capacity: Capacity | None = None) -> web.AppRunner:
     """Returns the runner for an application of `build_app`: call `setup`, add sites, call `cleanup` after the drain."""
     return _Runner(
         app,
         is_debug=is_debug,
+        capacity=capacity,
         shutdown_timeout=_SHUTDOWN_S,
         handler_cancellation=True,  # a disconnect ends the handler, and so the job
         access_log=None,  # replaced by a cheaper one, see `access_log`
@@ -41,9 +43,18 @@ def make_runner(app: web.Application, *, is_debug: bool = False) -> web.AppRunne
 
 
 class _Runner(web.AppRunner):
-    def __init__(self, app: web.Application, *, is_debug: bool, shutdown_timeout: float, **knobs: Any) -> None:
+    def __init__(
+        self,
+        app: web.Application,
+        *,
+        is_debug: bool,
+        capacity: Capacity | None,
+        shutdown_timeout: float,
+        **knobs: Any,
+    ) -> None:
         super().__init__(app, shutdown_timeout=shutdown_timeout, **knobs)
         self._is_debug = is_debug
+        self._capacity = capacity
         self._knobs = knobs
 
     async def _make_server(self) -> web.Server:
@@ -54,6 +65,7 @@ class _Runner(web.AppRunner):
             request_factory=made.request_factory,
             problem_log=access_log if parts.has_access_log else None,
             direct=DirectJobs(parts, access_log) if IS_POSSIBLE else None,
+            capacity=self._capacity,
             debug=self._is_debug,
             **self._knobs,
         )
@@ -69,11 +81,13 @@ class _Server(web.Server):
         handler_cancellation: bool,
         problem_log: AccessLog | None,
         direct: DirectJobs | None,
+        capacity: Capacity | None,
         **knobs: Any,
     ) -> None:
         super().__init__(*args, request_factory=request_factory, handler_cancellation=handler_cancellation)
         self._problem_log = problem_log
         self._direct = direct
+        self._capacity = capacity
         self._knobs = knobs
 
     def __call__(self) -> web.RequestHandler:
@@ -81,3 +95,13 @@ class _Server(web.Server):
         if self._direct is None:
             return Connection(self, self._problem_log, loop=loop, **self._knobs)
         return DirectConnection(self, self._problem_log, self._direct, loop=loop, **self._knobs)
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if self._capacity is not None and not self._capacity.add():
+            asyncio.get_running_loop().call_soon(transport.abort)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        if self._capacity is not None:
+            self._capacity.remove()
