@@ -319,7 +319,7 @@ def name_of(row: RequestRow | JobRow) -> str:
 
 def ended_job(outcome: Outcome, attempt: int = 1) -> Job:
     limits = TaskLimits(name="primes", index=0, timeout_s=5)
-    job = make_job(id="a", limits=limits, budget_s=2.5)
+    job = make_job(id="a", limits=limits, budget_s=2.5, now=1000.0)
     for number in range(attempt if END_STATE[outcome.reason] is not JobState.REJECTED else 0):
         if number:
             job.requeue(begun=True)
