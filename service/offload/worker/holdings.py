@@ -34,8 +34,9 @@ class HeldKind(Enum):
     SOCKET = ("opened a socket ({})", "open it in `@on_worker_start`")
     DATABASE = ("opened the database {}", "open it in `@on_worker_start`")
     FILE = ("opened {} for reading and writing", "open it in `@on_worker_start`")
+    MOVED_FILE = ("opened {} for writing and moved in it", "open it in `@on_worker_start`")
     UNSHARED_FILE = ("opened {}", "open it in `@on_worker_start`")
-    LOCK = ("locked {}", "lock it in `@on_worker_start`")
+    LOCK = ("locked {}", "each worker locks it when it starts, and only one can")
     PIPE = ("opened {}", "open it in `@on_worker_start`")
     EVENTS = ("opened an event loop, a selector or similar ({})", "open it in `@on_worker_start`")
     DEVICE = ("opened the device {}", "open it in `@on_worker_start`")
@@ -43,7 +44,7 @@ class HeldKind(Enum):
     THREAD = ("started {}", "start it in `@on_worker_start`")
     DIRECTORY = ("made the temporary directory {}", "make it in `@on_worker_start`")
     GENERATOR = ("made a random generator ({})", "make it in `@on_worker_start`")
-    SEED = ("seeded or used the random numbers of {}", "do it in `@on_worker_start`")
+    SEED = ("seeded the random numbers of {}", "do it in `@on_worker_start`")
     # Copies may share this one. Only where each worker imports the modules, each opens it anew.
     EMPTIED = ("opened {} for writing", "each worker empties it when it starts; open it with mode 'a'")
 
@@ -71,8 +72,8 @@ class Finding:
 class Descriptor:
     """One open descriptor. `path` as in /proc/self/fd, `mode` of fstat(2), `flags` of F_GETFL.
 
-    `kind` and `thing` are set for sockets. `is_database`: the file begins as an SQLite database. `can_be_reopened`:
-    this process can open the same file again by the descriptor.
+    `kind` and `thing` are set for sockets. `is_at_end`: the position is the end of the file. `is_database`: it begins
+    as an SQLite database. `can_be_reopened`: this process can open the same file again by the descriptor.
     """
 
     number: int
@@ -80,6 +81,7 @@ class Descriptor:
     mode: int
     flags: int
     is_locked: bool = False
+    is_at_end: bool = True
     is_database: bool = False
     can_be_reopened: bool = True
     kind: HeldKind | None = None
@@ -96,9 +98,12 @@ class Descriptor:
         return self.flags & os.O_ACCMODE
 
     @property
-    def has_own_position(self) -> bool:
-        """Whether each copy needs a position of its own in it."""
-        return self.is_file and self.access == os.O_RDONLY
+    def is_reopened(self) -> bool:
+        """Whether each copy opens it again, for a position and for locks of its own.
+
+        In a file that is only written all copies write at the end.
+        """
+        return self.is_file and self.access != os.O_RDWR and self.can_be_reopened
 
 
 def judge(descriptor: Descriptor) -> tuple[HeldKind, str] | None:
@@ -125,11 +130,11 @@ def _judge_file(descriptor: Descriptor) -> tuple[HeldKind, str] | None:
     if descriptor.access == os.O_RDWR:
         is_temporary = descriptor.path.endswith(_DELETED)
         return HeldKind.FILE, "a temporary file" if is_temporary else descriptor.path
-    if descriptor.has_own_position and not descriptor.can_be_reopened:
-        return HeldKind.UNSHARED_FILE, descriptor.path
-    if descriptor.access == os.O_WRONLY and not descriptor.flags & os.O_APPEND:
-        return HeldKind.EMPTIED, descriptor.path
-    return None
+    if descriptor.access == os.O_WRONLY:
+        if descriptor.flags & os.O_APPEND:
+            return None
+        return HeldKind.EMPTIED if descriptor.is_at_end else HeldKind.MOVED_FILE, descriptor.path
+    return None if descriptor.can_be_reopened else (HeldKind.UNSHARED_FILE, descriptor.path)
 
 
 def can_be_copied(findings: Iterable[Finding]) -> bool:

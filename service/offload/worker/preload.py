@@ -22,7 +22,8 @@ from offload.worker.finishing import finish_within, flush_files
 from offload.worker.holdings import can_be_copied, report, sentences
 from offload.worker.isolation import limit_library_threads, seed_anew
 from offload.worker.prctl import die_with_parent_thread
-from offload.worker.stock import Holdings, Stock, files_with_position, reopen, signal_handlers
+from offload.worker.seeds import SeedWatch, seed_again
+from offload.worker.stock import Holdings, Stock, files_to_reopen, reopen, signal_handlers
 
 # How long exit functions of the user's modules may take in a process that is not used for workers.
 _EXIT_S: Final = 1.0
@@ -38,6 +39,7 @@ class Loaded:
         self.targets = targets
         self.owner = os.getpid()
         self.holdings = Holdings()
+        self._seeds = SeedWatch()
         self._registry: Registry | None = None
         self._error: UserError | None = None
         try:
@@ -74,7 +76,7 @@ class Loaded:
             problem = f"{' '.join(sentences(self.holdings.findings))}. It was not so at first"
             raise TargetError("", f"{problem}, and copies cannot share it; restart the service, or use `spawn`")
         # The service may have opened and closed files since.
-        for file in files_with_position() if is_of_service else self.holdings.files:
+        for file in files_to_reopen() if is_of_service else self.holdings.files:
             try:
                 reopen(file)
             except OSError as error:
@@ -82,13 +84,15 @@ class Loaded:
         for number, handler in self.holdings.signals.items():
             signal.signal(number, handler)
         seed_anew()
+        for generator in self.holdings.generators:
+            seed_again(generator)
 
     @contextmanager
     def _importing(self, target: Target) -> Iterator[None]:
         stock = Stock()
-        with arguments_of_program(target):
+        with arguments_of_program(target), self._seeds.watching():
             yield
-        stock.add_to(self.holdings, name_of(target))
+        stock.add_to(self.holdings, name_of(target), self._seeds)
 
 
 class _Process:

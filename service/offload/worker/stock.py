@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import itertools
 import os
 import random
 import signal
@@ -20,13 +21,12 @@ from types import FrameType
 from typing import Any, Final, TypeAlias
 
 from offload.worker.holdings import Descriptor, Finding, HeldKind, judge
+from offload.worker.seeds import SeedWatch
 
 SignalHandler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
 _DATABASE_HEAD: Final = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html
 _CREDENTIALS: Final = struct.Struct("3i")  # process, user and group id: unix(7), SO_PEERCRED
-# NumPy draws 128 bits of entropy for a generator without a seed; a number below this one is the user's.
-_OWN_SEED_BELOW: Final = 1 << 64
 _STANDARD: Final = frozenset({0, 1, 2})
 _OPENING_FLAGS: Final = os.O_CREAT | os.O_EXCL | os.O_TRUNC
 
@@ -45,11 +45,12 @@ class Holdings:
     """What the user's modules hold.
 
     `descriptors`: all that they opened. `files`: those of which each copy needs its own. `signals`: the handlers that
-    they installed.
+    they installed. `generators`: those that each copy seeds anew.
     """
 
     findings: list[Finding] = field(default_factory=list)
     descriptors: set[int] = field(default_factory=set)
+    generators: list[random.Random] = field(default_factory=list)
     files: list[ReopenedFile] = field(default_factory=list)
     signals: dict[int, SignalHandler] = field(default_factory=dict)
 
@@ -62,16 +63,15 @@ class Stock:
         self._threads = set(threading.enumerate())
         self._thread_count = _thread_count()
         self._memory = _shared_memory()
-        self._random_state = random.getstate()
         self._signals = signal_handlers()
         gc.freeze()
 
-    def add_to(self, holdings: Holdings, target: str) -> None:
-        """Add what this process holds now and did not hold then."""
+    def add_to(self, holdings: Holdings, target: str, seeds: SeedWatch) -> None:
+        """Add what this process holds now and did not hold then. `seeds` has watched meanwhile."""
         found = [*self._new_descriptors(holdings), *self._new_memory(), *self._new_threads()]
-        if random.getstate() != self._random_state:
+        if seeds.is_common_seeded:
             found.append((HeldKind.SEED, "`random`"))
-        found += _objects()
+        found += _objects(holdings, seeds)
         holdings.findings += [Finding(target=target, kind=kind, thing=thing) for kind, thing in found]
         now = signal_handlers()
         holdings.signals.update((number, now[number]) for number in now if now[number] != self._signals.get(number))
@@ -87,7 +87,7 @@ class Stock:
                 found = None if _is_of_own_child(descriptor) else judge(descriptor)
                 if found is not None:
                     yield found
-                if descriptor.has_own_position:
+                if descriptor.is_reopened:
                     holdings.files.append(_as_reopened(descriptor))
 
     def _new_memory(self) -> Iterator[tuple[HeldKind, str]]:
@@ -101,17 +101,19 @@ class Stock:
         for thread in new:
             yield HeldKind.THREAD, f"the thread {thread.name!r}"
         others = _thread_count() - self._thread_count - len(new)
-        if others > 0:
+        if others > 0 and others > _threads_of_openblas():
             yield HeldKind.THREAD, f"{others} thread{'s' if others > 1 else ''} of a library"
 
 
-def files_with_position() -> list[ReopenedFile]:
-    """Returns all open files of this process of which each copy needs its own."""
+def files_to_reopen() -> list[ReopenedFile]:
+    """Returns all open files of this process that each copy opens again."""
     found = []
     for number, path in _paths().items():
         with suppress(OSError):
             descriptor = read_descriptor(number, path)
-            if number not in _STANDARD and descriptor.has_own_position and judge(descriptor) is None:
+            verdict = judge(descriptor)
+            is_shared = verdict is None or verdict[0].can_be_shared
+            if number not in _STANDARD and descriptor.is_reopened and is_shared:
                 found.append(_as_reopened(descriptor))
     return found
 
@@ -129,7 +131,8 @@ def reopen(file: ReopenedFile) -> None:
 
 def read_descriptor(number: int, path: str) -> Descriptor:
     """Returns the facts. Raises OSError."""
-    mode, flags = os.fstat(number).st_mode, fcntl.fcntl(number, fcntl.F_GETFL)
+    status, flags = os.fstat(number), fcntl.fcntl(number, fcntl.F_GETFL)
+    mode = status.st_mode
     kind, thing = _socket(number) if stat.S_ISSOCK(mode) else (None, "")
     is_read = stat.S_ISREG(mode) and flags & os.O_ACCMODE != os.O_WRONLY
     return Descriptor(
@@ -138,16 +141,25 @@ def read_descriptor(number: int, path: str) -> Descriptor:
         mode=mode,
         flags=flags,
         is_locked=is_locked(number),
+        is_at_end=_position(number) == status.st_size,
         is_database=is_read and _begins_as_database(number),
-        can_be_reopened=_can_be_reopened(number, flags),
+        can_be_reopened=_can_be_reopened(number, mode, flags),
         kind=kind,
         thing=thing,
     )
 
 
 def _as_reopened(descriptor: Descriptor) -> ReopenedFile:
-    position = os.lseek(descriptor.number, 0, os.SEEK_CUR)
-    return ReopenedFile(number=descriptor.number, flags=descriptor.flags, position=position)
+    """Copies that write append, so that none overwrites what another has written."""
+    flags = descriptor.flags | (os.O_APPEND if descriptor.access == os.O_WRONLY else 0)
+    return ReopenedFile(number=descriptor.number, flags=flags, position=_position(descriptor.number))
+
+
+def _position(number: int) -> int:
+    try:
+        return os.lseek(number, 0, os.SEEK_CUR)
+    except OSError:  # it has none
+        return 0
 
 
 def _paths() -> dict[int, str]:
@@ -179,8 +191,8 @@ def _begins_as_database(number: int) -> bool:
         return False
 
 
-def _can_be_reopened(number: int, flags: int) -> bool:
-    if flags & os.O_ACCMODE != os.O_RDONLY:
+def _can_be_reopened(number: int, mode: int, flags: int) -> bool:
+    if flags & os.O_ACCMODE == os.O_RDWR or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         return False
     try:
         os.close(os.open(f"/proc/self/fd/{number}", (flags | os.O_NONBLOCK) & ~_OPENING_FLAGS))
@@ -248,6 +260,20 @@ def _thread_count() -> int:
         return threading.active_count()
 
 
+def _threads_of_openblas() -> int:
+    """Returns the number of threads of NumPy's library for linear algebra, which it starts anew after a fork."""
+    import ctypes
+
+    count = 0
+    with suppress(OSError), open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        paths = {line.split(maxsplit=5)[-1].strip() for line in file if "openblas" in line}
+        for library in [ctypes.CDLL(path) for path in paths]:
+            for prefix, suffix in itertools.product(("", "scipy_"), ("", "64_")):
+                ask = getattr(library, f"{prefix}openblas_get_num_threads{suffix}", None)
+                count += 0 if ask is None else ask() - 1
+    return count
+
+
 def _shared_memory() -> dict[str, str]:
     """Returns memory that forked copies would share and that can be written: address range → path."""
     found = {}
@@ -264,10 +290,11 @@ def signal_handlers() -> dict[int, SignalHandler]:
     return {int(number): signal.getsignal(number) for number in signal.valid_signals()}
 
 
-def _objects() -> Iterator[tuple[HeldKind, str]]:
+def _objects(holdings: Holdings, seeds: SeedWatch) -> Iterator[tuple[HeldKind, str]]:
     """Yields what only objects show."""
     numpy_random: Any = sys.modules.get("numpy.random")
     bit_generator: Any = getattr(numpy_random, "BitGenerator", ())
+    common = getattr(numpy_random, "get_bit_generator", lambda: None)()
     tempfile: Any = sys.modules.get("tempfile")
     directory: Any = getattr(tempfile, "TemporaryDirectory", ())
     name_sequence: Any = getattr(tempfile, "_RandomNameSequence", ())  # has a generator, and a new one after a fork
@@ -276,13 +303,17 @@ def _objects() -> Iterator[tuple[HeldKind, str]]:
     exempt = {id(vars(sequence).get("_rng")) for sequence in objects if isinstance(sequence, name_sequence)}
     for value in objects:
         if isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
-            if id(value) not in exempt:
+            if seeds.is_unseeded(value):
+                holdings.generators.append(value)
+            elif id(value) not in exempt:
                 yield HeldKind.GENERATOR, "random.Random"
         elif isinstance(value, directory):
             if os.path.isdir(value.name):
                 yield HeldKind.DIRECTORY, str(value.name)
-        elif isinstance(value, bit_generator):
-            yield from _numpy_generator(value, numpy_random)
+        elif isinstance(value, bit_generator) and value is not common:
+            yield HeldKind.GENERATOR, "numpy.random"
+    if common is not None and getattr(common, "seed_seq", None) is None:  # as long as it has one, it has no seed
+        yield HeldKind.SEED, "`numpy.random`"
 
 
 def _instances(classes: Iterable[Any]) -> list[Any]:
@@ -297,14 +328,3 @@ def _instances(classes: Iterable[Any]) -> list[Any]:
         if is_wanted[cls]:
             found.append(value)
     return found
-
-
-def _numpy_generator(generator: Any, numpy_random: Any) -> Iterator[tuple[HeldKind, str]]:
-    sequence = getattr(generator, "seed_seq", None)
-    if generator is numpy_random.get_bit_generator():
-        if sequence is None:
-            yield HeldKind.SEED, "`numpy.random`"
-        return
-    entropy = getattr(sequence, "entropy", None)
-    if entropy is None or (isinstance(entropy, int) and entropy >= _OWN_SEED_BELOW):
-        yield HeldKind.GENERATOR, "numpy.random"

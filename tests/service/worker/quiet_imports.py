@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import mmap
 import os
@@ -26,6 +27,8 @@ ARCHIVE = zipfile.ZipFile(DIRECTORY / "words.zip")
 ENTROPY = open("/dev/urandom", "rb", buffering=0)  # noqa: SIM115
 RESULTS = (DIRECTORY / "results.txt").open("a")
 RESULTS.write(f"imported by {os.getpid()}\n")
+LOCK = (DIRECTORY / "lock").open("w")
+NUMBERS = random.Random()
 AUDIT = logging.getLogger("audit")
 AUDIT.addHandler(logging.FileHandler(DIRECTORY / "audit.log"))
 AUDIT.addHandler(logging.StreamHandler(sys.stderr))
@@ -66,7 +69,17 @@ def facts() -> dict[str, object]:
 
 @task
 def draw() -> dict[str, float]:
-    return {"pid": os.getpid(), "number": random.random()}
+    return {"pid": os.getpid(), "common": random.random(), "own": NUMBERS.random()}
+
+
+@task
+def count(times: int) -> None:
+    """Add to the number in a file, which is locked meanwhile."""
+    for _ in range(times):
+        fcntl.flock(LOCK, fcntl.LOCK_EX)
+        number = int((DIRECTORY / "count").read_text())
+        (DIRECTORY / "count").write_text(str(number + 1))
+        fcntl.flock(LOCK, fcntl.LOCK_UN)
 
 
 @task

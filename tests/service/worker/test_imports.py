@@ -105,14 +105,26 @@ async def test_a_log_handler_does_not_write_into_the_file_of_a_job(quiet: tuple[
     await eventually("the streams that the module kept are the worker's output", are_logged)
 
 
+async def test_a_lock_on_a_file_excludes_other_workers(quiet: tuple[RunningService, Path]) -> None:
+    service, directory = quiet
+    (directory / "count").write_text("0")
+    await asyncio.gather(*(service.job("count", {"times": 50}) for _ in range(6)))
+    assert (directory / "count").read_text() == "300"
+
+
 async def test_workers_draw_different_random_numbers(quiet: tuple[RunningService, Path]) -> None:
     service, _ = quiet
-    assert len({values["number"] for values in (await of_each_worker(service, "draw")).values()}) == 2
+    answers = (await of_each_worker(service, "draw")).values()
+    assert len({values["common"] for values in answers}) == 2
+    assert len({values["own"] for values in answers}) == 2
 
 
 async def test_what_copies_may_share_is_not_reported(quiet: tuple[RunningService, Path]) -> None:
+    """Under spawn each worker opens its files anew, and so empties one of them."""
     service, _ = quiet
-    assert not any("at import" in line for line in service.log)
+    lines = [line for line in service.log if "at import" in line]
+    assert len(lines) == (1 if service.start_method == "spawn" else 0)
+    assert all("each worker empties it" in line for line in lines)
 
 
 # What copies would disturb

@@ -44,6 +44,7 @@ def test_copies_share_what_has_no_state_or_is_opened_again(shared: Descriptor) -
         (descriptor(FILE, "/secret", os.O_RDONLY, can_be_reopened=False), HeldKind.UNSHARED_FILE, "/secret"),
         (descriptor(FILE, "/app.pid", os.O_WRONLY, is_locked=True), HeldKind.LOCK, "/app.pid"),
         (descriptor(FILE, "/app.log", os.O_WRONLY), HeldKind.EMPTIED, "/app.log"),
+        (descriptor(FILE, "/app.log", os.O_WRONLY, is_at_end=False), HeldKind.MOVED_FILE, "/app.log"),
         (descriptor(PIPE, "pipe:[77]", os.O_RDONLY), HeldKind.PIPE, "a pipe"),
         (descriptor(PIPE, "/run/orders", os.O_RDONLY), HeldKind.PIPE, "the pipe /run/orders"),
         (descriptor(DEVICE, "/dev/nvidia0", os.O_RDWR), HeldKind.DEVICE, "/dev/nvidia0"),
@@ -60,10 +61,12 @@ def test_copies_do_not_share_what_they_would_disturb(held: Descriptor, kind: Hel
     assert judge(held) == (kind, thing)
 
 
-def test_each_copy_needs_its_own_position_in_a_file_that_is_read() -> None:
-    assert descriptor(FILE, "/words.txt", os.O_RDONLY).has_own_position
-    assert not descriptor(FILE, "/app.log", os.O_WRONLY | os.O_APPEND).has_own_position
-    assert not descriptor(DEVICE, "/dev/urandom", os.O_RDONLY).has_own_position
+def test_each_copy_opens_files_again() -> None:
+    """For a position and locks of its own."""
+    assert descriptor(FILE, "/words.txt", os.O_RDONLY).is_reopened
+    assert descriptor(FILE, "/app.log", os.O_WRONLY | os.O_APPEND).is_reopened
+    assert not descriptor(FILE, "/app.log", os.O_WRONLY | os.O_APPEND, can_be_reopened=False).is_reopened
+    assert not descriptor(DEVICE, "/dev/urandom", os.O_RDONLY).is_reopened
 
 
 @pytest.mark.parametrize("kind", HeldKind)

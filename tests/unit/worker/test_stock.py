@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import gc
 import mmap
@@ -23,9 +24,13 @@ import numpy as np
 import pytest
 
 from offload.worker.holdings import HeldKind
+from offload.worker.seeds import SeedWatch, seed_again
 from offload.worker.stock import Holdings, Stock, reopen
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc; NOT tested here")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc; NOT tested here"),
+    pytest.mark.usefixtures("numpy_without_seed"),
+]
 
 
 @pytest.fixture
@@ -38,9 +43,10 @@ def stack() -> Iterator[ExitStack]:
 
 def held(make: Callable[[], object]) -> tuple[Holdings, object]:
     """Returns what is held after `make`, and its value."""
-    stock, holdings = Stock(), Holdings()
-    value = make()
-    stock.add_to(holdings, "tasks.py")
+    stock, holdings, seeds = Stock(), Holdings(), SeedWatch()
+    with seeds.watching():
+        value = make()
+    stock.add_to(holdings, "tasks.py", seeds)
     return holdings, value
 
 
@@ -114,11 +120,12 @@ def lock(path: Path) -> Any:
         (lock, [HeldKind.LOCK]),
         (lambda path: selectors.EpollSelector(), [HeldKind.EVENTS]),
         (lambda path: mmap.mmap(-1, 100), [HeldKind.MEMORY]),
-        (lambda path: np.random.default_rng(42), []),
-        (lambda path: np.random.default_rng([1, 2]), []),
         (lambda path: np.random.default_rng(), [HeldKind.GENERATOR]),
+        (lambda path: np.random.default_rng(42), [HeldKind.GENERATOR]),
         (lambda path: np.random.RandomState(), [HeldKind.GENERATOR]),
-        (lambda path: random.Random(), [HeldKind.GENERATOR]),
+        (lambda path: random.Random(7), [HeldKind.GENERATOR]),
+        (lambda path: copy.copy(random.Random()), [HeldKind.GENERATOR]),
+        (lambda path: random.Random(), []),
         (lambda path: random.SystemRandom(), []),
     ],
 )
@@ -154,9 +161,76 @@ def test_a_running_thread_is_found_by_its_name(stack: ExitStack) -> None:
     ]
 
 
-@pytest.mark.parametrize("use", [random.random, lambda: random.seed(42)])
-def test_the_common_random_numbers_are_found_if_they_were_used(use: Callable[[], object], stack: ExitStack) -> None:
-    assert kinds(held(use)[0]) == [HeldKind.SEED]
+def seed_common() -> None:
+    from random import seed
+
+    seed(42)
+
+
+@pytest.mark.parametrize("seed", [seed_common, lambda: random.setstate(random.getstate())])
+def test_a_seed_of_the_common_random_numbers_is_found(seed: Callable[[], object], stack: ExitStack) -> None:
+    assert kinds(held(seed)[0]) == [HeldKind.SEED]
+
+
+@pytest.fixture
+def numpy_without_seed() -> Iterator[None]:
+    numpy_random: Any = np.random  # the stubs lack these two functions
+    before = numpy_random.get_bit_generator()
+    numpy_random.set_bit_generator(np.random.MT19937())
+    yield
+    numpy_random.set_bit_generator(before)
+
+
+def draw() -> None:
+    random.random()
+    np.random.random()
+    vars(random)["seed"]()
+
+
+def test_drawing_common_random_numbers_is_no_seed(stack: ExitStack) -> None:
+    assert kinds(held(draw)[0]) == []
+
+
+def test_a_seed_of_numpy_is_found(stack: ExitStack) -> None:
+    assert kinds(held(lambda: np.random.seed(42))[0]) == [HeldKind.SEED]
+
+
+def test_generators_without_a_seed_are_seeded_anew_in_each_copy(stack: ExitStack) -> None:
+    holdings, generator = held(random.Random)
+    assert holdings.generators == [generator]
+    assert isinstance(generator, random.Random)
+    before = generator.getstate()
+    seed_again(generator)
+    assert generator.getstate() != before
+
+
+def test_the_methods_of_random_are_the_librarys_again(stack: ExitStack) -> None:
+    before = random.seed, random.setstate, random.Random.seed, random.Random.setstate
+    held(lambda: None)
+    assert (random.seed, random.setstate, random.Random.seed, random.Random.setstate) == before
+
+
+def test_a_file_that_is_written_is_opened_again_for_appending(stack: ExitStack, tmp_path: Path) -> None:
+    """So copies do not overwrite each other's lines, and a lock of one excludes the other."""
+    path = tmp_path / "app.log"
+
+    def write_some() -> int:
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        stack.callback(os.close, number)
+        os.write(number, b"head ")
+        return number
+
+    holdings, value = held(write_some)
+    assert isinstance(value, int)
+    sibling = os.dup(value)
+    stack.callback(os.close, sibling)
+    reopen(holdings.files[0])
+    os.write(sibling, b"one ")
+    os.write(value, b"two ")
+    assert path.read_bytes() == b"head one two "
+    fcntl.flock(value, fcntl.LOCK_EX)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(sibling, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_the_generator_of_temporary_names_is_not_the_users(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
