@@ -15,23 +15,31 @@ _EXIT_INTERRUPTED: Final = 130  # as in a shell: 128 + SIGINT
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 2 for faulty settings or usage. `argv` excludes the program's name."""
-    if argv is None:
-        _prepare_process()
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    if argv is not None:
+        return _run_to_exit_code(list(argv))
+    # As a command, not called by another program.
+    from offload.cli.surroundings import (
+        end_at_stop_signals,
+        end_like_a_command,
+        leave_start_directory,
+        open_standard_streams,
+    )
+
+    open_standard_streams()  # before anything else opens a descriptor
+    end_at_stop_signals()
+    leave_start_directory()
+    code = _run_to_exit_code(sys.argv[1:])
+    end_like_a_command(code)
+    return code
+
+
+def _run_to_exit_code(arguments: list[str]) -> int:
     try:
         return _run(arguments)
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
     except SystemExit as stop:  # argparse has printed the error, the help or the version
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-
-
-def _prepare_process() -> None:
-    from offload.cli.surroundings import end_at_stop_signals, leave_start_directory, open_standard_streams
-
-    open_standard_streams()  # before anything else opens a descriptor
-    end_at_stop_signals()
-    leave_start_directory()
 
 
 def _run(arguments: list[str]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Final
 
@@ -36,6 +37,15 @@ def leave_start_directory() -> None:
     """Take the directory of the command's script off the path. `python -m offload` has done the like on its import."""
     if not sys.flags.safe_path and sys.path[:1] == [os.path.dirname(os.path.realpath(sys.argv[0]))]:
         del sys.path[0]
+
+
+def end_like_a_command(code: int) -> None:
+    """End this process if Python would read commands from stdin instead (PYTHONINSPECT): a command has an exit code."""
+    if sys.flags.inspect:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(code)
 
 
 def end_at_stop_signals() -> None:

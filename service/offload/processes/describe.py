@@ -84,9 +84,17 @@ async def _read_all(sock: socket.socket) -> bytes:
 
 
 async def _end(process: BaseProcess, launcher: Launcher) -> int | None:
-    """Wait for the end, and kill the process if it takes long. Returns the exit code, None if it is unknown."""
+    """Wait for the end, and kill the process if it takes long. Returns the exit code, None if it is unknown.
+
+    Raises OSError if no descriptor is left to wait with; then the process has been killed.
+    """
     ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-    handle = ProcessHandle(process, open_descriptor(process), on_ended=ended.set_result)
+    try:
+        descriptor = open_descriptor(process)
+    except OSError:
+        process.kill()
+        raise
+    handle = ProcessHandle(process, descriptor, on_ended=ended.set_result)
     handle.watch_end()
     try:
         await asyncio.wait([ended], timeout=_END_S)

@@ -14,17 +14,16 @@ import io
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from multiprocessing import forkserver, popen_forkserver, process, resource_tracker, spawn, util
+from multiprocessing import forkserver, popen_forkserver, resource_tracker, spawn, util
 from multiprocessing.connection import wait
 from multiprocessing.context import reduction, set_spawning_popen  # type: ignore[attr-defined]  # not in the stubs
 from typing import Any, Final
 
 from offload.processes.children import LimitedProcess
-from offload.processes.safe_path import SAFE_PATH_FLAG, start_tracker
+from offload.processes.safe_path import SAFE_PATH_FLAG, code_on_path, start_tracker
 
 # The forkserver died before it could report how its child ended. No process has this exit code.
 UNKNOWN_EXIT_CODE: Final = 1 << 16
@@ -135,15 +134,9 @@ class OwnForkServer:
 
 
 def _command(requests: int, descriptor_limit: int | None) -> list[str | bytes]:
-    """Returns the command of a forkserver, which finds the modules that this process finds."""
-    entries = [entry or vars(process)["ORIGINAL_DIR"] for entry in sys.path]
-    path = [entry for entry in entries if isinstance(entry, str)]
-    code = (
-        f"import sys; sys.path[:] = {path!r}; "
-        f"from offload.processes.forkserver_process import serve; serve({requests}, {descriptor_limit})"
-    )
+    code = f"from offload.processes.forkserver_process import serve; serve({requests}, {descriptor_limit})"
     flags = vars(util)["_args_from_interpreter_flags"]()
-    return [spawn.get_executable(), *flags, SAFE_PATH_FLAG, "-c", code]
+    return [spawn.get_executable(), *flags, SAFE_PATH_FLAG, "-c", code_on_path(code)]
 
 
 class ForkserverProcess(LimitedProcess):

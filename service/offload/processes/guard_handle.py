@@ -13,9 +13,7 @@ from typing import Final
 logger: Final = logging.getLogger("offload.engine")
 
 _ROOT: Final = str(Path(__file__).parents[2])
-_COMMAND: Final = (
-    f"import sys; sys.path.insert(0, {_ROOT!r}); from offload.processes.guard import main; main(sys.argv[1])"
-)
+_COMMAND: Final = f"import sys; sys.path.append({_ROOT!r}); from offload.processes.guard import main; main(sys.argv[1])"
 _END_S: Final = 5.0
 # A start that failed for want of memory, processes or descriptors is tried again after this pause.
 _TRY_AGAIN_S: Final = 1.0

@@ -7,10 +7,11 @@ environment variable would be simpler, but what the user's tasks start would inh
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker, util
+from multiprocessing import process, resource_tracker, util
 from typing import Final
 
 SAFE_PATH_FLAG: Final = "-P"
@@ -36,3 +37,10 @@ def start_tracker() -> None:
     """Start the resource tracker of `multiprocessing` unless it is running."""
     with safe_path():
         resource_tracker.ensure_running()
+
+
+def code_on_path(code: str) -> str:
+    """Returns code for `python -P -c` that finds the modules that this process finds, then runs `code`."""
+    entries = [entry or vars(process)["ORIGINAL_DIR"] for entry in sys.path]
+    path = [entry for entry in entries if isinstance(entry, str)]
+    return f"import sys; sys.path[:] = {path!r}; {code}"

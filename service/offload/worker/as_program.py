@@ -32,7 +32,7 @@ def plain_streams() -> Iterator[None]:
     """
     before = sys.stdin
     with ExitStack() as stack:
-        sys.stdin = io.TextIOWrapper(io.BytesIO())  # empty, and without a descriptor to close
+        sys.stdin = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # empty, and without a descriptor to close
         stack.callback(setattr, sys, "stdin", before)
         with suppress(OSError):  # closed
             stack.enter_context(redirect_stdout(_unbuffered(1)))

@@ -188,7 +188,7 @@ def _redirect_output(output: int) -> None:
     os.close(null)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False))
+    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
     sys.stdout = _text_writer(1)
     sys.stderr = _text_writer(2)
     faulthandler.enable(output)

@@ -59,6 +59,7 @@ SERVING: Final = {
             "PYTHONCOERCECLOCALE": "0",
             "PYTHONIOENCODING": "ascii",
             "PYTHONWARNINGS": "error",
+            "PYTHONWARNDEFAULTENCODING": "1",
             "PYTHONOPTIMIZE": "2",
             "PYTHONHASHSEED": "0",
             "PYTHONPATH": "{}::relative:/nonexistent",
@@ -74,6 +75,8 @@ SERVING: Final = {
             "PYTHONMALLOC": "debug",
             "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
+            "PYTHONINSPECT": "1",
+            "PYTHONFAULTHANDLER": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONNOUSERSITE": "1",
             "TMPDIR": "/nonexistent",
@@ -196,7 +199,7 @@ def test_workers_have_the_original_limit_on_descriptors_and_the_service_a_higher
             assert service.job("descriptor_limit") == "300"
             limits = Path(f"/proc/{service.process.pid}/limits").read_text()
             assert next(line.split()[3] for line in limits.splitlines() if line.startswith("Max open files")) == "2000"
-            service.process.send_signal(signal.SIGTERM)
+            service.process.send_signal(signal.SIGHUP)  # the end of a terminal is a reason to stop as well
             assert service.process.wait(BOUND_S) == 0
 
 

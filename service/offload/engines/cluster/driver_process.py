@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from secrets import token_hex
 from shutil import rmtree
 from subprocess import DEVNULL, Popen
@@ -22,9 +21,9 @@ from offload.processes.killing import kill_all
 from offload.processes.naming import name_death
 from offload.processes.output import OutputReader
 from offload.processes.proctree import ProcessInfo, all_processes, has_mark, is_tracker
+from offload.processes.safe_path import SAFE_PATH_FLAG, code_on_path
 
-_ROOT: Final = str(Path(__file__).parents[3])
-_COMMAND: Final = f"import sys; sys.path.insert(0, {_ROOT!r}); from offload.engines.cluster.driver import main; main()"
+_CODE: Final = "from offload.engines.cluster.driver import main; main()"
 _MARK_VARIABLE: Final = "OFFLOAD_DRIVER"
 _TRACKER_S: Final = 1.0
 # Time to end after SIGKILL.
@@ -45,10 +44,11 @@ class DriverProcess:
         self._writer: asyncio.StreamWriter | None = None
 
     @classmethod
-    def start(cls, kind: str, *, mark: str) -> Self:
+    def start(cls, kind: str, *, mark: str, descriptor_limit: int | None = None) -> Self:
         """Start a driver for a cluster of `kind`, see `driver`; blocks for milliseconds.
 
-        `mark`, "NAME=value", goes into its environment, for the service's guard. Raises OSError.
+        `mark`, "NAME=value", goes into its environment, for the service's guard. `descriptor_limit` is its limit on
+        open files, if not that of the service. Raises OSError.
         """
         own_mark = f"{_MARK_VARIABLE}={token_hex(16)}"
         directory = tempfile.mkdtemp(prefix="offload-")
@@ -57,7 +57,7 @@ class DriverProcess:
         readable, writable = os.pipe()
         try:
             process = Popen(
-                [sys.executable, "-c", _COMMAND, kind, str(driver_end.fileno())],
+                [sys.executable, SAFE_PATH_FLAG, "-c", _code(descriptor_limit), kind, str(driver_end.fileno())],
                 stdin=DEVNULL,
                 stdout=writable,
                 stderr=writable,
@@ -120,6 +120,13 @@ class DriverProcess:
         mark = self._mark.encode("ascii")
         alive = [pid for pid, info in processes.items() if not info.is_dead]
         return {pid for pid in alive if _session(pid) == self.pid or has_mark(pid, mark)}
+
+
+def _code(descriptor_limit: int | None) -> str:
+    if descriptor_limit is None:
+        return code_on_path(_CODE)
+    limit = f"from offload.processes.limits import set_descriptor_limit; set_descriptor_limit({descriptor_limit})"
+    return code_on_path(f"{limit}; {_CODE}")
 
 
 def _session(pid: int) -> int | None:

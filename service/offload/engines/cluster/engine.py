@@ -122,7 +122,10 @@ class ClusterEngine:
     async def _run(self) -> None:
         while True:
             try:
-                driver = DriverProcess.start(self._kind.driver, mark=self._launcher.mark)
+                launcher = self._launcher
+                driver = DriverProcess.start(
+                    self._kind.driver, mark=launcher.mark, descriptor_limit=launcher.descriptor_limit
+                )
             except OSError as error:
                 self._on_cluster_lost(f"the driver could not be started: {error}")
             else:

@@ -44,6 +44,16 @@ async def test_a_job_runs_on_the_cluster_and_its_answer_comes_back() -> None:
         assert (engine.pool_facts().size, engine.pool_facts().error) == (SLOTS, None)
 
 
+async def test_the_driver_imports_nothing_from_the_working_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("json", "socket", "random", "typing"):
+        (tmp_path / f"{name}.py").write_text("raise AssertionError('imported from the working directory')\n")
+    monkeypatch.chdir(tmp_path)
+    async with opened() as (_, events):
+        await ready(events)
+
+
 async def test_an_invalid_answer_costs_the_job_but_not_the_slot() -> None:
     async with opened() as (engine, events):
         await ready(events)
