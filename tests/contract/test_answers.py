@@ -29,7 +29,7 @@ async def test_arguments_are_read_and_results_written(running: Running) -> None:
         ("add", {"b": 1}, "invalid-arguments", {"errors": [{"pointer": "/a", "detail": "This argument is required"}]}),
         ("fail", {"message": "no"}, "task-error", {"exception": "OwnError", "message": "no"}),
         ("leave_by_exit", {}, "task-error", {"exception": "SystemExit"}),
-        ("unserialisable", {}, "result-not-serialisable", {"result_type": "builtins.object"}),
+        ("unserialisable", {}, "result-not-serialisable", {"result_type": "builtins.object", "pointer": ""}),
     ],
 )
 async def test_an_error_of_a_job_is_reported_in_plain_fields(

@@ -22,7 +22,8 @@ from pydantic_core import PydanticSerializationError, to_json
 from offload.tasks.array_forms import INFINITE, REPLACE_INFINITE, Stream, encodable
 from offload.tasks.arrays import is_array
 from offload.tasks.faults import exception_message, exception_name, full_type_name, shortened
-from offload.tasks.forms import form_of, members_of_model
+from offload.tasks.forms import form_of
+from offload.tasks.model_forms import GuessedModel, members_of_model
 from offload.tasks.remedies import GENERAL_REMEDY, NoJsonForm
 
 # A frame between the processes may have twice this size.
@@ -51,13 +52,25 @@ def json_bytes(value: object) -> bytes:
         if items is not None:
             return orjson.dumps(items, option=orjson.OPT_SERIALIZE_NUMPY)
     try:
-        encoded = orjson.dumps(value, form_of, _OPTIONS)
+        encoded = orjson.dumps(value, _checked_form, _OPTIONS)
     except orjson.JSONEncodeError:
         return _carefully(value)
     # The search for one letter is many times faster, and arrays of numbers do not have it.
     if b"n" in encoded and b"null" in encoded and _may_have_infinity(value):
         return _carefully(value)
     return encoded
+
+
+def _checked_form(value: object) -> Any:
+    form = form_of(value)
+    if type(form) is not GuessedModel:
+        return form
+    for path, member in form.members:
+        try:
+            json_bytes(member)
+        except NoJsonForm as error:
+            raise NoJsonForm(error.value, error.problem, error.remedy, (*path, *error.path)) from None
+    return form.encoded
 
 
 def _may_have_infinity(value: object) -> bool:
@@ -136,10 +149,11 @@ class _CarefulWriter:
         except NoJsonForm:
             raise
         except Exception:
-            for name, member in members_of_model(value):
-                self.path.append(name)
+            outer = len(self.path)
+            for path, member in members_of_model(value):
+                self.path += path
                 self.write(member)
-                self.path.pop()
+                del self.path[outer:]
             self.value = value
             raise
 
@@ -222,7 +236,7 @@ def _simplest(value: object) -> Any:
         elif issubclass(kind, list):
             value = list(list.__iter__(value))  # type: ignore[arg-type]  # a list
         else:
-            value = form_of(value)
+            value = _checked_form(value)
     raise NoJsonForm(value, "stands for other values without end")
 
 

@@ -18,9 +18,10 @@ from typing import Any, Final
 from uuid import UUID
 
 import orjson
-from pydantic_core import MultiHostUrl, Url, to_json
+from pydantic_core import MultiHostUrl, Url
 
 from offload.tasks.array_forms import INFINITE, REPLACE_INFINITE, Stream, array_form, scalar_form, scalar_form_for
+from offload.tasks.model_forms import is_model, model_form
 from offload.tasks.remedies import NoJsonForm, attribute_names, is_file, is_from_library, type_names
 from offload.tasks.response import Response
 from offload.tasks.time_text import timedelta_text
@@ -51,7 +52,8 @@ _FORMS: Final = _Forms()
 
 
 def form_of(value: object) -> Any:
-    """Returns what stands for `value` in JSON: values that JSON has or that have a form, `orjson.Fragment` or `Stream`.
+    """Returns what stands for `value`: values that JSON has or that have a form, `orjson.Fragment`, `Stream` or
+    `GuessedModel`.
 
     Raises NoJsonForm, and whatever the value's own methods raise.
     """
@@ -75,10 +77,9 @@ def _model_form(kind: type) -> Form | None:
     """Pydantic's models and dataclasses follow pydantic's rules; other dataclasses have all their fields."""
     if issubclass(kind, Response):
         return _no_form
-    names = attribute_names(kind)
-    if "__pydantic_serializer__" in names or issubclass(kind, (Url, MultiHostUrl)):
-        return _by_pydantic
-    if "__dataclass_fields__" in names:
+    if is_model(kind) or issubclass(kind, (Url, MultiHostUrl)):
+        return model_form(kind, _for_pydantic)
+    if "__dataclass_fields__" in attribute_names(kind):
         return _dataclass_form(kind)
     return None
 
@@ -93,25 +94,6 @@ def _dataclass_form(kind: type) -> Form:
         return {name: getattr(value, name) for name in names}
 
     return form
-
-
-def _by_pydantic(value: object) -> Any:
-    encoded = to_json(value, inf_nan_mode="null", fallback=_for_pydantic)
-    if b"NaN" in encoded or b"Infinity" in encoded:
-        try:
-            orjson.loads(encoded)
-        except orjson.JSONDecodeError:
-            problem = "is written by pydantic with NaN or Infinity, which JSON cannot express"
-            raise NoJsonForm(value, problem, "Set ser_json_inf_nan to 'null' or 'strings' in its config") from None
-    return orjson.Fragment(encoded)
-
-
-def members_of_model(value: object) -> Iterator[tuple[str, Any]]:
-    """Yields the fields of a pydantic model or dataclass with their names in JSON; nothing for other values."""
-    if _FORMS[type(value)] is not _by_pydantic:
-        return
-    for name, field in getattr(type(value), "__pydantic_fields__", {}).items():
-        yield field.serialization_alias or name, getattr(value, name)
 
 
 def _for_pydantic(value: object) -> Any:

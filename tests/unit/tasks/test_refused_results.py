@@ -10,9 +10,12 @@ import sys
 import tempfile
 import threading
 from array import array
+from collections import UserDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from enum import Enum
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
@@ -22,7 +25,8 @@ import orjson
 import pandas as pd
 import pytest
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, RootModel, field_serializer
+from pydantic.dataclasses import dataclass as validated_dataclass
 
 from offload.core.outcome import Reason
 from offload.tasks import encoding, results
@@ -73,6 +77,34 @@ class Failing(BaseModel):
 class Holder(BaseModel):
     model_config = ConfigDict(ser_json_inf_nan="constants")
     any: Any = Field(None, serialization_alias="Any")
+
+
+class Loose(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="allow")
+    file: io.BytesIO | None = None
+    inner: Holder | None = None
+    many: dict[str, list[Any]] = Field(default_factory=dict, serialization_alias="Many")
+    below: list[Loose] = Field(default_factory=list)
+
+
+@dataclass
+class Plain:
+    x: float
+
+
+class Limit(Enum):
+    NONE = math.inf
+
+
+class Measured(BaseModel):
+    x: float = 1
+    further: dict[int, list[Measured]] = Field(default_factory=dict)
+
+
+@validated_dataclass
+class Wrapped:
+    any: Any
+    x: float = 1
 
 
 class Unprintable:
@@ -252,6 +284,19 @@ ROWS: Final = {
         [itertools.repeat(iter([1]), 2)], "/0/1", "occurs twice, but can be read only once."
     ),
     "field of a model": Row([Holder(any={"a": [object()]})], "/0/Any/a/0", f"has no JSON form. {GENERAL}"),
+    "file in a model": Row([Loose(file=io.BytesIO(b"a"))], "/0/file", FILE),
+    "guessed members of a model": Row(Loose(many={"a": [1, 1j]}), "/Many/a/1", "Return its parts"),
+    "model in a model": Row(Loose(inner=Holder(any=b"x")), "/inner/Any", BYTES),
+    "model below its own kind": Row(Loose(below=[Loose(many={"a": [b"x"]})]), "/below/0/Many/a/0", BYTES),
+    "further member of a model": Row(Loose.model_validate({"z": {1: 1, "1": 2}}), "/z", "two keys that are both '1'"),
+    "root of a model": Row([RootModel[Any]([b"x"])], "/0/0", BYTES),
+    "member of a dataclass of pydantic": Row(Wrapped(b"x"), "/any", BYTES),
+    "infinity in a model": Row([Measured(x=math.inf)], "/0/x", f"builtins.float at /0/x {INFINITE}"),
+    "infinity deep in a model": Row(Measured(further={3: [Measured(x=-math.inf)]}), "/further/3/0/x", INFINITE),
+    "infinity in a dataclass of pydantic": Row(Wrapped(None, math.inf), "/x", INFINITE),
+    "infinity in a dataclass": Row([None, Plain(math.inf)], "/1/x", INFINITE),
+    "infinity in a mapping": Row([UserDict({"a": math.inf})], "/0/a", INFINITE),
+    "infinity in an enum": Row([Limit.NONE], "/0", INFINITE),
     "model that writes NaN": Row(
         [Holder(any=math.nan)], "/0", "Set ser_json_inf_nan to 'null' or 'strings' in its config."
     ),

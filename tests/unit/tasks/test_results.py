@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from array import array
@@ -26,7 +27,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, field_serializer
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from offload.tasks.response import Response
@@ -55,6 +57,25 @@ class Model(BaseModel):
 class Aliased(BaseModel):
     a_b: int = Field(default=1, serialization_alias="aB")
     any: Any = None
+
+
+class Lenient(BaseModel):
+    model_config = ConfigDict(ser_json_inf_nan="null")
+    x: float
+    y: Any = None
+    z: complex = 1j
+
+    @field_serializer("y")
+    def _omit(self, y: Any) -> None:
+        return None
+
+
+class Careful(BaseModel):
+    x: float
+
+    @field_serializer("x")
+    def _finite(self, x: float) -> float | None:
+        return None if math.isinf(x) else x
 
 
 @validated_dataclass
@@ -226,6 +247,9 @@ def test_a_value_that_json_lacks_becomes_text(value: object, body: bytes) -> Non
         ({"a": Aliased()}, b'{"a":{"aB":1,"any":null}}'),
         (Aliased(any=np.array(["NaT"], "M8[s]")), b'{"aB":1,"any":[null]}'),
         (Aliased(any=range(2)), b'{"aB":1,"any":[0,1]}'),
+        (Aliased(any=iter([2**70, math.nan])), b'{"aB":1,"any":[1180591620717411303424,null]}'),
+        (Lenient(x=math.inf, y=b"x"), b'{"x":null,"y":null,"z":"1j"}'),
+        (Careful(x=math.inf), b'{"x":null}'),
         (Validated(x=2), b'{"X":2}'),
         (Point(1, Model()), b'{"x":1,"model":{"number":"number 1"},"_hidden":3}'),
         (Slotted(1), b'{"_a":1}'),
@@ -282,9 +306,19 @@ def test_a_response_rejects_an_invalid_media_type(media_type: str) -> None:
         Response(b"", media_type=media_type)
 
 
-def test_a_response_rejects_other_contents_than_bytes_and_text() -> None:
-    with pytest.raises(TypeError, match=r"^the content of a Response must be bytes or str, not int$"):
-        Response(1)  # type: ignore[arg-type]  # a common mistake
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (1, "not int; convert it, for example with str(value)"),
+        ({"a": 1}, "not dict; return it without a Response, which sends it as JSON"),
+        (io.BytesIO(b"x"), "not BytesIO; pass its getvalue()"),
+        (np.zeros(1), "not ndarray; pass its tobytes()"),
+        (Image.new("L", (1, 1)), "not Image; save it into buffer = io.BytesIO() and pass buffer.getvalue()"),
+    ],
+)
+def test_a_response_rejects_other_contents_than_bytes_and_text(content: Any, problem: str) -> None:
+    with pytest.raises(TypeError, match=f"^the content of a Response must be bytes or str, {re.escape(problem)}$"):
+        Response(content)
 
 
 @pytest.mark.parametrize(
