@@ -42,6 +42,9 @@ _RUNNING: Final = JobState.RUNNING
 END_STATE: Final[Mapping[Reason, JobState]] = {
     Reason.SUCCEEDED: JobState.SUCCEEDED,
     Reason.TASK_ERROR: JobState.FAILED,
+    Reason.BAD_REQUEST: JobState.FAILED,
+    Reason.BODY_TOO_LARGE: JobState.FAILED,
+    Reason.UNSUPPORTED_MEDIA_TYPE: JobState.FAILED,
     Reason.INVALID_JSON: JobState.FAILED,
     Reason.INVALID_ARGUMENTS: JobState.FAILED,
     Reason.RESULT_NOT_SERIALISABLE: JobState.FAILED,

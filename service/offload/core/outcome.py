@@ -18,6 +18,9 @@ class Reason(StrEnum):
 
     SUCCEEDED = "succeeded"
     TASK_ERROR = "task-error"
+    BAD_REQUEST = "bad-request"
+    BODY_TOO_LARGE = "body-too-large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     INVALID_JSON = "invalid-json"
     INVALID_ARGUMENTS = "invalid-arguments"
     RESULT_NOT_SERIALISABLE = "result-not-serialisable"

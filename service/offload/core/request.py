@@ -35,13 +35,17 @@ class TaskLimits:
 
 
 class JobHead(NamedTuple):
-    """The parts of a request's head that go to the worker and into the log, as sent; empty where absent."""
+    """The parts of a request's head that go to the worker and into the log, as sent; empty where absent.
+
+    `content_encoding` is one content coding, in lower case; empty for a body that is not compressed.
+    """
 
     query: str = ""
     content_type: str = ""
     accept: str = ""
     request_id: str = ""
     traceparent: str = ""
+    content_encoding: str = ""
 
     def labels(self) -> dict[str, str]:
         """Returns the log fields by which a caller finds its job."""

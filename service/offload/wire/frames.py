@@ -90,6 +90,9 @@ STATUSES: Final = (
     Reason.INVALID_JSON,
     Reason.INVALID_ARGUMENTS,
     Reason.RESULT_NOT_SERIALISABLE,
+    Reason.BAD_REQUEST,
+    Reason.BODY_TOO_LARGE,
+    Reason.UNSUPPORTED_MEDIA_TYPE,
 )
 
 

@@ -17,10 +17,11 @@ PRELOAD_VARIABLE: Final = "OFFLOAD_PRELOAD"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSpec:
-    """What to load. `library_threads` is for `limit_library_threads`."""
+    """What to load. `library_threads` is for `limit_library_threads`, `max_body_bytes` limits an inflated body."""
 
     targets: tuple[Target, ...]
     library_threads: int
+    max_body_bytes: int = 1 << 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,10 +33,11 @@ async def test_the_body_reaches_the_worker_unchanged() -> None:
 
 
 async def test_the_head_of_the_request_reaches_the_worker() -> None:
-    async with web_service(engine=engine_with(result())) as service:
+    async with web_service(engine=engine_with(result()), content_codings=("gzip",)) as service:
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         headers = {
             "Content-Type": "image/png",
+            "Content-Encoding": "identity, X-GZip",
             "Accept": "application/x-npy",
             "X-Request-ID": "r-17",
             "traceparent": trace,
@@ -50,6 +51,7 @@ async def test_the_head_of_the_request_reaches_the_worker() -> None:
             accept="application/x-npy",
             request_id="r-17",
             traceparent=trace,
+            content_encoding="gzip",
         )
         assert job.request.head == expected
         assert job.urgency == 1
@@ -141,6 +143,9 @@ async def test_an_outcome_that_the_service_found_is_a_problem_with_its_facts(
 
 
 FAULTS = {
+    Reason.BAD_REQUEST: (400, b'{"detail":"no form"}'),
+    Reason.BODY_TOO_LARGE: (413, b'{"limit_bytes":5,"detail":"inflated"}'),
+    Reason.UNSUPPORTED_MEDIA_TYPE: (415, b'{"supported":["gzip"],"detail":"no zstd"}'),
     Reason.INVALID_JSON: (400, b'{"position":3,"detail":"no JSON"}'),
     Reason.INVALID_ARGUMENTS: (422, b'{"errors":[{"pointer":"/limit","detail":"missing"}],"detail":"one"}'),
     Reason.TASK_ERROR: (500, b'{"exception":"ValueError","message":"no","detail":"it raised"}'),

@@ -16,7 +16,14 @@ from tests.unit.core.mixtures import MILLION, MIXTURES, PREFETCHED
 from tests.unit.core.simulation import Mixture, Simulation
 
 # Faults that only a worker can find. To the core each of them is like `task-error`.
-FOUND_BY_WORKERS = {Reason.INVALID_JSON, Reason.INVALID_ARGUMENTS, Reason.RESULT_NOT_SERIALISABLE}
+FOUND_BY_WORKERS = {
+    Reason.BAD_REQUEST,
+    Reason.BODY_TOO_LARGE,
+    Reason.UNSUPPORTED_MEDIA_TYPE,
+    Reason.INVALID_JSON,
+    Reason.INVALID_ARGUMENTS,
+    Reason.RESULT_NOT_SERIALISABLE,
+}
 
 # What the fake engine counts.
 COUNTED = {

@@ -32,6 +32,9 @@ from tests.support.jobs import make_job
 # The worker finds these, and writes their details.
 WORKER_FAULTS: Final = (
     Reason.TASK_ERROR,
+    Reason.BAD_REQUEST,
+    Reason.BODY_TOO_LARGE,
+    Reason.UNSUPPORTED_MEDIA_TYPE,
     Reason.INVALID_JSON,
     Reason.INVALID_ARGUMENTS,
     Reason.RESULT_NOT_SERIALISABLE,
@@ -131,10 +134,18 @@ REQUEST_ROWS: Final = [
     ),
     RequestRow(
         request_problems.unsupported_encoding,
-        {"content_encoding": "gzip"},
+        {"content_encoding": "gzip, br", "supported": ("gzip", "zstd")},
         "unsupported-media-type",
         415,
-        "Content-Encoding 'gzip' is not supported. Send the body unencoded.",
+        "Content-Encoding 'gzip, br' of the body is not supported. "
+        "Send it with one coding (gzip or zstd), or unencoded.",
+    ),
+    RequestRow(
+        request_problems.unsupported_encoding,
+        {"content_encoding": "gzip", "supported": ()},
+        "unsupported-media-type",
+        415,
+        "Content-Encoding 'gzip' of the body is not supported. Send it unencoded.",
     ),
     RequestRow(
         request_problems.unsupported_media_type,

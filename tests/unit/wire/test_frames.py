@@ -45,7 +45,7 @@ def test_an_answer_survives_packing_and_unpacking() -> None:
 def test_the_meta_of_a_job_holds_its_id_and_head() -> None:
     job_id, head = "0123456789abcdef" * 2, JobHead(query="a=1", accept="é", request_id="r-1")
     meta = pack_meta(JobId(job_id), head)
-    assert meta == (job_id + '["a=1","","é","r-1",""]').encode()
+    assert meta == (job_id + '["a=1","","é","r-1","",""]').encode()
     assert unpack_meta(meta) == (job_id, head)
 
 
