@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import parse_qsl
 
@@ -30,6 +30,9 @@ class ArgumentError(NamedTuple):
 
     pointer: str
     detail: str
+
+
+ErrorsByName = dict[str, list[ArgumentError]]
 
 
 def invalid_arguments(errors: Sequence[ArgumentError], *, left_out: int = 0) -> Fault:
@@ -111,15 +114,25 @@ def parse_query(query: str, several: Collection[str]) -> dict[str, Any]:
     return {name: given if len(given) > 1 or name in several else given[0] for name, given in values.items()}
 
 
-def unread(query: str, names: Collection[str] | None, remedy: str) -> Iterator[ArgumentError]:
-    """Yields an error for each argument in a query string that the task does not read.
+def unread(query: str, names: Collection[str] | None, remedy: str) -> ErrorsByName:
+    """Returns an error for each argument in a query string that the task does not read.
 
     `names` are those of the arguments, None if any name may be one. Other fields are ignored: proxies and links add
     their own.
     """
-    for name in dict(parse_qsl(query, keep_blank_values=True, errors="replace")):
-        if names is None or name in names:
-            yield ArgumentError(pointer_to(name), f"This argument is in the query string, which is not read. {remedy}")
+    detail = f"This argument is in the query string, which is not read. {remedy}"
+    given = dict(parse_qsl(query, keep_blank_values=True, errors="replace"))
+    return {name: [ArgumentError(pointer_to(name), detail)] for name in given if names is None or name in names}
+
+
+def with_other_errors(found: ErrorsByName, other: Fault) -> list[ArgumentError]:
+    """Returns the errors `found`, and those of a check of the remaining arguments."""
+    errors = [error for of_one in found.values() for error in of_one]
+    known = [pointer_to(name) for name in found]
+    for error in other.fields.get("errors", ()):
+        if not any(error["pointer"] == one or error["pointer"].startswith(f"{one}/") for one in known):
+            errors.append(ArgumentError(**error))
+    return errors
 
 
 class NameCheck:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 NPY_MEDIA_TYPE: Final = "application/x-npy"
+NPY_MAGIC: Final = b"\x93NUMPY"
 
 # NumPy's letters for element kinds: boolean, signed and unsigned integer; floating point and complex.
 _EXACT_KINDS: Final = "biu"
@@ -72,9 +73,9 @@ def read_npy(data: bytes | bytearray | memoryview) -> np.ndarray[Any, Any]:
     try:
         array: np.ndarray[Any, Any] = numpy.lib.format.read_array(file, allow_pickle=False)
     except Exception as error:  # NumPy's parser may raise anything for a broken file, MemoryError included
-        raise ValueError(f"The body should be an .npy file without Python objects: {error}") from error
+        raise ValueError(f"Input should be an .npy file without Python objects: {error}") from error
     if file.rest_bytes:
-        raise ValueError("The body should be one .npy file; it has further bytes after the array")
+        raise ValueError("Input should be one .npy file; it has further bytes after the array")
     return array
 
 

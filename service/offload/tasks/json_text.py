@@ -82,8 +82,8 @@ def _with_point(match: re.Match[bytes]) -> bytes:
 def _has_lost_colons(body: Body, value: Any, colons: int) -> bool:
     """Returns whether the text has more colons than the value that was read from it.
 
-    They belong to members that a later one of the same name replaced. A colon in text may be escaped in the body. No
-    colon is counted too few, so False is certain. True is not: `\\\\u003a` is not a colon.
+    They belong to members that a later one of the same name replaced. Escaped colons count, also a backslash before
+    `u003a`, which stands for itself. So the number may be too high, but never too low: False is certain.
     """
     if not isinstance(body, bytes):
         body = bytes(body)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, Union
@@ -18,6 +18,8 @@ from offload.tasks.arrays import is_array_hint
 from offload.tasks.definition import TaskDefinition
 from offload.tasks.wrapping import plain_function
 
+# Collections that are one value.
+_WHOLE: Final = (str, bytes, bytearray, memoryview, Mapping)
 _UNION_ORIGINS: Final = (Union, types.UnionType)
 _TYPE_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", ())  # from Python 3.12 on
 
@@ -122,11 +124,12 @@ def alternatives(hint: Any) -> Iterator[Any]:
 
 
 def takes_several(hint: Any) -> bool:
-    """Returns whether a query string may repeat the parameter: lists, sets, tuples and similar types."""
+    """Returns whether a query string or form may repeat the parameter: lists, sets, tuples and similar types."""
     origins = [typing.get_origin(part) or part for part in alternatives(hint)]
     return any(
-        isinstance(origin, type) and issubclass(origin, Collection) and not issubclass(origin, (str, bytes, dict))
+        isinstance(origin, type) and issubclass(origin, Collection) and not issubclass(origin, _WHOLE)
         for origin in origins
+        if not is_array_hint(origin)
     )
 
 

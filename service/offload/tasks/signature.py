@@ -6,24 +6,31 @@ The four steps are separate so that the worker can time them; they share only th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from offload.tasks.arguments import (
     ArgumentError,
+    ErrorsByName,
     NameCheck,
     invalid_arguments,
     parse_object,
     parse_query,
     pointer_to,
     unread,
+    with_other_errors,
 )
 from offload.tasks.arrays import NPY_MEDIA_TYPE, read_npy
-from offload.tasks.content_type import UNKNOWN, read_content_type
+from offload.tasks.content_type import FORM, UNKNOWN, ContentType, read_content_type
 from offload.tasks.defaults import MutableDefaults
 from offload.tasks.definition import TaskDefinition
+from offload.tasks.faults import Fault
 from offload.tasks.json_text import Body
 from offload.tasks.parameters import BodyKind, Parameter, alternatives, read_parameters, takes_several
 from offload.tasks.results import encode
+
+if TYPE_CHECKING:
+    from offload.tasks.form_arguments import FormArguments
 
 _ABSENT: Final = object()
 
@@ -47,8 +54,6 @@ class CompiledTask:
     `result = call(arguments)` and `encode(result, accept)`. `decode`, `validate` and `encode` raise only Fault; `call`
     raises whatever the user's function raises. `encode` is `results.encode`.
 
-    If `copies_body` is true the function gets its own copy of the body, so the caller saves a copy by passing `bytes`.
-
     The constructor raises TaskDefinitionError if the function cannot be a task.
     """
 
@@ -59,7 +64,7 @@ class CompiledTask:
         self.body_kind = parameters.body_kind
         self._function = definition.function
         self._body = next((one for one in parameters.named if one.name == parameters.body_parameter), None)
-        self.copies_body = self.body_kind is BodyKind.BYTES and memoryview not in _kinds(self._body)
+        self._copies_body = self.body_kind is BodyKind.BYTES and memoryview not in _kinds(self._body)
         self._positional = [parameter for parameter in parameters.named if parameter.is_positional_only]
         self._defaults = MutableDefaults(parameters.named)
         self._has_mutable_defaults = bool(self._defaults)
@@ -75,14 +80,17 @@ class CompiledTask:
     def decode(self, body: Body, query: str = "", content_type: str = "") -> dict[str, Any]:
         """Returns the members of the request, not validated.
 
-        The query string is read only if the body is one argument. Beside a JSON body, an argument in it is an error. A
-        `memoryview` in the result is read-only and valid as long as `body` is.
+        The query string is read only if the body is one argument. Beside a form or JSON body, an argument in it is an
+        error. A `memoryview` in the result is read-only and valid as long as `body` is.
         """
         content = read_content_type(content_type) if content_type else UNKNOWN
+        if content.media_type == FORM:
+            return self._form(body, query, content)
         if self._body is None or (self.body_kind is not BodyKind.BYTES and content.media_type != NPY_MEDIA_TYPE):
-            if query:
-                self._reject_query(query)
-            return parse_object(body, content)
+            members = parse_object(body, content)
+            if query and (errors := unread(query, self._queried, "Send it in the JSON body")):
+                raise self._all_errors(errors, members)
+            return members
         if self.body_kind is BodyKind.BYTES:
             return self._with_query(query, _raw(self._body, body))
         try:
@@ -90,6 +98,10 @@ class CompiledTask:
         except ValueError as error:
             raise invalid_arguments([ArgumentError(pointer_to(self.body_parameter or ""), str(error))]) from None
         return self._with_query(query, array)
+
+    def copies_body(self, content_type: str) -> bool:
+        """Returns whether `decode` makes a copy of the whole body, which `bytes` saves."""
+        return self._copies_body and read_content_type(content_type).media_type != FORM
 
     def call(self, arguments: dict[str, Any]) -> object:
         """Call the function and return its result. Raises what it raises."""
@@ -124,10 +136,29 @@ class CompiledTask:
 
         return TypeCheck(self.definition.name, self.parameters)
 
-    def _reject_query(self, query: str) -> None:
-        errors = list(unread(query, self._queried, "Send it in the JSON body"))
+    @cached_property
+    def _form_arguments(self) -> FormArguments:
+        from offload.tasks.form_arguments import FormArguments  # late: most workers get no form
+
+        return FormArguments(self.parameters, self._check.names, self._check.schema())
+
+    def _form(self, body: Body, query: str, content: ContentType) -> dict[str, Any]:
+        from offload.tasks.form_parts import read_form
+
+        members, errors = self._form_arguments.read(read_form(body, content))
+        if query:
+            errors |= unread(query, self._queried, "Send it as a field of the form")
         if errors:
-            raise invalid_arguments(errors)
+            raise self._all_errors(errors, members)
+        return members
+
+    def _all_errors(self, errors: ErrorsByName, members: dict[str, Any]) -> Fault:
+        """Returns the fault with `errors`, and with those of the arguments that could be read."""
+        try:
+            self.validate({name: value for name, value in members.items() if name not in errors})
+        except Fault as other:
+            return invalid_arguments(with_other_errors(errors, other))
+        return invalid_arguments([error for of_one in errors.values() for error in of_one])
 
     def _with_query(self, query: str, value: object) -> dict[str, Any]:
         name = self.body_parameter

@@ -183,10 +183,10 @@ def test_a_rejected_array_is_reported_with_the_reason(function: Any, array: Any,
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
-        (npy([1, 2]) + b"x", "The body should be one .npy file; it has further bytes after the array"),
+        (npy([1, 2]) + b"x", "Input should be one .npy file; it has further bytes after the array"),
         (
             npy([object()], allow_pickle=True),
-            "The body should be an .npy file without Python objects: "
+            "Input should be an .npy file without Python objects: "
             "Object arrays cannot be loaded when allow_pickle=False",
         ),
     ],
