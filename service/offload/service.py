@@ -43,6 +43,7 @@ from offload.processes.limits import (
 )
 from offload.settings.table import MAX_WORKERS, Settings
 from offload.tasks.catalogue import Catalogue
+from offload.tasks.inflation import supported_codings
 from offload.tasks.loading import Named, parse_target
 from offload.wire.shared_bytes import LARGE_BYTES
 from offload.wire.spec import LoadSpec
@@ -74,7 +75,9 @@ class Service:
         self.settings = settings
         self._workers = settings.workers or (MAX_WORKERS if settings.engine_address else usable_cpus())
         self._load = LoadSpec(
-            targets=tuple(parse_target(target) for target in targets), library_threads=settings.threads_per_worker
+            targets=tuple(parse_target(target) for target in targets),
+            library_threads=settings.threads_per_worker,
+            max_body_bytes=settings.max_body,
         )
         self._launcher = Launcher(settings.start_method, self._load, descriptor_limit=descriptor_limit)
         self._started_at = time.monotonic()
@@ -124,8 +127,8 @@ class Service:
         """Returns the document of `/stats`."""
         return self._statistics.document()
 
-    def web_parts(self) -> WebParts:
-        """Returns what the HTTP interface is made from."""
+    def web_parts(self, content_codings: tuple[str, ...] = ()) -> WebParts:
+        """Returns what the HTTP interface is made from; `content_codings` are those of compressed bodies."""
         from multidict import istr
 
         from offload.web.parts import WebParts
@@ -138,6 +141,7 @@ class Service:
             version=__version__,
             max_body_bytes=settings.max_body,
             body_timeout_s=settings.body_timeout,
+            content_codings=content_codings,
             root_path=settings.root_path,
             client_header=istr(settings.client_header) if settings.client_header else None,
             has_access_log=settings.access_log,
@@ -285,7 +289,8 @@ async def _serve(service: Service, progress: _Progress) -> None:
         capacity = Capacity(most=service.most_connections(), limit=descriptor_limit())
         stack.callback(capacity.close)
         capacity.open()
-        runner = make_runner(build_app(service.web_parts()), is_debug=settings.debug, capacity=capacity)
+        app = build_app(service.web_parts(supported_codings()))
+        runner = make_runner(app, is_debug=settings.debug, capacity=capacity)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
         for sock in sockets:

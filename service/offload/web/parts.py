@@ -19,6 +19,8 @@ class WebParts:
 
     `stats_source` returns the document of `/stats`; it runs on the event loop and must be cheap.
     `max_body_bytes` limits the size of a request's body, `body_timeout_s` the time until it has arrived (seconds).
+    `content_codings` are those of compressed bodies that workers inflate. It is empty where another server than ours
+    receives the requests: aiohttp inflates bodies itself, on the event loop, and does not say so.
     `root_path` is the prefix that a proxy strips, empty or for example "/compute".
     `client_header` is the header in which a trusted proxy names the caller, or None.
     `is_debug` shows callers the tracebacks of bugs in the service.
@@ -30,6 +32,7 @@ class WebParts:
     version: str
     max_body_bytes: int
     body_timeout_s: float
+    content_codings: tuple[str, ...] = ()
     root_path: str = ""
     client_header: istr | None = None
     has_access_log: bool = True

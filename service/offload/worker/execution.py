@@ -39,12 +39,16 @@ class Answer(NamedTuple):
 
 
 class Executor:
-    """Runs jobs of the tasks in `registry`, one at a time. `is_debug` puts tracebacks into problems."""
+    """Runs jobs of the tasks in `registry`, one at a time.
 
-    def __init__(self, registry: Registry, *, lane: int, is_debug: bool) -> None:
+    `is_debug` puts tracebacks into problems. `max_body_bytes` limits a body after it is inflated.
+    """
+
+    def __init__(self, registry: Registry, *, lane: int, is_debug: bool, max_body_bytes: int) -> None:
         self._tasks = registry.tasks
         self._lane = lane
         self._is_debug = is_debug
+        self._max_body_bytes = max_body_bytes
 
     def run(self, call: JobCall, began_ns: int) -> Answer:
         """Run a job; never raises because of the task. `began_ns` is the current `time.monotonic_ns()`."""
@@ -60,13 +64,26 @@ class Executor:
 
     def _result(self, task: LoadedTask, head: JobHead, body: bytes | memoryview | LargeBody) -> Encoded:
         compiled = task.compiled
-        given = body.contents(as_copy=compiled.copies_body) if isinstance(body, LargeBody) else body
+        given: bytes | memoryview
+        if head.content_encoding:
+            given = self._inflated(body, head.content_encoding)
+        elif isinstance(body, LargeBody):
+            given = body.contents(as_copy=compiled.copies_body(head.content_type))
+        else:
+            given = body
         arguments = compiled.validate(compiled.decode(given, head.query, head.content_type))
         try:
             result = compiled.call(arguments)
         except BaseException as error:  # SystemExit and KeyboardInterrupt end the job, not the worker
             raise self._fault_of(error) from None
         return compiled.encode(result, head.accept)
+
+    def _inflated(self, body: bytes | memoryview | LargeBody, coding: str) -> memoryview:
+        from offload.tasks.inflation import inflated  # late: most workers get no compressed body
+
+        return inflated(
+            body.contents(as_copy=False) if isinstance(body, LargeBody) else body, coding, self._max_body_bytes
+        )
 
     def _fault_of(self, error: BaseException) -> Fault:
         """Returns the fault for an exception. Only the log, or a caller in debug mode, gets its traceback."""

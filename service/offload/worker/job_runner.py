@@ -47,7 +47,9 @@ def prepare(load: bytes, lane: int, row: WorkerRow | None = None) -> None:
     if load not in _process.executors:
         values = orjson.loads(load)
         targets = targets_from_json(values["targets"])
-        spec = LoadSpec(targets=targets, library_threads=values["library_threads"])
+        spec = LoadSpec(
+            targets=targets, library_threads=values["library_threads"], max_body_bytes=values["max_body_bytes"]
+        )
         share_process()
         _process.executors[load] = get_ready(spec, lane=lane, is_debug=values["is_debug"])
 

@@ -49,7 +49,12 @@ class RemoteAnswer(NamedTuple):
 
 
 def pack_load(load: LoadSpec, *, is_debug: bool) -> bytes:
-    values = {"targets": targets_to_json(load.targets), "library_threads": load.library_threads, "is_debug": is_debug}
+    values = {
+        "targets": targets_to_json(load.targets),
+        "library_threads": load.library_threads,
+        "max_body_bytes": load.max_body_bytes,
+        "is_debug": is_debug,
+    }
     return orjson.dumps(values)
 
 

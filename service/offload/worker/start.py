@@ -30,7 +30,7 @@ def get_ready(load: LoadSpec, *, lane: int, is_debug: bool) -> Executor:
     try:
         registry = load_targets(load.targets)
         _run_hooks(registry)
-        return Executor(registry, lane=lane, is_debug=is_debug)
+        return Executor(registry, lane=lane, is_debug=is_debug, max_body_bytes=load.max_body_bytes)
     except StartFailed:
         raise
     except OffloadError as error:

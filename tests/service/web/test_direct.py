@@ -54,6 +54,9 @@ REQUESTS = {
     "an invalid budget": request("Request-Timeout: soon"),
     "an unsupported media type": request("Content-Type: application/x-ndjson"),
     "a compressed body": request("Content-Encoding: gzip"),
+    "a body compressed twice": request("Content-Encoding: gzip, gzip"),
+    "a form": request("Content-Type: multipart/form-data; boundary=x", body=b"--x--\r\n"),
+    "another envelope": request("Content-Type: multipart/mixed; boundary=x", path="/jobs/resize"),
     "a large body": request(body=b"[" + b"7," * (1 << 15) + b"7]"),
     "a job that fails": request(path="/jobs/solve"),
 }
@@ -87,7 +90,8 @@ def made_connections(patch: pytest.MonkeyPatch) -> list[DirectConnection]:
 
 async def answered(sent: bytes) -> tuple[Answer, bool]:
     """Return the answer, and whether the connection stays open."""
-    async with web_service(engine=FakeEngine(answer=answer_of)) as service, service.raw() as caller:
+    engine = FakeEngine(answer=answer_of)
+    async with web_service(engine=engine, content_codings=("gzip",)) as service, service.raw() as caller:
         caller.send(sent)
         answer = await caller.answer()
         caller.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")

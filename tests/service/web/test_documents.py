@@ -23,6 +23,7 @@ async def test_tasks_are_listed_with_schemas_and_limits() -> None:
             "name": "primes",
             "description": "What primes does.",
             "body": "json",
+            "accepts": ["application/json", "multipart/form-data"],
             "arguments": {"type": "object"},
             "result": None,
             "limits": {

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.fake_engine import FakeEngine, result
-from tests.support.web_service import web_service
+from tests.support.fake_engine import FakeEngine, body_of, result
+from tests.support.web_service import MOUNTED_AT, mounted, web_service
+
+
+def compressed(encoding: str, prefix: str = "") -> bytes:
+    """Returns a request that declares this coding."""
+    head = f"POST {prefix}/jobs/primes HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Encoding: {encoding}\r\n\r\n"
+    return head.encode()
 
 
 async def test_an_unknown_task_is_answered_with_similar_names() -> None:
@@ -71,26 +77,52 @@ async def test_two_budgets_are_rejected() -> None:
         assert (answer.status, answer.slug) == (400, "invalid-header")
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "GZIP", "nonsense"])
-async def test_a_compressed_body_is_rejected_and_not_inflated(encoding: str) -> None:
-    async with web_service() as service, service.raw() as connection:
-        connection.send(
-            b"POST /jobs/primes HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
-            b"Content-Encoding: %b\r\n\r\n\x1f\x8b\x08\x00" % encoding.encode()
-        )
+@pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip", "identity, br", "nonsense", "gzip;q=1", "zstd"])
+async def test_a_coding_that_workers_do_not_support_is_rejected(encoding: str) -> None:
+    async with web_service(content_codings=("gzip",)) as service, service.raw() as connection:
+        connection.send(compressed(encoding))
+        answer = await connection.answer()
+        assert (answer.status, answer.slug) == (415, "unsupported-media-type")
+        assert answer.json()["supported"] == ["gzip", "identity"]
+        assert answer.headers["Accept-Encoding"] == "gzip"
+        assert service.counts.submitted == 0
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "gzip, gzip"])
+async def test_a_compressed_body_that_another_server_may_have_inflated_is_rejected(encoding: str) -> None:
+    async with web_service(wrap=mounted) as service, service.raw() as connection:
+        connection.send(compressed(encoding, MOUNTED_AT.decode()))
         answer = await connection.answer()
         assert (answer.status, answer.slug) == (415, "unsupported-media-type")
         assert answer.json()["supported"] == ["identity"]
         assert answer.headers["Accept-Encoding"] == "identity"
+        assert service.counts.submitted == 0
+
+
+@pytest.mark.parametrize(
+    ("encoding", "coding"),
+    [("gzip", "gzip"), ("GZIP", "gzip"), ("x-gzip", "gzip"), ("identity", ""), ("identity, gzip,", "gzip"), ("", "")],
+)
+async def test_a_compressed_body_goes_to_the_worker_as_it_is(encoding: str, coding: str) -> None:
+    body = b"\x1f\x8b\x08\x00"
+    engine = FakeEngine(answer=lambda job: result(body_of(job)))
+    async with web_service(engine=engine, content_codings=("gzip",)) as service:
+        for _ in range(2):  # the second time its head is known
+            answer = await service.post("primes", data=body, headers={"Content-Encoding": encoding})
+            assert answer.body == body
+            assert (await service.engine.next_started()).request.head.content_encoding == coding
 
 
 @pytest.mark.parametrize(
     ("task", "media_type", "supported"),
     [
-        ("primes", "application/x-ndjson", ["application/json"]),
-        ("primes", "application/x-npy", ["application/json"]),
-        ("primes", "Application/X-NPY; a=b", ["application/json"]),
-        ("solve", "application/x-ndjson", ["application/json", "application/x-npy"]),
+        ("primes", "application/x-ndjson", ["application/json", "multipart/form-data"]),
+        ("primes", "application/x-npy", ["application/json", "multipart/form-data"]),
+        ("primes", "Application/X-NPY; a=b", ["application/json", "multipart/form-data"]),
+        ("primes", "multipart/mixed; boundary=x", ["application/json", "multipart/form-data"]),
+        ("solve", "application/x-ndjson", ["application/json", "application/x-npy", "multipart/form-data"]),
+        ("solve", "Multipart/Related", ["application/json", "application/x-npy", "multipart/form-data"]),
+        ("resize", "multipart/byteranges", ["application/octet-stream", "multipart/form-data"]),
     ],
 )
 async def test_a_media_type_that_the_task_does_not_accept_is_rejected(
@@ -109,6 +141,9 @@ async def test_a_media_type_that_the_task_does_not_accept_is_rejected(
         ("primes", "application/x-www-form-urlencoded"),
         ("primes", "text/plain; charset=latin-1"),
         ("primes", "nonsense"),
+        ("primes", "multipart/form-data; boundary=x"),
+        ("solve", "multipart/form-data; boundary=x"),
+        ("resize", "Multipart/Form-Data; boundary=x"),
         ("solve", "application/x-npy"),
         ("resize", "application/x-npy"),
         ("resize", "application/x-ndjson"),

@@ -46,7 +46,8 @@ def call(body: bytes = b"", *, task_index: int = 0, attempt: int = 1, accept: st
 
 
 def run(function: Callable[..., Any], body: bytes = b"", *, is_debug: bool = False) -> Answer:
-    return Executor(registry(function), lane=LANE, is_debug=is_debug).run(call(body), time.monotonic_ns())
+    executor = Executor(registry(function), lane=LANE, is_debug=is_debug, max_body_bytes=1 << 20)
+    return executor.run(call(body), time.monotonic_ns())
 
 
 def problem(answer: Answer) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def test_the_task_is_selected_by_its_index() -> None:
     def two() -> int:
         return 2
 
-    executor = Executor(registry(one, two), lane=LANE, is_debug=False)
+    executor = Executor(registry(one, two), lane=LANE, is_debug=False, max_body_bytes=1 << 20)
     assert [bytes(executor.run(call(task_index=index), 0).body) for index in (1, 0, 1)] == [b"2", b"1", b"2"]
 
 
@@ -82,7 +83,7 @@ def test_the_current_job_is_known_only_while_it_runs() -> None:
     def ask() -> list[object]:
         return list(offload.current_job() or [])
 
-    answer = Executor(registry(ask), lane=LANE, is_debug=False).run(call(attempt=2), 0)
+    answer = Executor(registry(ask), lane=LANE, is_debug=False, max_body_bytes=1 << 20).run(call(attempt=2), 0)
     assert orjson.loads(answer.body) == [JOB_ID, "ask", 2, LANE, "request-7", "00-trace"]
     assert offload.current_job() is None
 

@@ -26,7 +26,7 @@ class ProblemKind(NamedTuple):
 
 
 PROBLEMS: Final[Mapping[str, ProblemKind]] = {
-    "bad-request": ProblemKind(400, "Malformed HTTP request"),
+    "bad-request": ProblemKind(400, "Malformed request"),
     "invalid-json": ProblemKind(400, "The body is not a JSON object"),
     "invalid-header": ProblemKind(400, "Invalid header"),
     "unknown-task": ProblemKind(404, "Unknown task"),

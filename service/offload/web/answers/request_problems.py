@@ -83,19 +83,21 @@ def body_too_large(limit_bytes: int) -> Problem:
     )
 
 
-def unsupported_encoding(content_encoding: str) -> Problem:
+def unsupported_encoding(content_encoding: str, supported: Sequence[str]) -> Problem:
+    """`supported` are the content codings that workers can inflate."""
+    remedy = f"Send it with one coding ({' or '.join(supported)}), or unencoded" if supported else "Send it unencoded"
     return Problem(
         "unsupported-media-type",
-        f"Content-Encoding {printable(content_encoding)!r} is not supported. Send the body unencoded.",
-        headers=((hdrs.ACCEPT_ENCODING, "identity"),),
-        supported=["identity"],
+        f"Content-Encoding {printable(content_encoding)!r} of the body is not supported. {remedy}.",
+        headers=((hdrs.ACCEPT_ENCODING, ", ".join(supported) or "identity"),),
+        supported=[*supported, "identity"],
     )
 
 
 def unsupported_media_type(task: str, media_type: str, supported: Sequence[str]) -> Problem:
     return Problem(
         "unsupported-media-type",
-        f"Task {task!r} does not accept {media_type}. Send {' or '.join(supported)}.",
+        f"Task {task!r} does not accept {printable(media_type)}. Send {' or '.join(supported)}.",
         supported=supported,
     )
 

@@ -80,6 +80,15 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
+def content_codings(text: str) -> list[str]:
+    """Returns the codings of a `Content-Encoding` header in lower case, in their order, without `identity`.
+
+    `x-gzip` is `gzip` (RFC 9110, section 8.4.1.3).
+    """
+    codings = [coding.strip(" \t").lower() for coding in text.split(",")]
+    return ["gzip" if coding == "x-gzip" else coding for coding in codings if coding not in ("", "identity")]
+
+
 def client_name(headers: CIMultiDictProxy[str], trusted: istr | None, address: str | None) -> str:
     """Returns the caller's name: the last entry of the `trusted` header, else the address, else the empty string.
 

@@ -9,8 +9,9 @@ from multidict import CIMultiDictProxy
 
 from offload.core.request import JobHead, JobTerms
 from offload.tasks.catalogue import Catalogue, TaskInfo
+from offload.tasks.content_type import FORM
 from offload.web.answers.problems import printable
-from offload.web.answers.reply import JSON
+from offload.web.answers.reply import BYTES, JSON
 from offload.web.answers.request_problems import unknown_task, unsupported_encoding, unsupported_media_type
 from offload.web.header_names import PRIORITY, REQUEST_ID, REQUEST_TIMEOUT, TRACEPARENT
 from offload.web.parts import WebParts
@@ -19,6 +20,15 @@ from offload.web.requests.body import check_size
 
 _NPY: Final = "application/x-npy"
 _NDJSON: Final = "application/x-ndjson"
+# Bodies of these types are an envelope around others; only that of forms is opened.
+_ENVELOPES: Final = "multipart/"
+
+# The media types of a task's body, by its kind.
+_ACCEPTED: Final = {
+    "json": (JSON, FORM),
+    "npy-or-json": (JSON, _NPY, FORM),
+    "bytes": (BYTES, FORM),
+}
 
 
 def judge(
@@ -37,7 +47,8 @@ def judge(
     """
     task = find_task(parts.catalogue, task_name)
     content_type = headers.get(hdrs.CONTENT_TYPE, "")
-    _judge_content(task, content_type, head.joined_values(headers, hdrs.CONTENT_ENCODING))
+    coding = _judge_coding(parts, head.joined_values(headers, hdrs.CONTENT_ENCODING))
+    _judge_content(task, content_type)
     check_size(announced_bytes, parts.max_body_bytes)
     has_budget = REQUEST_TIMEOUT in headers
     priority = head.joined_values(headers, PRIORITY)
@@ -52,6 +63,7 @@ def judge(
             accept=head.encodable(head.joined_values(headers, hdrs.ACCEPT)),
             request_id=head.request_id(headers.get(REQUEST_ID)),
             traceparent=head.traceparent(headers.get(TRACEPARENT)),
+            content_encoding=coding,
         ),
     )
 
@@ -65,16 +77,32 @@ def find_task(catalogue: Catalogue, name: str) -> TaskInfo:
     raise unknown_task(name, known)
 
 
-def _judge_content(task: TaskInfo, content_type: str, content_encoding: str) -> None:
+def accepted_types(task: TaskInfo) -> tuple[str, ...]:
+    """Returns the media types to send to this task. One that takes bytes accepts any type but envelopes."""
+    return _ACCEPTED[task.body]
+
+
+def _judge_coding(parts: WebParts, content_encoding: str) -> str:
+    """Returns the coding of a compressed body, empty for another one. Raises Problem for a coding without support."""
+    if not content_encoding:
+        return ""
+    codings = head.content_codings(content_encoding)
+    if not codings:
+        return ""
+    if len(codings) > 1 or codings[0] not in parts.content_codings:
+        raise unsupported_encoding(content_encoding, parts.content_codings)
+    return codings[0]
+
+
+def _judge_content(task: TaskInfo, content_type: str) -> None:
     """Raise Problem for a body that cannot be this task's arguments.
 
-    A raw body may have any type. So may JSON: `curl -d` declares a form.
+    A raw body may have any other type. So may JSON: `curl -d` declares a form.
     """
-    if content_encoding and content_encoding.strip().lower() != "identity":
-        raise unsupported_encoding(content_encoding)
-    if not content_type or content_type == JSON or task.body == "bytes":
+    if not content_type or content_type == JSON:
         return
     media_type = head.media_type(content_type)
-    supported = [JSON, _NPY] if task.body == "npy-or-json" else [JSON]
-    if media_type == _NDJSON or (media_type == _NPY and _NPY not in supported):
-        raise unsupported_media_type(task.limits.name, media_type, supported)
+    is_accepted = media_type in _ACCEPTED[task.body] or task.body == "bytes"
+    is_envelope = media_type.startswith(_ENVELOPES) and media_type != FORM
+    if is_envelope or (not is_accepted and media_type in (_NDJSON, _NPY)):
+        raise unsupported_media_type(task.limits.name, media_type, accepted_types(task))

@@ -11,7 +11,7 @@ from offload.tasks.catalogue import TaskInfo
 from offload.web.answers.reply import JSON_HEADERS, OK, Reply
 from offload.web.parts import LateParts
 from offload.web.requests.exchange import Exchange
-from offload.web.requests.judge import find_task
+from offload.web.requests.judge import accepted_types, find_task
 from offload.web.routes.links import JOBS, TASK, TASKS, Links
 
 
@@ -42,6 +42,7 @@ class TaskHandlers:
             "name": limits.name,
             "description": task.description,
             "body": task.body,
+            "accepts": accepted_types(task),
             "arguments": task.arguments_schema,
             "result": task.result_schema,
             "limits": {
