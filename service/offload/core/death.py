@@ -12,12 +12,14 @@ _ASKED_FOR: Final = frozenset({"SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"})
 class Death:
     """`signal` is a name ("SIGSEGV"), `exit_code` a number; both are None if neither is known.
 
-    `note` adds what else is known, in words that may be shown to the caller.
+    `note` adds what else is known, in words that may be shown to the caller. `is_planned`: the worker was replaced on
+    purpose, which is not held against the jobs that it had not begun.
     """
 
     signal: str | None = None
     exit_code: int | None = None
     note: str = ""
+    is_planned: bool = False
 
     @property
     def was_asked_for(self) -> bool:

@@ -188,8 +188,11 @@ class Job:
         if self.started_at is not None:
             self.crashes += ((self.started_at, died_at),)
 
-    def requeue(self, *, begun: bool) -> None:
-        """The worker died and the job waits for another. Only an attempt that had begun is counted."""
+    def requeue(self, *, begun: bool, is_charged: bool = True) -> None:
+        """The worker died and the job waits for another. Only an attempt that had begun is counted.
+
+        `is_charged`: a death before the job had begun may be the job's fault.
+        """
         if self._state is not _RUNNING:
             raise self._illegal("requeue")
         self._step(_QUEUED)
@@ -197,7 +200,7 @@ class Job:
         self.started_at = None
         if begun:
             self.attempt += 1
-        else:
+        elif is_charged:
             self.unbegun_deaths += 1
 
     def settle(self, outcome: Outcome, now: float) -> None:

@@ -400,11 +400,14 @@ class Scheduler:
         if begun and not death.was_asked_for:
             job.record_crash(now)
             self.quarantine.note_crash(job, now)
-        has_attempts = job.attempt <= job.limits.retries if begun else job.unbegun_deaths < MAX_UNBEGUN_DEATHS
+        if begun:
+            has_attempts = job.attempt <= job.limits.retries
+        else:
+            has_attempts = death.is_planned or job.unbegun_deaths < MAX_UNBEGUN_DEATHS
         drain_ends_at = self.load.drain_ends_at
         if not has_attempts or (drain_ends_at is not None and now >= drain_ends_at):
             return [self._settle(job, crashed(death), now)]
-        job.requeue(begun=begun)
+        job.requeue(begun=begun, is_charged=not death.is_planned)
         self.tally.running -= 1
         self._deadlines.discard(job)
         if job.deadline is not None:

@@ -1,7 +1,8 @@
 """The engine `pool`: a `multiprocessing.Pool` of the standard library.
 
 A worker that dies between two jobs may have held a lock of the pool's queues, and then no other worker gets another
-job. So the whole pool is replaced after that. A worker that dies in a job held no lock, and the library replaces it.
+job. So the whole pool is replaced after that. A worker that dies in a job or ends as planned held no lock, and the
+library replaces it.
 Every private name of `multiprocessing.pool` is used in this file.
 
 Source: `multiprocessing/pool.py` of CPython 3.11 to 3.14.
@@ -23,6 +24,7 @@ from offload.engines.local.engine import LOCAL_CAPABILITIES, LocalEngine
 from offload.engines.local.replaceable_pool import OnResult
 from offload.engines.local.worker import LocalWorkerEnd
 from offload.errors import StartError
+from offload.processes.worker_state import EndCause
 from offload.worker.remote import Call, run_job
 
 CAPABILITIES: Final = replace(LOCAL_CAPABILITIES, isolates_deaths=False)
@@ -41,7 +43,7 @@ class MultiprocessingKind:
         return MultiprocessingPool(workers, context, give_up)
 
     def survives(self, end: LocalWorkerEnd) -> bool:
-        return end.was_busy or not end.was_ready
+        return end.was_busy or not end.was_ready or end.cause is EndCause.RETIRE
 
 
 def pool_engine(**parts: Unpack[EngineParts]) -> LocalEngine:

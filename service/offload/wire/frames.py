@@ -4,7 +4,7 @@ A frame is a header of 32 bytes, then `meta_bytes` of meta, then `body_bytes` of
 
     offset  size  field
     0       1     kind           what the frame is (`FrameKind`)
-    1       1     flag           JOB: attempt, 1 to 255. DONE: index into STATUSES, + PENDING_OUTPUT
+    1       1     flag           JOB: attempt, 1 to 255. DONE: index into STATUSES, + PENDING_OUTPUT, + LEAVING
     2       2     tag            JOB: index of the task. From the worker: MAGIC
     4       4     meta_bytes     JOB: length of the job's id and the head (see `pack_meta`). DONE: length of the media
                                  type, or of the traceback if the task raised
@@ -44,6 +44,9 @@ _LARGE: Final = struct.Struct("<Q?")
 MAGIC: Final = 0x0FF1
 # The worker's output pipe held bytes when it answered. Read them before the answer: they belong to this job.
 PENDING_OUTPUT: Final = 0x80
+# The worker begins no other job and ends: this job has left something behind that cannot be undone.
+LEAVING: Final = 0x40
+STATUS_BITS: Final = 0x3F
 
 MAX_META_BYTES: Final = 1 << 20
 # The worker does not send longer results; a longer announcement is malformed.
@@ -184,7 +187,7 @@ def check_from_worker(header: Header) -> None:
     if meta_bytes > MAX_META_BYTES or body_bytes > MAX_BODY_BYTES:
         raise FrameError(f"frame of {meta_bytes} + {body_bytes} bytes")
     if kind == _DONE:
-        if flag & ~PENDING_OUTPUT >= len(STATUSES):
+        if flag & STATUS_BITS >= len(STATUSES):
             raise FrameError(f"unknown status {flag}")
-    elif kind == FrameKind.LARGE_DONE and flag & ~PENDING_OUTPUT:
+    elif kind == FrameKind.LARGE_DONE and flag & STATUS_BITS:
         raise FrameError(f"large answer with status {flag}")

@@ -29,6 +29,11 @@ class Channel:
         self._start = 0
         self._end = 0
 
+    @property
+    def has_buffered(self) -> bool:
+        """Whether `read` has something to begin with before it waits."""
+        return self._end > self._start
+
     def read(self) -> Frame | None:
         """Wait for the next frame. Returns None when the service has closed its side between two frames.
 

@@ -58,6 +58,9 @@ class Executor:
             encoded = self._result(task, head, call.body)
         except Fault as fault:
             return Answer(fault.reason, "", fault.to_json(), time.monotonic_ns() - began_ns, fault.traceback)
+        except BaseException as error:  # raised after the task by a signal handler or a tracer that it has left
+            late = self._fault_of(error)
+            return Answer(late.reason, "", late.to_json(), time.monotonic_ns() - began_ns, late.traceback)
         finally:
             set_current(None)
         return Answer(_SUCCEEDED, encoded.media_type, encoded.body, time.monotonic_ns() - began_ns)

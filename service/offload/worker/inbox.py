@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from offload.wire.frames import FrameKind, pack_answer, unpack_large, unpack_meta
@@ -28,21 +29,25 @@ _JOBS: Final = frozenset({FrameKind.JOB, FrameKind.LARGE_JOB})
 
 
 class Inbox:
-    """The jobs that arrive through `channel`, one after the other.
+    """The jobs that arrive through `channel`, one after the other. `before_waiting` is called when none is there.
 
     `tokens` is None on a system without eventfd: then the service sends one job at a time and withdraws none.
     """
 
-    def __init__(self, channel: Channel, tokens: int | None) -> None:
+    def __init__(self, channel: Channel, tokens: int | None, before_waiting: Callable[[], None]) -> None:
         self._channel = channel
         self._tokens = tokens
+        self._before_waiting = before_waiting
         self._waiting: deque[JobCall] = deque()
 
     def next(self) -> JobCall | None:
         """Wait for the next job and take it. Returns None when this worker should end."""
         while True:
-            if not self._waiting and not self._receive():
-                return None
+            if not self._waiting:
+                if not self._channel.has_buffered:
+                    self._before_waiting()
+                if not self._receive():
+                    return None
             if self._waiting and self._take_token():
                 return self._waiting.popleft()
             # Fewer tokens than jobs: the service has withdrawn one, and its SKIP is on the way.

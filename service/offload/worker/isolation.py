@@ -8,10 +8,8 @@ from __future__ import annotations
 import faulthandler
 import fcntl
 import gc
-import io
 import os
 import random
-import resource
 import signal
 import stat
 import sys
@@ -21,8 +19,10 @@ from multiprocessing import forkserver, parent_process, resource_tracker
 from typing import Any, Final
 
 from offload.worker.finishing import forget_exit_functions
+from offload.worker.limits import forbid_core_files
 from offload.worker.prctl import adopt_orphaned_descendants, die_with_parent_thread, outlive_parent_thread
 from offload.worker.stock import is_locked
+from offload.worker.streams import StandardStreams
 
 # Makes a worker dump the Python stacks of all threads; faulthandler needs no GIL for that.
 DUMP_SIGNAL: Final = signal.SIGUSR2
@@ -58,14 +58,26 @@ def limit_library_threads(count: int) -> None:
             os.environ.setdefault(name, str(count))
 
 
-def isolate(*, keep: Iterable[int], output: int, start_method: str) -> None:
-    """Make this process a worker: detached, in its own session, with its output in the pipe `output`."""
+def isolate(*, keep: Iterable[int], output: int, start_method: str) -> StandardStreams:
+    """Make this process a worker: detached, in its own session, with its output in the pipe `output`.
+
+    Stack dumps use `output` itself, so they work after a task closes 1 and 2.
+    """
     detach(keep={*keep, output}, start_method=start_method)
     os.setsid()
-    _redirect_output(output)
+    streams = StandardStreams(output)
+    write_dumps_to(output)
     adopt_orphaned_descendants()
     _raise_oom_score()
     _yield_to_the_loop()
+    return streams
+
+
+def write_dumps_to(output: int) -> None:
+    """Write the Python stacks to this descriptor at a crash and at DUMP_SIGNAL, also if a task has changed that."""
+    faulthandler.enable(output)
+    faulthandler.unregister(DUMP_SIGNAL)  # or a registered handler that was replaced would not be installed again
+    faulthandler.register(DUMP_SIGNAL, output, all_threads=True)
 
 
 def _yield_to_the_loop() -> None:
@@ -93,7 +105,7 @@ def detach(*, keep: Iterable[int], start_method: str) -> None:
     if start_method != "spawn":
         forget_exit_functions()
     _close_descriptors(set(keep), is_forked=start_method == "fork")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    forbid_core_files()
 
 
 def hand_over_to_guard() -> None:
@@ -110,13 +122,6 @@ def seed_anew() -> None:
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
-
-
-def flush_output() -> None:
-    """Flush stdout and stderr; a task may have closed or replaced them."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
 
 
 def _reset_signals() -> None:
@@ -176,32 +181,6 @@ def _drop(descriptor: int, null: int | None) -> None:
         os.close(descriptor)
     elif descriptor != null:
         os.dup2(null, descriptor, inheritable=False)
-
-
-def _redirect_output(output: int) -> None:
-    """Make stdin empty and send stdout and stderr, also of C code, to the pipe `output`.
-
-    Stack dumps use `output` itself, so they work after a task closes 1 and 2.
-    """
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
-    sys.stdout = _text_writer(1)
-    sys.stderr = _text_writer(2)
-    faulthandler.enable(output)
-    faulthandler.register(DUMP_SIGNAL, output, all_threads=True)
-
-
-def _text_writer(descriptor: int) -> io.TextIOWrapper:
-    return io.TextIOWrapper(
-        io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False)),
-        encoding="utf-8",
-        errors="backslashreplace",
-        line_buffering=True,
-    )
 
 
 def _raise_oom_score() -> None:

@@ -21,21 +21,29 @@ from offload.wire.frames import STATUSES
 from offload.wire.spec import LoadSpec
 from offload.worker.call import JobCall
 from offload.worker.execution import Executor
-from offload.worker.isolation import flush_output
+from offload.worker.orphans import Orphans
 from offload.worker.remote import NOT_LOADED, NOT_RUN, Call, PlainAnswer
 from offload.worker.start import StartFailed, end_if_copy, get_ready
+from offload.worker.streams import StandardStreams, flush_output
+from offload.worker.surroundings import Surroundings
 
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class _Process:
-    """State of this process."""
+    """State of this process. `surroundings` is None in a process that also serves others, such as a cluster's.
 
-    __slots__ = ("executors", "row")
+    `is_leaving`: a job has left something behind that cannot be undone, so that this process must run no other.
+    """
+
+    __slots__ = ("executors", "is_leaving", "orphans", "row", "surroundings")
 
     def __init__(self) -> None:
         self.executors: dict[bytes, Executor] = {}
         self.row: WorkerRow | None = None
+        self.surroundings: Surroundings | None = None
+        self.orphans: Orphans | None = None
+        self.is_leaving = False
 
 
 _process = _Process()
@@ -54,6 +62,17 @@ def prepare(load: bytes, lane: int, row: WorkerRow | None = None) -> None:
         _process.executors[load] = get_ready(spec, lane=lane, is_debug=values["is_debug"])
 
 
+def own_process(streams: StandardStreams, output: int) -> None:
+    """From now on restore after each job what it has changed: this process, which is ready, runs our jobs only."""
+    _process.surroundings = Surroundings(streams, output)
+    _process.orphans = Orphans()
+
+
+def is_leaving() -> bool:
+    """Returns whether this process must end now, after its answer."""
+    return _process.is_leaving
+
+
 def run(call: Call) -> PlainAnswer:
     """Run one job and return its answer; never raises because of the task."""
     load, number, task_index, attempt, lane, job_id, head, body = call
@@ -70,17 +89,36 @@ def run(call: Call) -> PlainAnswer:
     except Exception:
         return _failed(number, NOT_RUN, traceback.format_exc())
     finally:
-        end_if_copy(owner)
-        flush_output()
+        try:
+            end_if_copy(owner)
+            _clean_up()
+        except BaseException:  # as in `worker.main`
+            end_if_copy(owner)
+            _clean_up()
         if row is not None:
             row.end(time.monotonic_ns())
     result = bytes(answer.body) if isinstance(answer.body, memoryview) else answer.body
     status = STATUSES.index(answer.reason)
-    return number, status, answer.media_type, result, answer.run_ns, answer.traceback, owner, _rss_bytes()
+    trace = answer.traceback
+    return number, status, answer.media_type, result, answer.run_ns, trace, owner, _rss_bytes(), _process.is_leaving
 
 
 def _failed(number: int, status: int, why: str) -> PlainAnswer:
-    return number, status, "", why.encode("utf-8", "replace"), 0, "", os.getpid(), _rss_bytes()
+    body = why.encode("utf-8", "replace")
+    return number, status, "", body, 0, "", os.getpid(), _rss_bytes(), _process.is_leaving
+
+
+def _clean_up() -> None:
+    """Restore this process for the next job, and write what the last one printed."""
+    surroundings, orphans = _process.surroundings, _process.orphans
+    if surroundings is None or orphans is None:
+        flush_output()
+        return
+    problem = surroundings.restore()
+    if problem:
+        surroundings.log_problem(problem)
+        _process.is_leaving = True
+    orphans.reap()
 
 
 def _rss_bytes() -> int:

@@ -5,12 +5,8 @@ It is the target of a `multiprocessing.Process`.
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
-import struct
-import sys
-import termios
 import time
 from contextlib import suppress
 from typing import Final
@@ -18,17 +14,20 @@ from typing import Final
 from offload.core.outcome import Reason
 from offload.errors import FrameError
 from offload.metrics.layout import WorkerRow
-from offload.wire.frames import PENDING_OUTPUT, STATUSES, FrameKind, pack_answer, pack_large
+from offload.wire.frames import LEAVING, PENDING_OUTPUT, STATUSES, FrameKind, pack_answer, pack_large
 from offload.wire.memory import trim
 from offload.wire.shared_bytes import LARGE_BYTES
 from offload.wire.spec import WorkerSpec
 from offload.worker.channel import Channel
 from offload.worker.execution import Answer, Executor
 from offload.worker.inbox import Inbox
-from offload.worker.isolation import flush_output, hand_over_to_guard, isolate
+from offload.worker.isolation import hand_over_to_guard, isolate
 from offload.worker.large import LargeBody, send_result
+from offload.worker.orphans import Orphans
 from offload.worker.preload import inherited_descriptors
 from offload.worker.start import StartFailed, end_if_copy, get_ready
+from offload.worker.streams import flush_output
+from offload.worker.surroundings import Surroundings
 
 # Looked up once, as in `core.job`.
 _DONE: Final = FrameKind.DONE
@@ -39,9 +38,6 @@ _FLAG_OF: Final = {reason: index for index, reason in enumerate(STATUSES)}
 # Number of young objects at which Python looks for cycles: with the default of 700 this takes a fifth of the time of a
 # short job. A task that makes cycles of large objects keeps at most this number of objects for a while.
 _YOUNG_OBJECTS: Final = 10_000
-
-# The result of FIONREAD for an empty pipe, a C int.
-_NO_BYTES: Final = bytes(struct.calcsize("i"))
 
 # Exit codes of workers, distinct from those of tasks. Source of the range: sysexits.h.
 EXIT_START_FAILED: Final = 78
@@ -55,7 +51,7 @@ def serve(spec: WorkerSpec) -> None:
     own = [spec.channel.fileno()] if tokens is None else [spec.channel.fileno(), tokens]
     if spec.descriptors is not None:
         own.append(spec.descriptors.fileno())
-    isolate(keep={*own, *inherited_descriptors()}, output=output, start_method=spec.start_method)
+    streams = isolate(keep={*own, *inherited_descriptors()}, output=output, start_method=spec.start_method)
     channel = Channel(spec.channel, spec.descriptors)
     try:
         executor = get_ready(spec.load, lane=spec.lane, is_debug=spec.is_debug)
@@ -67,10 +63,11 @@ def serve(spec: WorkerSpec) -> None:
     gc.freeze()  # the loaded modules stay
     _raise_garbage_threshold()
     row = spec.metrics.worker_row(spec.lane)
+    surroundings = Surroundings(streams, output)
     try:
         hand_over_to_guard()
         channel.write(pack_answer(FrameKind.READY))
-        _serve_jobs(channel, Inbox(channel, tokens), executor, row, output)
+        _serve_jobs(channel, Inbox(channel, tokens, Orphans().reap), executor, row, surroundings)
     except (OSError, EOFError, FrameError):
         # The service has ended, or a task closed the descriptors: no answer can be sent.
         _leave(EXIT_CHANNEL_LOST)
@@ -83,15 +80,22 @@ def _raise_garbage_threshold() -> None:
         gc.set_threshold(_YOUNG_OBJECTS, *older)
 
 
-def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerRow, output: int) -> None:
+def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerRow, surroundings: Surroundings) -> None:
     owner = os.getpid()
     while (call := inbox.next()) is not None:
         began_ns = time.monotonic_ns()
         row.begin(call.number, began_ns)
         answer = executor.run(call, began_ns)
-        end_if_copy(owner)
-        is_large = _send(channel, call.number, answer, output)
+        try:
+            end_if_copy(owner)
+            problem = surroundings.restore()
+        except BaseException:  # a tracer or a signal handler of the job, at the first call; a tracer is removed by that
+            end_if_copy(owner)
+            problem = surroundings.restore()
+        is_large = _send(channel, call.number, answer, _flags(surroundings, problem))
         row.end(time.monotonic_ns())
+        if problem:
+            break
         if is_large or isinstance(call.body, LargeBody):
             del answer  # first: it may be a view of the body
             if isinstance(call.body, LargeBody):
@@ -101,11 +105,16 @@ def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerR
     flush_output()
 
 
-def _send(channel: Channel, number: int, answer: Answer, output: int) -> bool:
+def _flags(surroundings: Surroundings, problem: str) -> int:
+    """Returns the flags of an answer. `problem`: why this worker ends after it, else ""."""
+    if problem:
+        surroundings.log_problem(problem)
+    return (LEAVING if problem else 0) | (PENDING_OUTPUT if surroundings.has_output() else 0)
+
+
+def _send(channel: Channel, number: int, answer: Answer, flags: int) -> bool:
     """Send the answer. Returns whether it was large."""
-    flag = _FLAG_OF[answer.reason]
-    if _has_output(output):
-        flag |= PENDING_OUTPUT
+    flag = _FLAG_OF[answer.reason] | flags
     if answer.traceback:
         meta = answer.traceback.encode("utf-8", "backslashreplace")
     else:
@@ -119,21 +128,6 @@ def _send(channel: Channel, number: int, answer: Answer, output: int) -> bool:
     )
     channel.write(header, meta, body)
     return is_large
-
-
-def _has_output(output: int) -> bool:
-    """Returns whether printed output is unread: it must be read as this job's before the next job begins."""
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except Exception:  # the task closed or replaced a stream; its own output may be lost
-        flush_output()
-    waiting = bytearray(_NO_BYTES)
-    try:
-        fcntl.ioctl(output, termios.FIONREAD, waiting)  # also works on the write end: pipe(7)
-    except OSError:
-        return False
-    return waiting != _NO_BYTES
 
 
 def _leave(code: int) -> None:

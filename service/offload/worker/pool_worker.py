@@ -1,7 +1,8 @@
 """The worker process of a standard pool or executor.
 
 It is isolated like any worker, loads the tasks, calls the hooks and reports that it is ready. Then it runs the loop of
-the library, which calls `remote.run_job` for each job.
+the library, which calls `remote.run_job` for each job. When a job has left something behind that cannot be undone, the
+process ends instead of waiting for the next job.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from offload.metrics.layout import WorkerRows
 READY: Final = b"R"
 FAILED: Final = b"F"  # followed by why, in UTF-8
 MAX_MESSAGE_BYTES: Final = 4096  # PIPE_BUF: written whole or not at all, pipe(7)
+
+# Exit code of a worker that ends as planned, between two jobs, holding no lock. As in `worker.main`.
+EXIT_LEFT: Final = 77
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +40,13 @@ def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], argumen
     """Prepare this process, then call `target(*arguments)`, the library's loop, which runs jobs."""
     from offload.worker.finishing import finish
     from offload.worker.isolation import hand_over_to_guard, isolate
-    from offload.worker.job_runner import prepare
+    from offload.worker.job_runner import own_process, prepare
     from offload.worker.preload import inherited_descriptors
     from offload.worker.start import StartFailed
 
     ready, output = spec.ready.fileno(), spec.output.fileno()
     keep = {ready, *_descriptors(arguments), *inherited_descriptors()}
-    isolate(keep=keep, output=output, start_method=spec.start_method)
+    streams = isolate(keep=keep, output=output, start_method=spec.start_method)
     try:
         prepare(spec.load, spec.lane, spec.metrics.worker_row(spec.lane))
     except StartFailed as failure:
@@ -51,11 +55,27 @@ def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], argumen
         with suppress(OSError):
             os.write(ready, (FAILED + str(failure).encode("utf-8", "replace"))[:MAX_MESSAGE_BYTES])
         os._exit(EXIT_START_FAILED)
+    own_process(streams, output)
+    _leave_when_due(arguments[0])
     hand_over_to_guard()
     os.write(ready, READY)
     spec.ready.close()
     target(*arguments)
     finish()
+
+
+def _leave_when_due(jobs: Any) -> None:
+    """Make the loop of the library, which takes its jobs from this queue, end the process when it has to."""
+    from offload.worker.job_runner import is_leaving
+
+    get = jobs.get
+
+    def get_or_leave(*how: Any, **named: Any) -> object:
+        if is_leaving():  # the answer has been written
+            os._exit(EXIT_LEFT)
+        return get(*how, **named)
+
+    jobs.get = get_or_leave
 
 
 def _descriptors(arguments: tuple[Any, ...]) -> Iterator[int]:

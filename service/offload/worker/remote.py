@@ -4,10 +4,10 @@ The call and the answer are tuples of numbers, text and bytes, never an object o
 imports this module; the worker imports `job_runner`, which runs the job.
 
     call      load, number, task_index, attempt, lane, job id, head (the strings of a `JobHead`), body
-    answer    number, status, media_type, body, run_ns, traceback, pid, rss_bytes
+    answer    number, status, media_type, body, run_ns, traceback, pid, rss_bytes, is_leaving
 
 `load` is the JSON of `pack_load`. `status` is an index into `frames.STATUSES`, or NOT_LOADED or NOT_RUN; for these two,
-`body` is the reason in UTF-8.
+`body` is the reason in UTF-8. `is_leaving`: the process ends after this answer, as planned.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NOT_LOADED: Final = -1  # the tasks cannot be loaded or a hook failed: the job h
 NOT_RUN: Final = -2  # a bug in this package
 
 Call = tuple[bytes, int, int, int, int, str, Sequence[str], bytes | bytearray]
-PlainAnswer = tuple[int, int, str, bytes | bytearray, int, str, int, int]
+PlainAnswer = tuple[int, int, str, bytes | bytearray, int, str, int, int, bool]
 
 
 class RemoteAnswer(NamedTuple):
@@ -41,6 +41,7 @@ class RemoteAnswer(NamedTuple):
     traceback: str
     pid: int
     rss_bytes: int
+    is_leaving: bool = False
 
     @property
     def reason(self) -> Reason | None:
@@ -77,6 +78,7 @@ def read_answer(values: object, number: int) -> RemoteAnswer:
             str(trace),
             int(pid),
             int(rss_bytes),
+            bool(is_leaving),
         ) if answered == number and NOT_RUN <= status < len(STATUSES):
-            return RemoteAnswer(number, status, media_type, body, run_ns, trace, pid, rss_bytes)
+            return RemoteAnswer(number, status, media_type, body, run_ns, trace, pid, rss_bytes, is_leaving)
     raise FrameError(f"invalid answer to job {number}")

@@ -69,7 +69,7 @@ def both() -> Iterator[Both]:
     tokens = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
     with own_end, worker_end:
         own_end.settimeout(30)
-        yield Inbox(Channel(worker_end), tokens), Service(own_end, tokens)
+        yield Inbox(Channel(worker_end), tokens, lambda: None), Service(own_end, tokens)
     os.close(tokens)
 
 
@@ -160,6 +160,6 @@ def test_each_of_many_jobs_begins_or_is_withdrawn_but_not_both(both: Both) -> No
 def test_without_tokens_every_job_begins() -> None:
     own_end, worker_end = socket.socketpair()
     with own_end, worker_end:
-        inbox = Inbox(Channel(worker_end), None)
+        inbox = Inbox(Channel(worker_end), None, lambda: None)
         own_end.sendall(frame(1) + pack_retire())
         assert [number(inbox), number(inbox)] == [1, None]

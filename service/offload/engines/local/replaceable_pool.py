@@ -320,16 +320,18 @@ class ReplaceablePool:
             if self._state is PoolState.OPEN:
                 self._finish(number, broken(f"its answer could not be sent: {type(values).__name__}"))
         else:
+            is_leaving = False
             try:
-                outcome = outcome_of(job, read_answer(values, number))
+                answer = read_answer(values, number)
+                outcome, is_leaving = outcome_of(job, answer), answer.is_leaving
             except FrameError:
                 outcome = broken("its answer is invalid")
-            self._finish(number, outcome)
+            self._finish(number, outcome, is_leaving=is_leaving)
 
-    def _finish(self, number: int, outcome: Outcome) -> None:
+    def _finish(self, number: int, outcome: Outcome, *, is_leaving: bool = False) -> None:
         self._deaths.pop(number, None)
         self._worker_set.forget_job(number)
-        self._table.finish(number, outcome, is_leaving=self._state is not PoolState.OPEN)
+        self._table.finish(number, outcome, is_leaving=is_leaving or self._state is not PoolState.OPEN)
 
     def _step(self, to: PoolState) -> None:
         if to not in STEPS[self._state]:

@@ -23,7 +23,7 @@ from offload.processes.naming import name_death
 from offload.processes.process import DUMP_S, KillTree, WorkerHandle
 from offload.processes.watch import Watched
 from offload.processes.worker_state import STEPS, EndCause, WorkerState
-from offload.worker.pool_worker import MAX_MESSAGE_BYTES, READY
+from offload.worker.pool_worker import EXIT_LEFT, MAX_MESSAGE_BYTES, READY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +191,8 @@ class LocalWorker:
         self.abandon()
         was_busy = self.row.is_busy
         number = self.row.died(time.monotonic_ns())
+        if exit_code == EXIT_LEFT and not was_busy and self._cause is EndCause.CRASH:
+            self._cause = EndCause.RETIRE
         self._step(WorkerState.DEAD)
         death = name_death(exit_code, note=self._note)
         end = LocalWorkerEnd(

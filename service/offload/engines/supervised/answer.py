@@ -7,7 +7,7 @@ from typing import Final
 from offload.core.job import Job
 from offload.core.outcome import Outcome, Reason
 from offload.processes.output import OutputReader
-from offload.wire.frames import PENDING_OUTPUT, STATUSES, Header
+from offload.wire.frames import PENDING_OUTPUT, STATUS_BITS, STATUSES, Header
 from offload.wire.shared_bytes import SharedBytes
 
 # Looked up once, as in `core.job`.
@@ -22,8 +22,7 @@ def outcome_of(
     flag = header.flag
     if flag & PENDING_OUTPUT:
         output.read_pending()
-        flag &= ~PENDING_OUTPUT
-    reason = STATUSES[flag]
+    reason = STATUSES[flag & STATUS_BITS]
     if reason is _TASK_ERROR:
         output.log_raised(job, meta)
     return Outcome(

@@ -10,7 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from offload.core.death import Death
@@ -28,7 +28,7 @@ from offload.processes.naming import name_death
 from offload.processes.process import DUMP_S, KillTree
 from offload.processes.watch import Watched
 from offload.processes.worker_state import STEPS, EndCause, WorkerEnd, WorkerState
-from offload.wire.frames import FrameKind, Header
+from offload.wire.frames import LEAVING, FrameKind, Header
 from offload.wire.shared_bytes import SharedBytes
 from offload.wire.spec import WorkerSpec
 
@@ -87,6 +87,7 @@ class Lane:
         self._note = ""
         self._error = ""
         self._was_ready = False
+        self._is_spoiled = False  # by a job; the worker begins no other, and ends by itself
 
     def __repr__(self) -> str:
         return f"<Lane {self.number} {self._state} generation={self.generation} pid={self.pid}>"
@@ -112,7 +113,8 @@ class Lane:
         self.generation += 1
         self.jobs_of_worker = 0
         self.started_at = timestamp()
-        self._cause, self._note, self._error, self._was_ready = EndCause.CRASH, "", "", False
+        self._cause, self._note, self._error = EndCause.CRASH, "", ""
+        self._was_ready = self._is_spoiled = False
         self._timer = asyncio.get_running_loop().call_later(self._parts.start_timeout_s, self._on_start_timeout)
         self._starting = asyncio.create_task(self._start())
         self._starting.add_done_callback(self._on_started)
@@ -186,11 +188,11 @@ class Lane:
                 ended.append((header.number, self._end_first(header, meta, body)))
                 continue
             if ended:
-                self._events.lane_answered(self, ended)
+                self._report(ended)
                 ended = []
             self._on_other_frame(header, meta, body)
         if ended:
-            self._events.lane_answered(self, ended)
+            self._report(ended)
 
     def channel_closed(self, error: FrameError | None) -> None:
         """The worker cannot answer any more. Most often its end follows at once, with its cause."""
@@ -203,7 +205,8 @@ class Lane:
         worker, self._worker = self._worker, None
         assert worker is not None
         self._parts.launcher.forget(worker.pid)
-        self._end(name_death(exit_code, note=self._note), worker)
+        death = name_death(exit_code, note=self._note)
+        self._end(replace(death, is_planned=self._cause is EndCause.RETIRE), worker)
 
     # Steps
 
@@ -268,7 +271,7 @@ class Lane:
             self.kill(EndCause.CRASH, note=f"its result could not be received: {error.strerror}")
             return
         if job.number == header.number:
-            self._events.lane_answered(self, [(job.number, self._end_first(header, meta, body))])
+            self._report([(job.number, self._end_first(header, meta, body))])
         else:
             self.kill(EndCause.CRASH, note="it wrote an invalid frame to its channel")
         if job.outcome is None or job.outcome.body is not body:
@@ -281,7 +284,9 @@ class Lane:
         if self.watched.limit_bytes is not None:
             self.watched.end()
         self.jobs_of_worker += 1
-        if self._jobs:
+        if header.flag & LEAVING:
+            self._expect_end_of_spoiled()
+        elif self._jobs:
             if len(self._jobs) < _AMBIGUOUS_JOBS:
                 self._attribute_to_first()
         elif self._state is WorkerState.RETIRING:
@@ -289,6 +294,17 @@ class Lane:
         else:
             self._step(WorkerState.IDLE)
         return outcome
+
+    def _report(self, ended: list[Ended]) -> None:
+        self._events.lane_answered(self, ended)
+        if self._is_spoiled and self._jobs:
+            self.kill(EndCause.RETIRE)  # its exit handlers must not delay the jobs that it has not begun
+
+    def _expect_end_of_spoiled(self) -> None:
+        if self._state is not WorkerState.RETIRING:
+            self._step(WorkerState.RETIRING)
+        self._cause, self._is_spoiled = EndCause.RETIRE, True
+        self._set_timer(_RETIRE_S, lambda: self.kill(EndCause.RETIRE))
 
     def _attribute_to_first(self) -> None:
         """Attribute output and memory to the first job from now on.

@@ -1,0 +1,40 @@
+"""What the interpreter keeps for the whole process, as far as a forgotten change is likely to break another job."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import sys
+import threading
+from typing import Any
+
+
+class Interpreter:
+    """The state at the time at which it is made."""
+
+    def __init__(self) -> None:
+        self.tracer, self.profiler = sys.gettrace(), sys.getprofile()
+        self._thread_tracer, self._thread_profiler = threading.gettrace(), threading.getprofile()
+        self.timeout = socket.getdefaulttimeout()
+        self.collects = gc.isenabled()
+        self.recursion = sys.getrecursionlimit()
+        self.digits = sys.get_int_max_str_digits()
+        self._modules: dict[str, Any] = dict(sys.modules)
+        self.module_count = len(sys.modules)
+
+    def restore_tracing(self) -> None:
+        """Comes before anything else: a tracer is called for each Python function."""
+        sys.settrace(self.tracer)
+        sys.setprofile(self.profiler)
+
+    def restore(self) -> None:
+        threading.settrace(self._thread_tracer)
+        threading.setprofile(self._thread_profiler)
+        socket.setdefaulttimeout(self.timeout)
+        (gc.enable if self.collects else gc.disable)()
+        sys.setrecursionlimit(self.recursion)
+        sys.set_int_max_str_digits(self.digits)
+        if len(sys.modules) < self.module_count:
+            for name, module in self._modules.items():
+                sys.modules.setdefault(name, module)
+        self.module_count = len(sys.modules)
