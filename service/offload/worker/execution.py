@@ -58,12 +58,16 @@ class Executor:
             encoded = self._result(task, head, call.body)
         except Fault as fault:
             return Answer(fault.reason, "", fault.to_json(), time.monotonic_ns() - began_ns, fault.traceback)
-        except BaseException as error:  # raised after the task by a signal handler or a tracer that it has left
-            late = self._fault_of(error)
-            return Answer(late.reason, "", late.to_json(), time.monotonic_ns() - began_ns, late.traceback)
+        except BaseException as error:  # raised outside the task by a signal handler or a tracer that it has left
+            return self.answer_to(error, began_ns)
         finally:
             set_current(None)
         return Answer(_SUCCEEDED, encoded.media_type, encoded.body, time.monotonic_ns() - began_ns)
+
+    def answer_to(self, error: BaseException, began_ns: int) -> Answer:
+        """Returns the answer to a job that this exception ended."""
+        fault = self._fault_of(error)
+        return Answer(fault.reason, "", fault.to_json(), time.monotonic_ns() - began_ns, fault.traceback)
 
     def _result(self, task: LoadedTask, head: JobHead, body: bytes | memoryview | LargeBody) -> Encoded:
         compiled = task.compiled

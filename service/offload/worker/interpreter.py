@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal  # pydantic has imported it
 import gc
 import socket
 import sys
@@ -14,11 +15,13 @@ class Interpreter:
 
     def __init__(self) -> None:
         self.tracer, self.profiler = sys.gettrace(), sys.getprofile()
-        self._thread_tracer, self._thread_profiler = threading.gettrace(), threading.getprofile()
+        self.thread_tracer, self.thread_profiler = threading.gettrace(), threading.getprofile()
         self.timeout = socket.getdefaulttimeout()
         self.collects = gc.isenabled()
         self.recursion = sys.getrecursionlimit()
         self.digits = sys.get_int_max_str_digits()
+        self.decimal: Any = decimal.getcontext()
+        self._decimal = self.decimal.copy()
         self._modules: dict[str, Any] = dict(sys.modules)
         self.module_count = len(sys.modules)
 
@@ -28,12 +31,14 @@ class Interpreter:
         sys.setprofile(self.profiler)
 
     def restore(self) -> None:
-        threading.settrace(self._thread_tracer)
-        threading.setprofile(self._thread_profiler)
+        threading.settrace(self.thread_tracer)
+        threading.setprofile(self.thread_profiler)
         socket.setdefaulttimeout(self.timeout)
         (gc.enable if self.collects else gc.disable)()
         sys.setrecursionlimit(self.recursion)
         sys.set_int_max_str_digits(self.digits)
+        self.decimal = self._decimal.copy()
+        decimal.setcontext(self.decimal)
         if len(sys.modules) < self.module_count:
             for name, module in self._modules.items():
                 sys.modules.setdefault(name, module)

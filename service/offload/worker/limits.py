@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 # Those that make later jobs fail or kill them.
 _NAMES: Final = (
@@ -22,7 +24,7 @@ class ResourceLimits:
     """The limits at the time at which it is made.
 
     A job cannot change them without the module `resource`, and a job that costs nothing cannot afford to read them all.
-    So nothing of ours keeps that module in `sys.modules`, and nothing is compared until a task has imported it.
+    So this package does not keep that module in `sys.modules`, and nothing is compared until a task has imported it.
     """
 
     def __init__(self) -> None:
@@ -36,32 +38,33 @@ class ResourceLimits:
         if "resource" not in sys.modules:
             return ""
         present = _read()
-        import resource
-
-        for name, limit in self._limits.items():
-            if present[name] != limit:
+        for name in [name for name, limit in self._limits.items() if present[name] != limit]:
+            with _resource() as resource:
                 try:
-                    resource.setrlimit(getattr(resource, name), limit)
+                    resource.setrlimit(getattr(resource, name), self._limits[name])
                 except (ValueError, OSError):
                     return f"the hard limit {name} was lowered"
         return ""
 
 
-def forbid_core_files(*, is_user_loaded: bool) -> None:
-    """`is_user_loaded`: the user's modules, which may have imported `resource`, are loaded in this process."""
-    was_imported = is_user_loaded and "resource" in sys.modules
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if not was_imported:
-        del sys.modules["resource"]
+def forbid_core_files() -> None:
+    with _resource() as resource:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _read() -> dict[str, tuple[int, int]]:
+    with _resource() as resource:
+        return {name: resource.getrlimit(getattr(resource, name)) for name in _NAMES if hasattr(resource, name)}
+
+
+@contextmanager
+def _resource() -> Iterator[Any]:
+    """Yields the module without leaving a trace of it in `sys.modules`."""
     was_imported = "resource" in sys.modules
     import resource
 
-    limits = {name: resource.getrlimit(getattr(resource, name)) for name in _NAMES if hasattr(resource, name)}
-    if not was_imported:
-        del sys.modules["resource"]
-    return limits
+    try:
+        yield resource
+    finally:
+        if not was_imported:
+            del sys.modules["resource"]

@@ -85,13 +85,15 @@ def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerR
     while (call := inbox.next()) is not None:
         began_ns = time.monotonic_ns()
         row.begin(call.number, began_ns)
-        answer = executor.run(call, began_ns)
+        answer = None
         try:
+            answer = executor.run(call, began_ns)
             end_if_copy(owner)
             problem = surroundings.restore()
-        except BaseException:  # a tracer or a signal handler of the job, at the first call; a tracer is removed by that
+        except BaseException as error:  # raised outside the task by a signal handler or a tracer that it has left
             end_if_copy(owner)
             problem = surroundings.restore()
+            answer = answer or executor.answer_to(error, began_ns)
         is_large = _send(channel, call.number, answer, _flags(surroundings, problem))
         row.end(time.monotonic_ns())
         if problem:

@@ -2,7 +2,7 @@
 
 A worker adopts the orphans of what its jobs start. An orphan that has ended stays in the kernel's table until its
 parent asks for its exit code, and so does a child that a task has forked and forgotten. The exit code of a process
-whose `subprocess.Popen` or `multiprocessing` object exists is left alone: whoever has the object asks for it.
+whose `subprocess.Popen` or `multiprocessing` object exists is left alone: the task asks for it.
 
 Source: wait(2), waitid with WNOWAIT; proc(5), /proc/pid/task/tid/children.
 """

@@ -7,6 +7,7 @@ Python objects of the user's modules are their own business, see "What a task ma
 
 from __future__ import annotations
 
+import decimal
 import faulthandler
 import fcntl
 import gc
@@ -14,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -127,7 +129,10 @@ def _process_check(signals: Signals, folder: Folder, streams: StandardStreams) -
 def _python_check(interpreter: Interpreter, limits: ResourceLimits, streams: StandardStreams) -> Callable[[], bool]:
     """Returns a function that compares what the interpreter keeps, and the limits if a task can have changed them."""
     tracer, profiler, timeout = interpreter.tracer, interpreter.profiler, interpreter.timeout
+    thread_tracer, thread_profiler = interpreter.thread_tracer, interpreter.thread_profiler
     recursion, digits, collects = interpreter.recursion, interpreter.digits, interpreter.collects
+    get_decimal, numbers = decimal.getcontext, interpreter.decimal
+    precision, rounding = numbers.prec, numbers.rounding
     modules, module_count = sys.modules, interpreter.module_count
     stdin, stdout, stderr = streams.expected.values()
     _, (out_encoding, out_errors), (err_encoding, err_errors) = streams.codecs.values()
@@ -137,6 +142,8 @@ def _python_check(interpreter: Interpreter, limits: ResourceLimits, streams: Sta
         return (
             sys.gettrace() is tracer
             and sys.getprofile() is profiler
+            and threading.gettrace() is thread_tracer
+            and threading.getprofile() is thread_profiler
             and sys.stdout is stdout
             and sys.stderr is stderr
             and sys.stdin is stdin
@@ -147,6 +154,9 @@ def _python_check(interpreter: Interpreter, limits: ResourceLimits, streams: Sta
             and stderr.errors == err_errors
             and faulthandler.is_enabled()
             and socket.getdefaulttimeout() == timeout
+            and get_decimal() is numbers
+            and numbers.prec == precision
+            and numbers.rounding == rounding
             and gc.isenabled() is collects
             and sys.getrecursionlimit() == recursion
             and sys.get_int_max_str_digits() == digits
