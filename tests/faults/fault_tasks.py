@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 import threading
@@ -286,6 +287,37 @@ def dies_twice(path: str) -> int:
     job = offload.current_job()
     assert job is not None
     return job.attempt
+
+
+@task
+def leave_orphans() -> None:
+    """They end by themselves, some after this job."""
+    for _ in range(5):
+        os.system("sleep 0.01 & true &")
+
+
+@task
+def lower_hard_limit() -> None:
+    """Nothing can raise it again: root's privilege to do so is given up first."""
+    libc = ctypes.CDLL(None)
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    libc.capget(header, sets)
+    for position in (0, 1):
+        sets[position] &= ~(1 << 24)  # CAP_SYS_RESOURCE, effective and permitted
+    libc.capset(header, sets)
+    resource.setrlimit(resource.RLIMIT_NPROC, (10_000, 10_000))
+
+
+@task
+def leave_alarm() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+
+
+@task
+def break_output() -> None:
+    sys.stdout.close()
+    os.close(1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 2)
 
 
 @task

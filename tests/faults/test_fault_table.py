@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,10 @@ ROWS = {
     "forked child returns from the task": Row("child_returns", 200, result=0),
     "setsid in the worker": Row("set_session", 500, "task-error", {"exception": "PermissionError"}),
     "setsid in a child": Row("child_sets_session", 504, "job-timeout"),
+    "orphans left behind": Row("leave_orphans", 200),
+    "a hard limit left lowered": Row("lower_hard_limit", 200),
+    "a pending alarm left behind": Row("leave_alarm", 200),
+    "broken output left behind": Row("break_output", 200),
     "a multiprocessing pool of its own": Row("own_pool", 200, result=[1, 2, 3], leaves_helpers=True),
 }
 
@@ -95,6 +100,8 @@ OF_EACH_METHOD = [
     "memory hog in a child",
     "forked child returns from the task",
     "setsid in a child",
+    "orphans left behind",
+    "a hard limit left lowered",
     "a multiprocessing pool of its own",
 ]
 on_default = pytest.mark.parametrize("service", ["forkserver"], indirect=True)
@@ -146,7 +153,13 @@ async def check_row(
         is_alone = leaves_helpers or len(service.processes()) <= processes
         return is_alone and descriptors(service) <= open_files
 
+    async def has_no_zombie() -> bool:
+        """A worker reaps after a job, so both get one."""
+        await asyncio.gather(*(service.job("steady", {"ms": 5}) for _ in range(WORKERS)))
+        return not [pid for pid, parent in zombies() if parent in service.processes()]
+
     await eventually(f"{processes} processes and {open_files} descriptors, as before", is_as_before)
+    await eventually("no zombie is left", has_no_zombie)
 
 
 @pytest.mark.parametrize("name", OF_EACH_METHOD)
@@ -276,6 +289,17 @@ async def test_a_job_may_be_tried_again_when_its_worker_dies(service: RunningSer
     answer = await service.job("dies_twice", {"path": str(tmp_path / "attempts")})
     assert (answer.status, answer.json()) == (200, 3)
     await service.ready()
+
+
+def zombies() -> list[tuple[int, int]]:
+    """Returns the ended processes that were not reaped, and their parents."""
+    found = []
+    for name in os.listdir("/proc"):
+        with suppress(OSError, ValueError):
+            state, parent, *_ = Path(f"/proc/{int(name)}/stat").read_text().rpartition(")")[2].split()
+            if state == "Z":
+                found.append((int(name), int(parent)))
+    return found
 
 
 def parent_of(pid: int) -> int:

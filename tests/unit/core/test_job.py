@@ -120,6 +120,12 @@ def test_a_death_before_the_job_began_costs_no_attempt() -> None:
     assert (job.state, job.attempt, job.unbegun_deaths) == (JobState.QUEUED, 1, 1)
 
 
+def test_a_planned_end_of_the_worker_before_the_job_began_is_not_counted() -> None:
+    job = job_in(JobState.RUNNING)
+    job.requeue(begun=False, is_charged=False)
+    assert (job.state, job.attempt, job.unbegun_deaths) == (JobState.QUEUED, 1, 0)
+
+
 def test_queue_time_ends_and_run_time_begins_at_the_start() -> None:
     job = new_job(now=1.0)
     job.start(SLOT, 3.0)

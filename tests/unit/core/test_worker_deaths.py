@@ -107,6 +107,15 @@ def test_a_job_crashes_if_its_workers_keep_dying_before_they_begin_it() -> None:
     assert reason_of(job) is Reason.WORKER_CRASHED
 
 
+def test_planned_ends_of_workers_never_crash_a_job_that_they_had_not_begun() -> None:
+    stage = Stage(slots=1)
+    job = stage.submit()
+    for generation in range(1, MAX_UNBEGUN_DEATHS + 3):
+        assert stage.die(0, generation=generation, begun=0, death=Death(exit_code=0, is_planned=True)) == []
+        assert started(stage.ready(0, generation=generation + 1)) == [job]
+    assert (job.attempt, job.unbegun_deaths) == (1, 0)
+
+
 def test_a_cancelled_job_is_not_retried() -> None:
     stage = Stage(slots=2)
     job = stage.submit(limits=RETRIED)
