@@ -22,6 +22,8 @@ MAX_MESSAGE_BYTES: Final = 4096  # PIPE_BUF: written whole or not at all, pipe(7
 
 # Exit code of a worker that ends as planned, between two jobs, holding no lock. As in `worker.main`.
 EXIT_LEFT: Final = 77
+# How long the exit functions of such a worker may take.
+_FINISH_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +68,14 @@ def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], argumen
 
 def _leave_when_due(jobs: Any) -> None:
     """Make the loop of the library, which takes its jobs from this queue, end the process when it has to."""
+    from offload.worker.finishing import finish_within
     from offload.worker.job_runner import is_leaving
 
     get = jobs.get
 
     def get_or_leave(*how: Any, **named: Any) -> object:
         if is_leaving():  # the answer has been written
+            finish_within(_FINISH_S)
             os._exit(EXIT_LEFT)
         return get(*how, **named)
 

@@ -41,12 +41,12 @@ class FakeCluster:
         what = orjson.loads(job.body)[0] if job.body.startswith(b"[") else "answer"
         match what:
             case "answer":
-                answer = (job.number, 0, "application/json", job.body, 10**9, "", os.getpid(), 4096)
+                answer = (job.number, 0, "application/json", job.body, 10**9, "", os.getpid(), 4096, False)
                 self._slots.finish(job.slot, job.number, answer)
             case "garbage":
                 self._slots.finish(job.slot, job.number, (job.number, "what?"))
             case "cannot load":
-                answer = (job.number, -1, "", b"no such module", 0, "", os.getpid(), 0)
+                answer = (job.number, -1, "", b"no such module", 0, "", os.getpid(), 0, False)
                 self._slots.finish(job.slot, job.number, answer)
             case "lose another":
                 self._slots.remove(job.slot + 1, "it left", begun=True)

@@ -25,7 +25,16 @@ def service() -> Service:
 
 
 def answer(number: int, **more: Any) -> tuple[Any, ...]:
-    values = {"status": 0, "media_type": "text/plain", "body": b"x", "run_ns": 5, "traceback": "", "pid": 7, "rss": 9}
+    values = {
+        "status": 0,
+        "media_type": "text/plain",
+        "body": b"x",
+        "run_ns": 5,
+        "traceback": "",
+        "pid": 7,
+        "rss": 9,
+        "is_leaving": False,
+    }
     return (number, *(values | more).values())
 
 
