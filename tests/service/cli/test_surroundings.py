@@ -203,6 +203,14 @@ def test_workers_have_the_original_limit_on_descriptors_and_the_service_a_higher
             assert service.process.wait(BOUND_S) == 0
 
 
+def mounting(mounts: str, serve: list[str]) -> list[str]:
+    """Returns the command with mounts of its own."""
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-m", "true"], capture_output=True).returncode:
+        pytest.skip("no mounts of our own are allowed here: a full /dev/shm is NOT tested")
+    return [unshare, "-m", "/bin/bash", "-c", f'{mounts}\nexec "$@"', "bash", *serve]
+
+
 @pytest.mark.parametrize(
     ("mounts", "arguments"),
     [
@@ -212,11 +220,7 @@ def test_workers_have_the_original_limit_on_descriptors_and_the_service_a_higher
     ids=["a full /dev/shm", "a read-only /dev/shm"],
 )
 def test_it_needs_no_space_in_shared_memory(folder: Path, mounts: str, arguments: tuple[str, ...]) -> None:
-    unshare = shutil.which("unshare")
-    if unshare is None or subprocess.run([unshare, "-m", "true"], capture_output=True).returncode:
-        pytest.skip("no mounts of our own are allowed here: a full /dev/shm is NOT tested")
-    row = Row(arguments=arguments)
-    serve = [unshare, "-m", "/bin/bash", "-c", f'{mounts}\nexec "$@"', "bash", *command(folder, row)]
+    serve = mounting(mounts, command(folder, Row(arguments=arguments)))
     with (
         open(folder / "log", "w") as log,
         subprocess.Popen(serve, cwd=folder / "work", stderr=log, text=True) as process,
@@ -250,6 +254,22 @@ def answer_on(connection: http.client.HTTPConnection) -> str:
         return connection.getresponse().read().decode()
     except (ConnectionError, http.client.RemoteDisconnected):
         return "refused"
+
+
+def test_an_engine_that_needs_semaphores_says_so(folder: Path) -> None:
+    row = Row(arguments=("--engine", "pool"))
+    done = subprocess.run(
+        mounting("mount -t tmpfs -o ro none /dev/shm", command(folder, row)),
+        cwd=folder / "work",
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "offload: cannot load the tasks and start the workers: Read-only file system: /dev/shm, for the semaphores of "
+        "this engine\n",
+    )
 
 
 REFUSED: Final = {

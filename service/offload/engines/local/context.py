@@ -72,3 +72,14 @@ def make_context(start_method: StartMethod, start_process: Callable[..., Started
     context = _CONTEXTS[start_method]()
     vars(context)["Process"] = start_process
     return context
+
+
+def check_semaphores() -> None:
+    """Make a semaphore, as the queues of a pool do. Raises OSError with the place if the system has none.
+
+    Source: sem_overview(7).
+    """
+    try:
+        SpawnContext().Lock()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "/dev/shm, for the semaphores of this engine") from error

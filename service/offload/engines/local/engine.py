@@ -14,7 +14,7 @@ from offload.core.job import Job, SlotId
 from offload.core.outcome import Reason
 from offload.engines.base import FULL_CAPABILITIES, EngineEvents
 from offload.engines.facts import facts_of_pool, facts_of_worker
-from offload.engines.local.context import StartPermit
+from offload.engines.local.context import StartPermit, check_semaphores
 from offload.engines.local.replaceable_pool import PoolKind, ReplaceablePool
 from offload.engines.local.worker import LocalWorker, LocalWorkerEnd
 from offload.engines.local.worker_set import WorkerSet
@@ -67,7 +67,8 @@ class LocalEngine:
     # Engine
 
     async def open(self, events: EngineEvents) -> None:
-        """Open all pools; their workers report when they are ready."""
+        """Open all pools; their workers report when they are ready. Raises OSError if there are no semaphores."""
+        check_semaphores()
         self._events = events
         self._table = SlotTable(self._workers, events)
         self._worker_set = WorkerSet(
