@@ -16,9 +16,9 @@ from typing import Final
 
 from offload.errors import SurroundingsError
 
-# Measured: 22 without workers, and 8 for each, more while they start or large results arrive.
-_SERVICE_DESCRIPTORS: Final = 32
-_WORKER_DESCRIPTORS: Final = 12
+# Measured: 22 without workers, and 8 for each; a few more while workers start and processes are looked at.
+_SERVICE_DESCRIPTORS: Final = 26
+_WORKER_DESCRIPTORS: Final = 10
 _LEAST_CONNECTIONS: Final = 8
 # Large bodies may take an eighth of all descriptors.
 _SHARE_OF_BODIES: Final = 8

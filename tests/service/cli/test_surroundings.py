@@ -28,6 +28,10 @@ def double(n: int) -> int:
     return 2 * n
 
 @task
+def leave(n: int) -> None:
+    os._exit(n)
+
+@task
 def descriptor_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 """
@@ -90,7 +94,7 @@ SERVING: Final = {
     ),
     "modules of the same names, fork": Row(shell="cd shadows", arguments=("--start-method", "fork")),
     "a working directory that was removed": Row(shell="mkdir gone; cd gone; rmdir ../gone"),
-    "few file descriptors": Row(shell="ulimit -n 64", arguments=("--workers", "1")),
+    "few file descriptors": Row(shell="ulimit -n 64", arguments=("--workers", "2")),
 }
 
 
@@ -238,19 +242,22 @@ def test_more_connections_than_descriptors_are_refused_and_the_others_served(fol
         assert answers[0] == "4"
         assert answers[-1] == "refused"
         assert set(answers) == {"4", "refused"}
+        assert "worker-crashed" in answer_on(connections[0], "leave")
+        assert answer_on(connections[1]) == "4"  # descriptors were kept for another worker
         for connection in connections:
             connection.close()
         assert service.job("double", '{"n": 3}') == "6"
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(BOUND_S) == 0
-    (line,) = unexpected(folder / "log")
-    assert "connections are refused for lack of file descriptors; raise the limit with `ulimit -n`" in line
-    assert "limit=80" in line
+    refused, *others = unexpected(folder / "log")
+    assert "connections are refused for lack of file descriptors; raise the limit with `ulimit -n`" in refused
+    assert "limit=80" in refused
+    assert [line for line in others if " crashed " not in line] == []
 
 
-def answer_on(connection: http.client.HTTPConnection) -> str:
+def answer_on(connection: http.client.HTTPConnection, task: str = "double") -> str:
     try:
-        connection.request("POST", "/jobs/double", '{"n": 2}')
+        connection.request("POST", f"/jobs/{task}", '{"n": 2}')
         return connection.getresponse().read().decode()
     except (ConnectionError, http.client.RemoteDisconnected):
         return "refused"

@@ -14,10 +14,10 @@ from offload.processes.limits import descriptor_limit, explain, most_connections
 @pytest.mark.parametrize(
     ("limit", "workers", "large_bodies", "most"),
     [
-        (1024, 2, 256, 1024 - 32 - 24 - 128),
-        (1024, 2, 16, 1024 - 32 - 24 - 16),
-        (1_048_576, 1024, 256, 1_048_576 - 32 - 12 * 1024 - 256),
-        (64, 1, 256, 64 - 32 - 12 - 8),
+        (1024, 2, 256, 1024 - 26 - 20 - 128),
+        (1024, 2, 16, 1024 - 26 - 20 - 16),
+        (1_048_576, 1024, 256, 1_048_576 - 26 - 10 * 1024 - 256),
+        (64, 2, 256, 64 - 26 - 20 - 8),
     ],
 )
 def test_connections_leave_descriptors_for_workers_and_bodies(
@@ -26,7 +26,7 @@ def test_connections_leave_descriptors_for_workers_and_bodies(
     assert most_connections(limit, workers=workers, large_bodies=large_bodies) == most
 
 
-@pytest.mark.parametrize(("limit", "workers"), [(24, 1), (64, 2), (256, 32)])
+@pytest.mark.parametrize(("limit", "workers"), [(24, 1), (64, 3), (256, 32)])
 def test_a_limit_that_is_too_low_is_named_with_one_that_suffices(limit: int, workers: int) -> None:
     with pytest.raises(SurroundingsError) as caught:
         most_connections(limit, workers=workers, large_bodies=256)

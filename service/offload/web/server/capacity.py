@@ -76,6 +76,8 @@ class Capacity:
             os.close(os.dup(0))
         except OSError:
             self._warn(time.monotonic())
+        if self._refused:  # since the last warning
+            self._warn(time.monotonic())
         self._wait()
 
     def _warn(self, now: float) -> None:
