@@ -125,6 +125,12 @@ def load(targets: Sequence[Target], *, importing: Importing = nullcontext) -> Re
     return Registry(tasks=tuple(tasks), hooks=tuple(hooks))
 
 
+def is_of_main(target: Target) -> bool:
+    """Returns whether this process's script serves a function of its own (under `spawn`, this process runs a copy)."""
+    main_file = getattr(sys.modules["__main__"], "__file__", None)
+    return target.function is not None and main_file is not None and os.path.realpath(main_file) == target.file
+
+
 def _parse_text(text: str) -> Target:
     if not text.strip() or "\0" in text:
         raise TargetError(repr(text), "neither a file nor a module name")
@@ -174,10 +180,8 @@ def _import(target: Target) -> ModuleType:
         raise ValueError(f"{target!r} has neither file nor module")
     if target.source is not None:
         return import_source(target.file, target.source, named=target.named)
-    main = sys.modules["__main__"]
-    main_file = getattr(main, "__file__", None)
-    if target.function is not None and main_file is not None and os.path.realpath(main_file) == target.file:
-        return main  # the script serves its own function (under `spawn`, this process runs a copy)
+    if is_of_main(target):
+        return sys.modules["__main__"]
     return import_file(target.file, named=target.named)
 
 

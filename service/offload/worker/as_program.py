@@ -13,11 +13,16 @@ from pathlib import Path
 from offload.tasks.loading import Target
 
 
+def arguments_of(target: Target) -> list[str]:
+    """Returns the `sys.argv` of `python FILE` or `python -m MODULE`."""
+    return [target.file or _module_file(target)]
+
+
 @contextmanager
 def arguments_of_program(target: Target) -> Iterator[None]:
-    """Set `sys.argv` as `python FILE` and `python -m MODULE` do."""
+    """Set `sys.argv` to `arguments_of(target)`."""
     before = sys.argv
-    sys.argv = [target.file or _module_file(target)]
+    sys.argv = arguments_of(target)
     try:
         yield
     finally:

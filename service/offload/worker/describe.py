@@ -19,6 +19,7 @@ from offload.worker.channel import Channel
 from offload.worker.finishing import finish
 from offload.worker.isolation import detach, limit_library_threads
 from offload.worker.preload import inherited_descriptors, loaded_or_load
+from offload.worker.program import become_program
 
 
 def send_catalogue(spec: DescribeSpec) -> None:
@@ -27,6 +28,7 @@ def send_catalogue(spec: DescribeSpec) -> None:
     The meta of the first has as JSON whether workers may be copies, and sentences about what the modules hold.
     """
     detach(keep={spec.channel.fileno(), *inherited_descriptors()}, start_method=spec.start_method)
+    become_program(spec.load.targets, start_method=spec.start_method)
     limit_library_threads(spec.load.library_threads)
     meta, loaded = b"", loaded_or_load(spec.load.targets)
     try:

@@ -141,7 +141,7 @@ def _forget_forkserver() -> None:
     if server._forkserver_alive_fd is not None:
         os.close(server._forkserver_alive_fd)
         server._forkserver_alive_fd = None
-    server._forkserver_address = None
+    server._forkserver_address = server._forkserver_pid = None
 
 
 def _close_descriptors(keep: set[int], *, is_forked: bool) -> None:

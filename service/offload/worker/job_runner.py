@@ -16,7 +16,7 @@ import orjson
 from offload.core.request import JobHead
 from offload.metrics.layout import WorkerRow
 from offload.tasks.context import share_process
-from offload.tasks.loading import targets_from_json
+from offload.tasks.loading import Target, targets_from_json
 from offload.wire.frames import STATUSES
 from offload.wire.spec import LoadSpec
 from offload.worker.call import JobCall
@@ -54,12 +54,17 @@ def prepare(load: bytes, lane: int, row: WorkerRow | None = None) -> None:
     _process.row = row
     if load not in _process.executors:
         values = orjson.loads(load)
-        targets = targets_from_json(values["targets"])
         spec = LoadSpec(
-            targets=targets, library_threads=values["library_threads"], max_body_bytes=values["max_body_bytes"]
+            targets=targets_of(load),
+            library_threads=values["library_threads"],
+            max_body_bytes=values["max_body_bytes"],
         )
         share_process()
         _process.executors[load] = get_ready(spec, lane=lane, is_debug=values["is_debug"])
+
+
+def targets_of(load: bytes) -> tuple[Target, ...]:
+    return targets_from_json(orjson.loads(load)["targets"])
 
 
 def own_process(streams: StandardStreams, output: int) -> None:

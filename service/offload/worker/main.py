@@ -25,6 +25,7 @@ from offload.worker.isolation import hand_over_to_guard, isolate
 from offload.worker.large import LargeBody, send_result
 from offload.worker.orphans import Orphans
 from offload.worker.preload import inherited_descriptors
+from offload.worker.program import become_program
 from offload.worker.start import StartFailed, end_if_copy, get_ready
 from offload.worker.streams import flush_output
 from offload.worker.surroundings import Surroundings
@@ -52,6 +53,7 @@ def serve(spec: WorkerSpec) -> None:
     if spec.descriptors is not None:
         own.append(spec.descriptors.fileno())
     streams = isolate(keep={*own, *inherited_descriptors()}, output=output, start_method=spec.start_method)
+    become_program(spec.load.targets, start_method=spec.start_method)
     channel = Channel(spec.channel, spec.descriptors)
     try:
         executor = get_ready(spec.load, lane=spec.lane, is_debug=spec.is_debug)

@@ -42,13 +42,15 @@ def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], argumen
     """Prepare this process, then call `target(*arguments)`, the library's loop, which runs jobs."""
     from offload.worker.finishing import finish
     from offload.worker.isolation import hand_over_to_guard, isolate
-    from offload.worker.job_runner import own_process, prepare
+    from offload.worker.job_runner import own_process, prepare, targets_of
     from offload.worker.preload import inherited_descriptors
+    from offload.worker.program import become_program
     from offload.worker.start import StartFailed
 
     ready, output = spec.ready.fileno(), spec.output.fileno()
     keep = {ready, *_descriptors(arguments), *inherited_descriptors()}
     streams = isolate(keep=keep, output=output, start_method=spec.start_method)
+    become_program(targets_of(spec.load), start_method=spec.start_method)
     try:
         prepare(spec.load, spec.lane, spec.metrics.worker_row(spec.lane))
     except StartFailed as failure:
