@@ -27,6 +27,7 @@ class ProcessInfo:
 
     pid: int
     parent: int
+    group: int
     state: str
     start_ticks: int
     rss_bytes: int
@@ -47,7 +48,14 @@ def read(pid: int) -> ProcessInfo | None:
         return None
     # The second field is the command in parentheses, which may itself contain spaces and parentheses.
     fields = data[data.rindex(b")") + 2 :].split()
-    return ProcessInfo(pid, int(fields[1]), fields[0].decode("ascii"), int(fields[19]), int(fields[21]) * _PAGE_BYTES)
+    return ProcessInfo(
+        pid=pid,
+        parent=int(fields[1]),
+        group=int(fields[2]),
+        state=fields[0].decode("ascii"),
+        start_ticks=int(fields[19]),
+        rss_bytes=int(fields[21]) * _PAGE_BYTES,
+    )
 
 
 def all_processes() -> dict[int, ProcessInfo]:
@@ -114,10 +122,10 @@ def has_mark(pid: int, mark: bytes) -> bool:
 
 
 def is_tracker(pid: int) -> bool:
-    """Whether it is a resource tracker of `multiprocessing`, which unlinks the shared memory that ended processes have
-    left, and ends when the last process that it serves is gone."""
+    """Whether it is a resource tracker of `multiprocessing` or loky, which removes the shared memory and the folders
+    that ended processes have left, and ends when the last process that it serves is gone."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"multiprocessing.resource_tracker" in file.read()
+            return b"resource_tracker import main" in file.read()
     except OSError:
         return False

@@ -192,3 +192,31 @@ def test_a_new_process_anywhere_is_noticed() -> None:
     before = last_pid()
     with tree("sleep()", count=1):
         assert last_pid() != before
+
+
+# The holder of the tracker's pipe may be in another session.
+TRACKED = """
+from multiprocessing import resource_tracker
+from multiprocessing.shared_memory import SharedMemory
+memory = SharedMemory(create=True, size=1)
+os.write(1, f"{{memory.name}} {{resource_tracker._resource_tracker._pid}}\\n".encode())
+child("holder", session={session})
+{end}
+"""
+
+
+@pytest.mark.parametrize("end", ["sleep()", "os._exit(0)"])
+@pytest.mark.parametrize("session", [False, True])
+def test_the_shared_memory_of_what_is_killed_is_unlinked(session: bool, end: str) -> None:
+    """Its resource tracker does that, if it is not killed as well."""
+    mark = f"OFFLOAD_TEST_MARK={secrets.token_hex(8)}"
+    with tree(TRACKED.format(session=session, end=end), count=3, env=dict([mark.split("=")])) as victim:
+        (memory,) = victim.pids.keys() - {"root", "holder"}
+        if end == "sleep()":
+            kill_trees({victim.root: start_ticks(victim.root)})
+        else:
+            victim.process.wait()
+            kill_group(victim.root, start_ticks=0)  # of a process that is gone
+        kill_strays(mark.encode(), known=set(), keep=set())
+        eventually("all of it is gone", lambda: are_gone(list(victim.pids.values())))
+        assert not os.path.exists(f"/dev/shm/{memory}")
