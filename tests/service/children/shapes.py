@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import multiprocessing as mp
 import os
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
@@ -24,6 +24,10 @@ PLACE = "file"  # the copies differ in this line, and so in the names of their t
 
 def placed(function: Callable[..., Any]) -> Callable[..., Any]:
     return task(name=f"{PLACE}-{function.__name__}", timeout=60)(function)
+
+
+def context_of(method: str) -> Any:
+    return mp.get_context(method or None)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def leave(code: int) -> None:
 
 
 def crash() -> None:
-    ctypes.string_at(0)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def wait() -> None:
@@ -60,7 +64,7 @@ def about(queue: Any) -> None:
     queue.put([*names, os.path.basename(sys.argv[0]), sys.stdin.read(), Square(2)])
 
 
-def write(memory: SharedMemory, number: Any, lock: Any) -> None:
+def write(memory: Any, number: Any, lock: Any) -> None:
     with lock:
         memory.buf[:4] = b"mine"
         number.value += 1
@@ -74,7 +78,7 @@ def nested(square: Square) -> Square:
 @placed
 def pool(method: str = "") -> list[object]:
     """Also a pool that replaces its processes after each call, and one that is ended in the middle of a call."""
-    context = mp.get_context(method or None)
+    context = context_of(method)
     with context.Pool(1, maxtasksperchild=1) as workers:
         grown = workers.map(grow, [Square(1), Square(2)], chunksize=1)
         try:
@@ -87,7 +91,7 @@ def pool(method: str = "") -> list[object]:
 
 @placed
 def executor(method: str = "") -> list[object]:
-    with ProcessPoolExecutor(1, mp_context=mp.get_context(method or None)) as workers:
+    with ProcessPoolExecutor(1, mp_context=context_of(method)) as workers:
         grown = list(workers.map(grow, [Square(1), Square(2)]))
         error = workers.submit(grow, Square(-1)).exception()
     return [grown == [Square(2), Square(3)], isinstance(error, Refused)]
@@ -95,14 +99,14 @@ def executor(method: str = "") -> list[object]:
 
 @placed
 def broken_executor(method: str = "") -> list[object]:
-    with ProcessPoolExecutor(1, mp_context=mp.get_context(method or None)) as workers:
+    with ProcessPoolExecutor(1, mp_context=context_of(method)) as workers:
         error = workers.submit(leave, 3).exception()
     return [type(error).__name__, isinstance(error, BrokenProcessPool)]
 
 
 @placed
 def process(method: str = "") -> list[object]:
-    context = mp.get_context(method or None)
+    context = context_of(method)
     queue = context.SimpleQueue()
     child = context.Process(target=about, args=[queue], daemon=True)
     child.start()
@@ -113,7 +117,7 @@ def process(method: str = "") -> list[object]:
 
 @placed
 def exit_codes(method: str = "") -> list[object]:
-    context = mp.get_context(method or None)
+    context = context_of(method)
     children = [context.Process(target=leave, args=[3]), context.Process(target=crash), context.Process(target=wait)]
     for child in children:
         child.start()
@@ -125,8 +129,8 @@ def exit_codes(method: str = "") -> list[object]:
 
 @placed
 def shared(method: str = "") -> list[object]:
-    context = mp.get_context(method or None)
-    memory = SharedMemory(create=True, size=4)
+    context = context_of(method)
+    memory: Any = SharedMemory(create=True, size=4)
     number, lock = context.Value("i", 1), context.Lock()
     child = context.Process(target=write, args=[memory, number, lock])
     child.start()
@@ -139,7 +143,7 @@ def shared(method: str = "") -> list[object]:
 
 @placed
 def manager(method: str = "") -> list[object]:
-    with mp.get_context(method or None).Manager() as server:
+    with context_of(method).Manager() as server:
         values = server.list([Square(1)])
         values.append(Square(2))
         return [list(values) == [Square(1), Square(2)]]
@@ -147,15 +151,14 @@ def manager(method: str = "") -> list[object]:
 
 @placed
 def grandchildren(method: str = "") -> list[object]:
-    with ProcessPoolExecutor(1, mp_context=mp.get_context(method or None)) as workers:
+    with ProcessPoolExecutor(1, mp_context=context_of(method)) as workers:
         return [workers.submit(nested, Square(1)).result() == Square(2)]
 
 
 @placed
 def joblib() -> list[object]:
-    from joblib import Parallel, delayed
-
-    grown = Parallel(n_jobs=2)(delayed(grow)(Square(side)) for side in range(2))
+    library: Any = import_module("joblib")
+    grown = library.Parallel(n_jobs=2)(library.delayed(grow)(Square(side)) for side in range(2))
     return [grown == [Square(1), Square(2)]]
 
 
@@ -164,7 +167,9 @@ def closure() -> list[object]:
     queue = mp.get_context("fork").SimpleQueue()
     child = mp.get_context("fork").Process(target=lambda: queue.put(Square(1)))
     child.start()
-    return [queue.get() == Square(1), child.join(), child.exitcode]
+    received = queue.get()
+    child.join()
+    return [received == Square(1), child.exitcode]
 
 
 @placed

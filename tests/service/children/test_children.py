@@ -45,10 +45,11 @@ def expected(folder: Path) -> dict[str, Any]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["forkserver", "spawn", "fork"])
 async def service(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[RunningService]:
-    targets = [folder / "shapes.py", "package.shapes", folder / "shapes.v2.py"]
+    targets: list[str | Path] = [folder / "shapes.py", "package.shapes", folder / "shapes.v2.py"]
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     flags = ("--workers", "1", "--start-method", request.param)
     async with serving(*targets, *flags, env={"PYTHONPATH": path}) as running:
+        await running.ready()
         yield running
     complaints = [line for line in running.log if "task printed" in line or "task raised" in line]
     assert complaints == []  # no traceback of a child, no "leaked" resource
