@@ -226,7 +226,7 @@ def _check_wrapper(function: object, name: object) -> None:
     A wrapper that was named and has parameters of its own is meant as it is.
     """
     hidden = hidden_function(function)
-    if hidden is None:
+    if hidden is None or hasattr(hidden.wrapper, "__signature__"):
         return
     _check_kind(hidden.function, hidden.function.__name__)
     has_own_name = name is not None or getattr(hidden.wrapper, "__name__", None) == hidden.function.__name__

@@ -216,11 +216,13 @@ def _no_task_found(module: ModuleType) -> str:
 
 
 def _check_not_hidden(value: object) -> None:
-    """Reject a wrapper that hides a task: with a decorator above `@task`, the task would be missing silently."""
+    """Reject a wrapper that hides a task or a start hook, which would be missing silently."""
     hidden = hidden_function(value)
-    definition = None if hidden is None else definition_of(hidden.function)
-    if definition is not None:
-        raise TaskDefinitionError(definition.name, str(hidden)).at(_location(definition))
+    if hidden is None:
+        return
+    function = hidden.function
+    if definition_of(function) is not None or is_worker_start_hook(function):
+        raise TaskDefinitionError(function.__name__, str(hidden)).at(code_location(function.__code__))
 
 
 def _duplicate_name(target: Target, definition: TaskDefinition, earlier_location: str) -> TargetError:

@@ -12,9 +12,9 @@ from offload.errors import TaskDefinitionError
 from offload.tasks.loading import load, parse_target
 from tests.unit.tasks.conftest import WriteFile
 
-# The lines of a file above its task; the last line is line 33.
+# The lines of a file above its task.
 HEAD = """
-import functools
+import functools, inspect
 from offload.tasks.definition import task
 
 def bare(function):
@@ -41,6 +41,11 @@ class Kept:
 
 def wrapped(function):
     return functools.wraps(function)(lambda *args, **kwargs: function(*args, **kwargs))
+
+def signed(function):
+    wrapper = bare(function)
+    wrapper.__signature__, wrapper.__name__ = inspect.signature(function), function.__name__
+    return wrapper
 
 def forgetful(function):
     function.seen = True
@@ -91,13 +96,23 @@ def test_a_decorator_that_loses_the_signature_is_named(write_file: WriteFile, de
     path = write_file("tasks.py", file_with(decorators, "def hidden(n: int) -> int: return n"))
     error = problem_with(path)
     assert (error.task, error.problem) == ("hidden", problem)
-    assert error.place.startswith("tasks.py:3")
+    file, _, line = error.place.partition(":")
+    assert (file, int(line) > HEAD.count("\n")) == ("tasks.py", True)
 
 
 def test_a_task_that_a_decorator_hides_is_reported_also_beside_others(write_file: WriteFile) -> None:
     """The service would start without it."""
     text = file_with("@task", "def seen(): ...") + "\n@bare\n@task\ndef hidden(): ..."
     assert problem_with(write_file("tasks.py", text)).problem == BARE
+
+
+def test_a_start_hook_that_a_decorator_hides_is_reported(write_file: WriteFile) -> None:
+    """Workers would not call it."""
+    text = (
+        f"{HEAD}from offload import on_worker_start\n@task\ndef seen(): ...\n@bare\n@on_worker_start\ndef load(): ..."
+    )
+    error = problem_with(write_file("tasks.py", text))
+    assert (error.task, error.problem) == ("load", BARE)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +157,7 @@ def test_a_method_is_reported(write_file: WriteFile, decorators: str) -> None:
         "@task @functools.lru_cache",
         "@functools.cache @task",
         "@task @wrapped @functools.lru_cache(maxsize=8)",
+        "@task @signed",
     ],
 )
 def test_a_decorator_that_keeps_the_signature_works(write_file: WriteFile, decorators: str) -> None:

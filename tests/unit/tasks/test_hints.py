@@ -87,9 +87,9 @@ CONVERT = "use JSON types, a dataclass or a pydantic model, and convert it in th
             "import it at the top level of the module",
         ),
         (
-            "ClassVar[int]",
-            "cannot resolve 'ClassVar[int]', the annotation of parameter 'x': typing.ClassVar[int] is not valid as "
-            "type argument; correct it",
+            "dataclasses.Missing",
+            "cannot resolve 'dataclasses.Missing', the annotation of parameter 'x': module 'dataclasses' has no "
+            "attribute 'Missing'; correct it",
         ),
         ("Opaque", f"cannot validate parameter 'x': pydantic does not support the type Opaque; {CONVERT}"),
         (
