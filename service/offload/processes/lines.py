@@ -88,7 +88,8 @@ class LineSplitter:
         if self._state is None:
             raise ValueError("the line has no bar")
         self._logged, self._next_state_at = self._state, now + STATE_EVERY_S
-        return self._state.text()
+        kept = _without_half_a_character(self._state.kept)  # the next read may have the rest
+        return Piece(kept, self._state.left_out).text()
 
     def end(self) -> list[str]:
         """Returns what is left at the end of a job: the last state of a bar, or a line that did not end."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from types import CodeType
 from typing import Any, Final, TypeVar, overload
 
@@ -235,7 +236,12 @@ def _check_wrapper(function: object, name: object) -> None:
 
 
 def _is_method(function: object) -> bool:
-    """Returns whether it is defined directly in a class: "Model.predict", but not "make.<locals>.predict"."""
+    """Returns whether it is defined directly in a class: "Model.predict", but not "make.<locals>.predict".
+
+    A partial does not count: it may have been given the object.
+    """
+    if isinstance(function, partial):
+        return False
     below = lowest(function)
     if inspect.ismethod(below):
         return True

@@ -48,9 +48,11 @@ class Imported:
 def describe(error: BaseException, imported: Imported) -> str:
     """Returns one sentence for the user."""
     places = _places(error)
-    if isinstance(error, SyntaxError) and error.filename and not error.filename.startswith("<"):
+    if isinstance(error, SyntaxError) and isinstance(error.filename, str) and not error.filename.startswith("<"):
         return _prefix(places, imported) + _syntax_error(error, error.filename)
     text = _text_of(error)
+    if imported.file is not None:
+        text = text.replace(imported.file, imported.named)
     remedy = _remedy(error, places, imported)
     if isinstance(error, SystemExit):
         text = f"the file ended the program while it was imported ({text})"
@@ -137,14 +139,16 @@ def _circle(places: list[tuple[str, int]]) -> str:
 
 
 def _missing_module(error: ModuleNotFoundError, places: list[tuple[str, int]], imported: Imported) -> str:
-    name = error.name or ""
+    if not isinstance(error.name, str):
+        return ""
+    name = error.name
     package, _, rest = name.partition(".")
     folders = Path(places[-1][0]).parent.parts if places else ()
     if package in folders:
         return _as_module(places[-1][0], levels=len(folders) - folders.index(package), imported=imported)
     if rest:
         return "correct the name"
-    return f"install {name} for the Python that runs this service, or correct the name"
+    return f"install the package that provides {name!r} for the Python that runs this service, or correct the name"
 
 
 def _relative_import(places: list[tuple[str, int]], imported: Imported) -> str:

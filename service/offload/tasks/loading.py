@@ -30,6 +30,7 @@ Named: TypeAlias = str | os.PathLike[str] | Callable[..., Any]
 # Makes the context in which a target is imported.
 Importing: TypeAlias = "Callable[[Target], AbstractContextManager[object]]"
 
+_TOP_LEVEL_HINT: Final = "define the function at the top level of the module, where its name must still refer to it"
 _EXAMPLE_HINT: Final = "write `from offload import task` and put `@task` above a function"
 
 
@@ -207,10 +208,13 @@ def _definitions_in(module: ModuleType, target: Target) -> Iterator[TaskDefiniti
 
 
 def _no_task_found(module: ModuleType) -> str:
-    directories = list(getattr(module, "__path__", ()))
-    if directories:
-        from offload.tasks.target_names import package_without_tasks  # late: needed for mistakes only
+    from offload.tasks.target_names import decorated_line, package_without_tasks  # late: needed for mistakes only
 
+    file, directories = getattr(module, "__file__", None), list(getattr(module, "__path__", ()))
+    line = None if file is None else decorated_line(Path(file))
+    if line is not None:
+        return f"no task found, although line {line} has `@task`; {_TOP_LEVEL_HINT}"
+    if directories:
         return f"no task found; {package_without_tasks(Path(directories[0]), module.__name__)}"
     return f"no task found; {_EXAMPLE_HINT}"
 

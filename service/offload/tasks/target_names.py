@@ -56,6 +56,12 @@ def package_without_tasks(directory: Path, name: str) -> str:
     return f"the package itself has no task; serve a module in it{example}"
 
 
+def decorated_line(file: Path) -> int | None:
+    """Returns the number of the first line with `@task`, or None."""
+    found = _DECORATED.search(_read(file))
+    return None if found is None else found.string.count(b"\n", 0, found.end()) + 1
+
+
 def _instead(directory: Path, named: str) -> str:
     package = Path(named)
     is_package = (directory / "__init__.py").exists() and all(part.isidentifier() for part in package.parts)
@@ -78,13 +84,16 @@ def _python_files(directory: Path) -> Iterator[Path]:
     except OSError:
         return
     for file in files[:_MAX_FILES_READ]:
-        try:
-            with file.open("rb") as source:
-                text = source.read(_MAX_BYTES_READ)
-        except OSError:
-            continue
-        if _DECORATED.search(text):
+        if decorated_line(file) is not None:
             yield file
+
+
+def _read(file: Path) -> bytes:
+    try:
+        with file.open("rb") as source:
+            return source.read(_MAX_BYTES_READ)
+    except OSError:
+        return b""
 
 
 def _did_you_mean(path: Path, named: str) -> str:

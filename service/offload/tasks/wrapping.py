@@ -106,12 +106,18 @@ def _references(wrapper: Callable[..., Any]) -> Iterator[tuple[str, object]]:
             except ValueError:  # not assigned yet
                 continue
     elif isinstance(inspect.getattr_static(type(wrapper), "__call__", None), FunctionType):
-        try:
-            attributes = object.__getattribute__(wrapper, "__dict__")
-        except AttributeError:  # it has slots
-            return
-        for name, value in list(attributes.items()):
-            yield f"self.{name}", value
+        for name in [*_own_attributes(wrapper), *getattr(type(wrapper), "__slots__", ())]:
+            try:
+                yield f"self.{name}", object.__getattribute__(wrapper, name)
+            except AttributeError:  # a slot that is not set
+                continue
+
+
+def _own_attributes(value: object) -> list[str]:
+    try:
+        return list(object.__getattribute__(value, "__dict__"))
+    except AttributeError:  # it has slots only
+        return []
 
 
 def _is_out_of_sight(function: FunctionType) -> bool:

@@ -89,6 +89,13 @@ def test_the_state_of_a_bar_is_logged_once_a_second_while_it_changes() -> None:
     assert splitter.feed(b"\n", 20.0, everything) == [], "the line says nothing new"
 
 
+def test_a_state_is_not_cut_within_a_character() -> None:
+    splitter = LineSplitter()
+    splitter.feed("\r██".encode()[:-1], 0.0, everything)
+    assert splitter.take_state(1.0) == "█"
+    assert splitter.feed("█\n".encode()[-2:], 1.0, everything) == ["██"]
+
+
 def test_a_bar_that_ends_within_a_second_is_one_line() -> None:
     splitter = LineSplitter()
     for step in range(10):

@@ -33,6 +33,10 @@ class Bare:
     def __call__(self, **kwargs):
         return self.inner(**kwargs)
 
+class Slotted:
+    __slots__ = ("inner",)
+    __init__, __call__ = Bare.__init__, Bare.__call__
+
 class Kept:
     def __init__(self, function):
         functools.update_wrapper(self, function)
@@ -86,6 +90,7 @@ def file_with(decorators: str, definition: str) -> str:
         ("@task @renaming", RENAMING),
         ("@task @Bare", CLASS),
         ("@task @wrapped @Bare", CLASS),
+        ("@task @Slotted", CLASS.replace("'Bare'", "'Slotted'")),
         ("@bare @task", BARE),
         ("@renaming @task", RENAMING),
         ("@wrapped @bare @task", BARE),
@@ -184,6 +189,8 @@ def test_a_decorator_that_keeps_the_signature_works(write_file: WriteFile, decor
          "double = task(name='double')(Scale())\nNumber = int", {"double": 6}),
         ("def power(x: Number, n: Number): return x ** n\n"
          "square = task(name='square')(functools.partial(power, n=2))\nNumber = int", {"square": 9}),
+        ("class Model:\n    def predict(self, x): return 2 * x\n"
+         "predict = task(name='predict')(functools.partial(Model().predict))", {"predict": 6}),
     ],
 )  # fmt: skip
 def test_a_function_that_refers_to_another_is_not_taken_for_a_decorator(

@@ -56,6 +56,9 @@ FILES = {
     "tasks.txt": "",
     "no_suffix": "",
     "only/here.py": TASK,
+    "guarded.py": "from offload import task\nif __name__ == '__main__':\n    @task\n    def run(): ...",
+    "lost.py": "from offload import task\ndef forget(function): ...\n@forget\n@task\ndef run(): ...",
+    "unknown_import.py": "raise ModuleNotFoundError('not today')",
     "models.py": "import pydantic\n\nclass Point(pydantic.BaseModel):\n    x: int\n\nPoint(x='a')",
     "uses_models.py": "import models",
 }
@@ -67,6 +70,7 @@ BYTES = {
 }
 RELATIVE = "ImportError: attempted relative import with no known parent package"
 GUARD = 'put what must not run at import below `if __name__ == "__main__":`'
+TOP_LEVEL = "define the function at the top level of the module, where its name must still refer to it"
 ALL_SERVED = "all of its tasks are served"
 
 
@@ -116,8 +120,8 @@ def directory(write_file: WriteFile, tmp_path: Path, monkeypatch: pytest.MonkeyP
         ),
         (
             "wants.py",
-            "line 1: ModuleNotFoundError: No module named 'numpyy' (raised in wants_more.py, line 1); install numpyy "
-            "for the Python that runs this service, or correct the name",
+            "line 1: ModuleNotFoundError: No module named 'numpyy' (raised in wants_more.py, line 1); install the "
+            "package that provides 'numpyy' for the Python that runs this service, or correct the name",
         ),
         (
             "wants_part.py",
@@ -131,6 +135,9 @@ def directory(write_file: WriteFile, tmp_path: Path, monkeypatch: pytest.MonkeyP
             "line 1: ValidationError: 1 validation error for Point x Input should be a valid integer, unable to parse "
             "string as an integer [type=int_parsing, input_value='a', input_type=str] (raised in models.py, line 6)",
         ),
+        ("guarded.py", f"no task found, although line 3 has `@task`; {TOP_LEVEL}"),
+        ("lost.py", f"no task found, although line 4 has `@task`; {TOP_LEVEL}"),
+        ("unknown_import.py", "line 1: ModuleNotFoundError: not today"),
         ("tabs.py", "syntax error in tabs.py, line 3: inconsistent use of tabs and spaces in indentation"),
         ("failing.tasks", "failing/__init__.py, line 1: ZeroDivisionError: division by zero"),
         ("cookie.py", "syntax error in cookie.py: unknown encoding: klingon; save the file as UTF-8 text"),

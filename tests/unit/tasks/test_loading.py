@@ -36,7 +36,7 @@ TWO_TASKS = """
     def other(): return len(loaded)
 """
 
-INSTALL = "install {} for the Python that runs this service, or correct the name"
+INSTALL = "install the package that provides '{}' for the Python that runs this service, or correct the name"
 GUARD = 'put what must not run at import below `if __name__ == "__main__":`'
 
 # The head of a file with decorators.
