@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import io
+import itertools
 import os
 import resource
 import signal
@@ -223,6 +225,16 @@ def raises(message: str = "no") -> None:
 @task
 def unserialisable() -> object:
     return object()
+
+
+@task
+def open_file() -> object:
+    return {"file": io.BytesIO(b"lines\n")}
+
+
+@task(timeout=LIMIT_S)
+def endless_iterator() -> object:
+    return filter(None, itertools.repeat(0))
 
 
 @task

@@ -76,6 +76,8 @@ ROWS = {
     "memory hog in a child": Row("hog_in_child", 500, "memory-limit", {"limit_bytes": 200_000_000}),
     "exception that cannot be pickled or printed": Row("unprintable", 500, "task-error", {"exception": "Unprintable"}),
     "result that cannot be encoded": Row("unserialisable", 500, "result-not-serialisable"),
+    "file returned by mistake": Row("open_file", 500, "result-not-serialisable", {"pointer": "/file"}),
+    "iterator without an end": Row("endless_iterator", 504, "job-timeout", {"limit_s": 0.3}),
     "recursion": Row("recursion", 500, "task-error", {"exception": "RecursionError"}),
     "recursion in C until the stack ends": Row("stack_overflow", 500, CRASH, {"signal": "SIGSEGV"}),
     "forked child returns from the task": Row("child_returns", 200, result=0),
