@@ -103,7 +103,7 @@ def array_form(array: Array) -> Any:
         items = _nested(_masked_items(array), array)
         return _streamed(items) if array.dtype.hasobject else items
     if not _is_plain(array):
-        return _streamed(array.tolist())  # a library's own arrays say themselves what their items are
+        return _streamed(array.tolist())  # the subclass says what its items are
     if array.dtype.hasobject:
         return _streamed(_nested(_items(array.view(numpy.ndarray)), array))
     return _nested(_items(array.view(numpy.ndarray)), array)
@@ -142,9 +142,8 @@ def _float(scalar: np.floating[Any]) -> float:
 
 
 def _is_plain(array: Array) -> bool:
-    """Returns whether the items of `array` are its elements, as they are in NumPy's own types but for masked arrays."""
-    kind = type(array)
-    return kind.__module__.partition(".")[0] == "numpy" and not issubclass(kind, sys.modules["numpy"].ma.MaskedArray)
+    """Returns whether the items of `array` are its elements: not in masked arrays, nor where a subclass decides."""
+    return type(array).tolist is sys.modules["numpy"].ndarray.tolist
 
 
 def _items(array: Array) -> list[Any]:

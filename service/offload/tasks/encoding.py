@@ -23,13 +23,11 @@ from offload.tasks.array_forms import INFINITE, REPLACE_INFINITE, Stream, encoda
 from offload.tasks.arrays import is_array
 from offload.tasks.faults import exception_message, exception_name, full_type_name, shortened
 from offload.tasks.forms import form_of
-from offload.tasks.model_forms import GuessedModel, members_of_model
+from offload.tasks.model_forms import MAX_DEPTH, GuessedModel, UnreadModel, members_of_model
 from offload.tasks.remedies import GENERAL_REMEDY, NoJsonForm
 
 # A frame between the processes may have twice this size.
 MAX_RESULT_BYTES: Final = 1 << 30
-# orjson's limit.
-MAX_DEPTH: Final = 254
 
 # Without these options orjson would leave out fields whose names begin with `_`, and round time zones to minutes.
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -62,7 +60,10 @@ def json_bytes(value: object) -> bytes:
 
 
 def _checked_form(value: object) -> Any:
-    form = form_of(value)
+    return _checked(form_of(value))
+
+
+def _checked(form: Any) -> Any:
     if type(form) is not GuessedModel:
         return form
     for path, member in form.members:
@@ -145,7 +146,12 @@ class _CarefulWriter:
 
     def _form(self, value: object) -> Any:
         try:
-            return _simplest(value)
+            form = _simplest(value)
+            if type(form) is not UnreadModel:
+                return form
+            for iterator in form.iterators:
+                self._read_once(iterator)
+            return _checked(form.encode())
         except NoJsonForm:
             raise
         except Exception:
@@ -196,13 +202,16 @@ class _CarefulWriter:
             self.path.pop()
 
     def _write_stream(self, items: Iterator[Any]) -> None:
-        if id(items) in self._read:
-            raise NoJsonForm(items, "occurs twice, but can be read only once", "Return list(value)")
-        self._read[id(items)] = items
+        self._read_once(items)
         start = 0
         while chunk := self._next_items(items):
             self._write_items(chunk, start)
             start += len(chunk)
+
+    def _read_once(self, items: object) -> None:
+        if id(items) in self._read:
+            raise NoJsonForm(items, "occurs twice, but can be read only once", "Return list(value)")
+        self._read[id(items)] = items
 
     def _next_items(self, items: Iterator[Any]) -> list[Any]:
         try:
@@ -240,7 +249,7 @@ def _simplest(value: object) -> Any:
     raise NoJsonForm(value, "stands for other values without end")
 
 
-_WRITTEN: Final = frozenset((list, tuple, dict, Stream, orjson.Fragment))
+_WRITTEN: Final = frozenset((list, tuple, dict, Stream, UnreadModel, orjson.Fragment))
 
 
 def _together(container: Any, values: Collection[Any]) -> bytes | None:

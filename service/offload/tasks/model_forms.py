@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from types import NoneType
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -19,11 +20,15 @@ from pydantic_core import to_json
 from offload.tasks.array_forms import INFINITE, REPLACE_INFINITE
 from offload.tasks.remedies import NoJsonForm, Path, attribute_names
 
+# orjson's limit, for other values than models too.
+MAX_DEPTH: Final = 254
 _MAX_KNOWN_MODELS: Final = 1_000
 _FIELDS: Final = ("model-fields", "dataclass-args")
 _GUESSED: Final = ("any", "is-instance")
 _FLOAT: Final = ("float",)
+_GENERATOR: Final = ("generator",)
 _REFERENCE: Final = ("definition-ref",)
+_TEXT_AND_NUMBERS: Final = frozenset((str, int, float, bool, NoneType))
 # What a schema holds besides schemas.
 _NO_SCHEMAS: Final = ("default", "metadata", "config")
 
@@ -35,18 +40,32 @@ class GuessedModel(NamedTuple):
     members: list[tuple[Path, Any]]
 
 
+class UnreadModel:
+    """A model with iterators, which are read when `encode` is called, and cannot be read again."""
+
+    __slots__ = ("encode", "iterators")
+
+    def __init__(self, iterators: list[Any], encode: Callable[[], orjson.Fragment | GuessedModel]) -> None:
+        self.iterators = iterators
+        self.encode = encode
+
+
+ModelForm = orjson.Fragment | GuessedModel | UnreadModel
+
+
 def is_model(kind: type) -> bool:
     return "__pydantic_serializer__" in attribute_names(kind)
 
 
-def model_form(kind: type, fallback: Callable[[Any], Any]) -> Callable[[Any], orjson.Fragment | GuessedModel]:
+def model_form(kind: type, fallback: Callable[[Any], Any]) -> Callable[[Any], ModelForm]:
     """Returns the function that encodes models of a type; `fallback` makes what pydantic knows of other values."""
     guessed = _paths(kind, _GUESSED)
+    unread = {*guessed, *_paths(kind, _GENERATOR)}
     config: dict[str, Any] = getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None) or {}
     has_extra = config.get("extra") == "allow"
     floats = _float_paths(kind)
 
-    def form(model: Any) -> orjson.Fragment | GuessedModel:
+    def encode(model: Any) -> orjson.Fragment | GuessedModel:
         encoded = to_json(model, inf_nan_mode="null", fallback=fallback)
         if b"NaN" in encoded or b"Infinity" in encoded:
             _check_constants(model, encoded)
@@ -55,10 +74,15 @@ def model_form(kind: type, fallback: Callable[[Any], Any]) -> Callable[[Any], or
         if not guessed and not has_extra:
             return orjson.Fragment(encoded)
         members = [(path, getattr(model, name)) for name, path in guessed.items()]
-        members += [((name,), member) for name, member in (getattr(model, "__pydantic_extra__", None) or {}).items()]
+        members += [((name,), member) for name, member in _extra(model).items()]
         return GuessedModel(orjson.Fragment(encoded), members)
 
-    return form
+    def form(model: Any) -> ModelForm:
+        members = [getattr(model, name) for name in unread]
+        iterators = list(_iterators_in([*members, *_extra(model).values()], MAX_DEPTH))
+        return UnreadModel(iterators, lambda: encode(model)) if iterators else encode(model)
+
+    return form if unread or has_extra else encode
 
 
 def members_of_model(value: object) -> Iterator[tuple[Path, Any]]:
@@ -67,6 +91,25 @@ def members_of_model(value: object) -> Iterator[tuple[Path, Any]]:
     if is_model(kind):
         for name, path in _names_in_json(kind).items():
             yield path, getattr(value, name)
+
+
+def _extra(model: Any) -> dict[str, Any]:
+    return getattr(model, "__pydantic_extra__", None) or {}
+
+
+def _iterators_in(value: Any, depth: int) -> Iterator[Any]:
+    kind = type(value)
+    if kind in _TEXT_AND_NUMBERS or not depth:
+        return
+    if kind in (list, tuple, set):
+        for item in value:
+            yield from _iterators_in(item, depth - 1)
+    elif kind is dict:
+        yield from _iterators_in(list(value.values()), depth - 1)
+    elif is_model(kind):
+        yield from _iterators_in([getattr(value, name) for name in _names_in_json(kind)], depth - 1)
+    elif "__next__" in attribute_names(kind):
+        yield value
 
 
 def _check_constants(model: object, encoded: bytes) -> None:

@@ -198,6 +198,15 @@ def test_an_array_of_any_kind_is_written_exactly(value: Any, json_text: str) -> 
     assert encode([value]).body == f"[{json_text}]".encode()
 
 
+class Plain(np.ndarray[Any, Any]):
+    pass
+
+
+def test_a_subclass_without_items_of_its_own_is_written_as_any_other_array() -> None:
+    times = np.array(["2026-01-02T00:00:00.000000001", "NaT"], "M8[ns]").view(Plain)
+    assert encode(times).body == b'["2026-01-02T00:00:00.000000001",null]'
+
+
 class Labelled(np.ndarray[Any, Any]):
     def tolist(self) -> Any:
         return ["one", math.nan, 2**70]

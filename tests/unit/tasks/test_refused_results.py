@@ -160,6 +160,11 @@ def nested(depth: int) -> Any:
     return value
 
 
+def sharing_an_iterator() -> list[Holder]:
+    items = iter([1])
+    return [Holder(any=[items]), Holder(any=items)]
+
+
 async def later() -> None: ...
 
 
@@ -282,6 +287,11 @@ ROWS: Final = {
     ),
     "iterator that occurs twice": Row(
         [itertools.repeat(iter([1]), 2)], "/0/1", "occurs twice, but can be read only once."
+    ),
+    "iterator in two models": Row(
+        sharing_an_iterator(),
+        "/1",
+        "occurs twice, but can be read only once.",
     ),
     "field of a model": Row([Holder(any={"a": [object()]})], "/0/Any/a/0", f"has no JSON form. {GENERAL}"),
     "file in a model": Row([Loose(file=io.BytesIO(b"a"))], "/0/file", FILE),

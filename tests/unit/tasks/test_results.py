@@ -8,7 +8,7 @@ import math
 import re
 from array import array
 from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, UserString, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -57,6 +57,10 @@ class Model(BaseModel):
 class Aliased(BaseModel):
     a_b: int = Field(default=1, serialization_alias="aB")
     any: Any = None
+
+
+class Reading(BaseModel):
+    numbers: Iterable[int]
 
 
 class Lenient(BaseModel):
@@ -248,6 +252,8 @@ def test_a_value_that_json_lacks_becomes_text(value: object, body: bytes) -> Non
         (Aliased(any=np.array(["NaT"], "M8[s]")), b'{"aB":1,"any":[null]}'),
         (Aliased(any=range(2)), b'{"aB":1,"any":[0,1]}'),
         (Aliased(any=iter([2**70, math.nan])), b'{"aB":1,"any":[1180591620717411303424,null]}'),
+        ([Aliased(any=[iter([1])]), 2**70], b'[{"aB":1,"any":[[1]]},1180591620717411303424]'),
+        ([Reading.model_validate({"numbers": iter("12")}), 2**70], b'[{"numbers":[1,2]},1180591620717411303424]'),
         (Lenient(x=math.inf, y=b"x"), b'{"x":null,"y":null,"z":"1j"}'),
         (Careful(x=math.inf), b'{"x":null}'),
         (Validated(x=2), b'{"X":2}'),
