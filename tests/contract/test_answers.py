@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import logging
 import multiprocessing.connection as connections
@@ -53,6 +54,29 @@ async def test_bytes_arrive_unchanged(running: Running, size: int) -> None:
         assert await running.result("length", body=body, query="times=2") == 2 * size
     outcome = await running.outcome("mirror", body=data[:size])
     assert (outcome.media_type, body_of(outcome)) == ("image/x-mirror", data[:size])
+
+
+FORM = "multipart/form-data; boundary=x"
+
+
+@pytest.mark.parametrize("size", [3, 3_000_000])
+async def test_forms_and_compressed_bodies_are_read(running: Running, size: int) -> None:
+    data = bytes(range(256)) * (size // 256 + 1)
+    head = b'--x\r\nContent-Disposition: form-data; name="%b"\r\n\r\n'
+    form = b"\r\n".join([head % b"times" + b"2", head % b"data" + data[:size], b"--x--\r\n"])
+    assert await running.result("length", body=form, content_type=FORM) == 2 * size
+    packed = gzip.compress(form)
+    assert await running.result("length", body=packed, content_type=FORM, content_encoding="gzip") == 2 * size
+    packed = gzip.compress(data[:size])
+    assert await running.result("length", body=packed, query="times=2", content_encoding="gzip") == 2 * size
+    outcome = await running.outcome("length", body=form[:-4], content_type=FORM)
+    assert (outcome.reason, "ends early" in orjson.loads(body_of(outcome))["detail"]) == ("bad-request", True)
+
+
+async def test_an_inflated_body_is_limited(running: Running) -> None:
+    limit_bytes = running.service.settings.max_body
+    outcome = await running.outcome("length", body=gzip.compress(bytes(limit_bytes + 1), 1), content_encoding="gzip")
+    assert (outcome.reason, orjson.loads(body_of(outcome))["limit_bytes"]) == ("body-too-large", limit_bytes)
 
 
 async def test_arrays_arrive_as_files(running: Running) -> None:

@@ -31,11 +31,11 @@ BOUND_S = 10.0
 
 MOUNTED_AT = b"/compute"
 
-TASKS = {"primes": "json", "resize": "bytes", "solve": "npy-or-json"}
+TASKS = {"primes": "json", "resize": "bytes", "solve": "npy-or-json", "compare": "form"}
 
 
 def catalogue(timeout_s: float = 60.0) -> Catalogue:
-    """Three tasks, one for each kind of body."""
+    """One task for each kind of body."""
     return Catalogue(
         {
             name: TaskInfo(

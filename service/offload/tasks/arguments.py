@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_plus
 
 import orjson
 
 from offload.core.outcome import Reason
-from offload.tasks.content_type import UNKNOWN, URL_ENCODED, ContentType
+from offload.tasks.content_type import FORM, UNKNOWN, URL_ENCODED, ContentType
 from offload.tasks.faults import Fault, shortened
 from offload.tasks.json_text import Body, RepeatedMembers, read_json
 from offload.tasks.parameters import Parameters
@@ -22,6 +22,7 @@ MAX_ERRORS: Final = 100
 _MAX_DETAIL_LENGTH: Final = 300
 _MAX_KNOWN_NAMES: Final = 20
 _MAX_NAME_LENGTH: Final = 100
+_REMEDY: Final = 'Send the arguments as the members of one JSON object, such as {"limit": 30}'
 _MAX_QUERY_FIELDS: Final = 1_000
 
 
@@ -71,8 +72,10 @@ def unknown(name: str, known: Collection[str]) -> ArgumentError:
     return ArgumentError(pointer_to(name), detail)
 
 
-def parse_object(body: Body, content_type: ContentType = UNKNOWN) -> dict[str, Any]:
-    """Returns the members of the JSON object in `body`; an empty body has none.
+def parse_object(
+    body: Body, content_type: ContentType = UNKNOWN, read: Callable[[Body], Any] = read_json
+) -> dict[str, Any]:
+    """Returns the members of the JSON object in `body`, read by `read`; an empty body has none.
 
     Integers keep their value at any length. Raises Fault `invalid-json` with the byte offset as `position`, or
     `invalid-arguments` for repeated members.
@@ -83,10 +86,10 @@ def parse_object(body: Body, content_type: ContentType = UNKNOWN) -> dict[str, A
         charset = shortened(content_type.other_charset, _MAX_NAME_LENGTH)
         raise _invalid_json(f"The body declares the charset {charset!r}, but JSON is read as UTF-8", 0)
     try:
-        value = read_json(body)
+        value = read(body)
     except orjson.JSONDecodeError as error:
         if content_type.media_type == URL_ENCODED:
-            raise _url_encoded() from None
+            raise url_encoded(Reason.INVALID_JSON, _REMEDY, position=0) from None
         _raise_malformed(body, error)
     except RecursionError:
         raise _invalid_json("The JSON body is nested too deeply", 0) from None
@@ -140,6 +143,7 @@ class NameCheck:
 
     def __init__(self, parameters: Parameters) -> None:
         self.names: Mapping[str, str] = {parameter.name: parameter.name for parameter in parameters.named}
+        self.has_decimals = False
         self._known = frozenset(self.names)
         self._required = {parameter.name: None for parameter in parameters.named if parameter.is_required}
         self._takes_more = parameters.extra_hint is not None
@@ -164,12 +168,25 @@ class NameCheck:
         }
 
 
-def _url_encoded() -> Fault:
+def is_url_encoded(body: Body, names: Collection[str]) -> bool:
+    """Returns whether a body that declares a URL-encoded form is one of these arguments, not the data itself.
+
+    `curl --data-binary` declares the same type for any data.
+    """
+    first, equals, _ = bytes(body[:_MAX_NAME_LENGTH]).partition(b"=")
+    if not equals or unquote_plus(first.decode("latin-1")) not in names:
+        return False
+    fields = parse_qsl(bytes(body).decode("latin-1"), keep_blank_values=True)
+    return all(name in names for name, _ in fields)
+
+
+def url_encoded(reason: Reason, remedy: str, **fields: Any) -> Fault:
+    """Returns the fault for a URL-encoded form, which no task takes."""
     return Fault(
-        Reason.INVALID_JSON,
-        detail="The body is a URL-encoded form (application/x-www-form-urlencoded), which is not supported. Send the "
-        'arguments as one JSON object, such as {"limit": 30}, or as a form of type multipart/form-data.',
-        position=0,
+        reason,
+        detail=f"The body is a URL-encoded form ({URL_ENCODED}), which is not supported. {remedy}; "
+        f"or send a form as {FORM}.",
+        **fields,
     )
 
 
@@ -191,6 +208,6 @@ def _malformed_json(problem: str, position: int) -> Fault:
 def _invalid_json(problem: str, position: int) -> Fault:
     return Fault(
         Reason.INVALID_JSON,
-        detail=f'{problem}. Send the arguments as the members of one JSON object, such as {{"limit": 30}}.',
+        detail=f"{problem}. {_REMEDY}.",
         position=position,
     )

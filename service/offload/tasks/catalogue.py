@@ -32,7 +32,7 @@ class TaskInfo:
     """One task, as the service sees it.
 
     `arguments_schema` and `result_schema` are JSON Schema, draft 2020-12; `result_schema` is None if unknown. `body` is
-    "json", "bytes" or "npy-or-json"; for the last two, `body_parameter` names the parameter that takes the body.
+    "json", "bytes", "npy-or-json" or "form"; for bytes and npy, `body_parameter` names the parameter that takes it.
     """
 
     limits: TaskLimits

@@ -16,6 +16,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ import orjson
 from offload.tasks.arguments import ArgumentError, pointer_to, repeated
 from offload.tasks.arrays import NPY_MAGIC, is_array_hint, read_npy
 from offload.tasks.form_parts import Part
-from offload.tasks.json_text import RepeatedMembers, read_json
+from offload.tasks.json_text import Body, RepeatedMembers, read_json
 from offload.tasks.parameters import Parameters, alternatives, takes_several
 
 Convert = Callable[[Part], Any]
@@ -48,18 +49,24 @@ _CHARSETS: Final[Mapping[str, str]] = {
 class FormArguments:
     """Reads the forms of one task.
 
-    `names` are the names that callers use, by those of the parameters; `schema` is the JSON Schema of the arguments.
+    `names` are the names that callers use, by those of the parameters; `schema` is the JSON Schema of the arguments;
+    `read` reads JSON.
     """
 
-    def __init__(self, parameters: Parameters, names: Mapping[str, str], schema: Schema) -> None:
+    def __init__(
+        self, parameters: Parameters, names: Mapping[str, str], schema: Schema, read: Callable[[Body], Any]
+    ) -> None:
         definitions = schema.get("$defs", {})
+        value = partial(_value, read)
         properties = schema.get("properties", {})
         self._arguments = {
-            names[one.name]: _Argument(one.hint, properties.get(names[one.name], {}), definitions)
+            names[one.name]: _Argument(one.hint, properties.get(names[one.name], {}), definitions, value)
             for one in parameters.named
         }
         more = schema.get("additionalProperties")
-        self._other = _Argument(parameters.extra_hint or Any, more if isinstance(more, dict) else {}, definitions)
+        self._other = _Argument(
+            parameters.extra_hint or Any, more if isinstance(more, dict) else {}, definitions, value
+        )
 
     def read(self, parts: Iterable[Part]) -> tuple[dict[str, Any], dict[str, list[ArgumentError]]]:
         """Returns the members, and the errors by name of those that cannot be read."""
@@ -83,13 +90,14 @@ class FormArguments:
 class _Argument:
     """How to read one argument."""
 
-    def __init__(self, hint: Any, schema: Schema, definitions: Schema) -> None:
-        self._convert = _converter(hint, schema, definitions)
+    def __init__(self, hint: Any, schema: Schema, definitions: Schema, value: Convert) -> None:
+        self._value = value
+        self._convert = _converter(hint, schema, definitions, value)
         self._is_list = takes_several(hint)
         self._takes_several = self._is_list or hint is Any or hint is object
         self._takes_other = len(list(alternatives(hint))) > 1
         self._items = [
-            _converter(item, item_schema, definitions)
+            _converter(item, item_schema, definitions, value)
             for item, item_schema in _items(hint, _resolved(schema, definitions), definitions)
         ]
 
@@ -104,7 +112,7 @@ class _Argument:
             return self._convert(part)
         if self._item(0) in _BINARY:
             return [self._item(0)(part)]
-        value = _value(part)
+        value = self._value(part)
         if isinstance(value, list) or (self._takes_other and not isinstance(value, (str, int, float))):
             return value
         return [self._item(0)(part)]
@@ -136,7 +144,7 @@ def _resolved(schema: Any, definitions: Schema) -> Schema:
     return schema if isinstance(schema, dict) else {}
 
 
-def _converter(hint: Any, schema: Schema, definitions: Schema) -> Convert:
+def _converter(hint: Any, schema: Schema, definitions: Schema, value: Convert) -> Convert:
     kinds = [kind for kind in alternatives(hint) if kind is not types.NoneType]
     if memoryview in kinds:
         return _view
@@ -145,7 +153,7 @@ def _converter(hint: Any, schema: Schema, definitions: Schema) -> Convert:
     if bytes in kinds:
         return _bytes_or_text if str in kinds else _bytes
     if not _is_text(schema, definitions):
-        return _value
+        return value
     return _path if any(isinstance(kind, type) and issubclass(kind, PurePath) for kind in kinds) else _text
 
 
@@ -198,10 +206,10 @@ def _path(part: Part) -> str:
     return _text(part)
 
 
-def _value(part: Part) -> Any:
+def _value(read: Callable[[Body], Any], part: Part) -> Any:
     text = _text(part)
     try:
-        return read_json(text.encode())
+        return read(text.encode())
     except orjson.JSONDecodeError:
         return text
 

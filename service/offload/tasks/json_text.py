@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import islice
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ _MANY_DIGITS: Final = 19
 _ALL_DIGITS_ZERO: Final = bytes.maketrans(b"0123456789", b"0" * 10)
 # Digits that may be an integer: not after a decimal point or in an exponent.
 _LONG_NUMBER: Final = re.compile(rb"(?<![.0-9eE])(?<![eE][+-])[0-9]{%d,}(?![0-9.eE])" % _MANY_DIGITS)
+# More digits than floating point always keeps, and perhaps a decimal point.
+_LONG_FRACTION: Final = re.compile(rb"[0-9.]{16,}")
 _ESCAPED_COLON: Final = re.compile(rb"\\u003[aA]")
 _MAX_REPEATED: Final = 10_000
 
@@ -50,6 +53,18 @@ def read_json(body: Body) -> Any:
     if colons and (type(value) is not dict or colons != len(value)) and _has_lost_colons(data, value, colons):
         _check_repeated(bytes(data))
     return value
+
+
+def read_json_with_decimals(body: Body) -> Any:
+    """Returns the same as `read_json`, but a Decimal for each number that loses digits as floating point."""
+    value = read_json(body)
+    data = bytes(body)
+    return json.loads(data, parse_float=_exact) if _LONG_FRACTION.search(data) else value
+
+
+def _exact(text: str) -> float | Decimal:
+    number, exact = float(text), Decimal(text)
+    return number if Decimal(repr(number)) == exact else exact
 
 
 def _parse_long_numbers(body: Body) -> Any:

@@ -30,6 +30,7 @@ class BodyKind(StrEnum):
     JSON = "json"
     BYTES = "bytes"
     NPY_OR_JSON = "npy-or-json"
+    FORM = "form"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class Parameters:
     """The parameters of a function.
 
     `extra_hint` is the annotation of its `**kwargs`, None without `**kwargs`. `body_parameter` takes the raw body,
-    always (BYTES) or if it is an .npy file (NPY_OR_JSON).
+    always (BYTES) or if it is an .npy file (NPY_OR_JSON). With several such parameters, only a form has all arguments.
     """
 
     named: tuple[Parameter, ...]
@@ -92,7 +93,7 @@ def read_parameters(definition: TaskDefinition) -> Parameters:
                 default=None if is_required else parameter.default,
             )
         )
-    body_kind, body_parameter = _body_of(task, named)
+    body_kind, body_parameter = _body_of(named)
     return Parameters(
         named=tuple(named),
         extra_hint=extra_hint,
@@ -133,20 +134,11 @@ def takes_several(hint: Any) -> bool:
     )
 
 
-def _body_of(task: str, parameters: list[Parameter]) -> tuple[BodyKind, str | None]:
+def _body_of(parameters: list[Parameter]) -> tuple[BodyKind, str | None]:
     raw = [parameter.name for parameter in parameters if _is_raw(parameter.hint)]
     arrays = [parameter.name for parameter in parameters if any(map(is_array_hint, alternatives(parameter.hint)))]
-    if len(raw) > 1:
-        raise TaskDefinitionError(
-            task,
-            f"only one parameter can take the request body, but {' and '.join(map(repr, raw))} are annotated as bytes; "
-            "change the others",
-        )
-    if raw and arrays:
-        raise TaskDefinitionError(
-            task,
-            f"{raw[0]!r} takes the request body, so the array {arrays[0]!r} cannot be passed; remove one of them",
-        )
+    if len(raw) > 1 or (raw and arrays):
+        return BodyKind.FORM, None
     if raw:
         return BodyKind.BYTES, raw[0]
     if len(arrays) == 1:

@@ -9,23 +9,26 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from offload.core.outcome import Reason
 from offload.tasks.arguments import (
     ArgumentError,
     ErrorsByName,
     NameCheck,
     invalid_arguments,
+    is_url_encoded,
     parse_object,
     parse_query,
     pointer_to,
     unread,
+    url_encoded,
     with_other_errors,
 )
 from offload.tasks.arrays import NPY_MEDIA_TYPE, read_npy
-from offload.tasks.content_type import FORM, UNKNOWN, ContentType, read_content_type
+from offload.tasks.content_type import FORM, UNKNOWN, URL_ENCODED, ContentType, read_content_type
 from offload.tasks.defaults import MutableDefaults
 from offload.tasks.definition import TaskDefinition
-from offload.tasks.faults import Fault
-from offload.tasks.json_text import Body
+from offload.tasks.faults import Fault, shortened
+from offload.tasks.json_text import Body, read_json, read_json_with_decimals
 from offload.tasks.parameters import BodyKind, Parameter, alternatives, read_parameters, takes_several
 from offload.tasks.results import encode
 
@@ -38,10 +41,11 @@ _ABSENT: Final = object()
 class ArgumentCheck(Protocol):
     """The interface of `arguments.NameCheck` and `validation.TypeCheck`.
 
-    `names` are the names that callers use, by those of the parameters.
+    `names` are the names that callers use, by those of the parameters. `has_decimals`: a type hint has `Decimal` in it.
     """
 
     names: Mapping[str, str]
+    has_decimals: bool
 
     def validate(self, members: dict[str, Any]) -> dict[str, Any]: ...
     def schema(self) -> dict[str, Any]: ...
@@ -68,7 +72,9 @@ class CompiledTask:
         self._positional = [parameter for parameter in parameters.named if parameter.is_positional_only]
         self._defaults = MutableDefaults(parameters.named)
         self._has_mutable_defaults = bool(self._defaults)
+        self._needs_form = self.body_kind is BodyKind.FORM
         self._check = self._make_check()
+        self._read_json = read_json_with_decimals if self._check.has_decimals else read_json
         self.validate = self._check.validate
         names = self._check.names
         self.body_parameter = None if self._body is None else names[self._body.name]
@@ -86,12 +92,16 @@ class CompiledTask:
         content = read_content_type(content_type) if content_type else UNKNOWN
         if content.media_type == FORM:
             return self._form(body, query, content)
+        if self._needs_form:
+            raise _needs_form(content)
         if self._body is None or (self.body_kind is not BodyKind.BYTES and content.media_type != NPY_MEDIA_TYPE):
-            members = parse_object(body, content)
+            members = parse_object(body, content, self._read_json)
             if query and (errors := unread(query, self._queried, "Send it in the JSON body")):
                 raise self._all_errors(errors, members)
             return members
         if self.body_kind is BodyKind.BYTES:
+            if content.media_type == URL_ENCODED and is_url_encoded(body, self._check.names.values()):
+                raise url_encoded(Reason.BAD_REQUEST, "If this is the data itself, declare application/octet-stream")
             return self._with_query(query, _raw(self._body, body))
         try:
             array = read_npy(body)
@@ -140,7 +150,7 @@ class CompiledTask:
     def _form_arguments(self) -> FormArguments:
         from offload.tasks.form_arguments import FormArguments  # late: most workers get no form
 
-        return FormArguments(self.parameters, self._check.names, self._check.schema())
+        return FormArguments(self.parameters, self._check.names, self._check.schema(), self._read_json)
 
     def _form(self, body: Body, query: str, content: ContentType) -> dict[str, Any]:
         from offload.tasks.form_parts import read_form
@@ -172,6 +182,15 @@ class CompiledTask:
         if value is not _ABSENT:
             members[name] = value
         return members
+
+
+def _needs_form(content: ContentType) -> Fault:
+    given = content.media_type or "a body of unknown type"
+    return Fault(
+        Reason.UNSUPPORTED_MEDIA_TYPE,
+        detail=f"Only a form can have all arguments of this task, not {shortened(given, 100)}. Send {FORM}.",
+        supported=[FORM],
+    )
 
 
 def _raw(parameter: Parameter, body: Body) -> object:

@@ -33,6 +33,7 @@ class TypeCheck:
         fields = _core_fields(self._adapter.core_schema)
         _check_fields(task, parameters, fields)
         self.names: Mapping[str, str] = {name: _caller_name(name, field) for name, field in fields.items()}
+        self.has_decimals = _has_decimals(self._adapter.core_schema)
         self._known = frozenset(self.names.values())
         self._required = {self.names[name] for name, field in fields.items() if field.get("required", True)}
         # Parameters whose own names are no arguments. Where any name is one, they would bypass the type check.
@@ -100,6 +101,20 @@ def _core_fields(schema: Any) -> Mapping[str, Mapping[str, Any]]:
         schema = schema["schema"]  # below shared definitions
     fields: Mapping[str, Mapping[str, Any]] = schema["fields"]
     return fields
+
+
+def _has_decimals(schema: Any) -> bool:
+    """Returns whether pydantic's schema, which is a tree, has a decimal number in it."""
+    rest = [schema]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, dict):
+            if item.get("type") == "decimal":
+                return True
+            rest.extend(part for name, part in item.items() if name not in ("default", "metadata"))
+        elif isinstance(item, (list, tuple)):
+            rest.extend(item)
+    return False
 
 
 def _check_fields(task: str, parameters: Parameters, fields: Mapping[str, Mapping[str, Any]]) -> None:

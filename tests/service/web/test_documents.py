@@ -18,7 +18,7 @@ async def test_tasks_are_listed_with_schemas_and_limits() -> None:
     async with web_service() as service:
         answer = await service.get("/tasks")
         document = answer.json()
-        assert [task["name"] for task in document["tasks"]] == ["primes", "resize", "solve"]
+        assert [task["name"] for task in document["tasks"]] == ["primes", "resize", "solve", "compare"]
         assert document["tasks"][0] == {
             "name": "primes",
             "description": "What primes does.",

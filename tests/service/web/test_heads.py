@@ -122,6 +122,8 @@ async def test_a_compressed_body_goes_to_the_worker_as_it_is(encoding: str, codi
         ("primes", "multipart/mixed; boundary=x", ["application/json", "multipart/form-data"]),
         ("solve", "application/x-ndjson", ["application/json", "application/x-npy", "multipart/form-data"]),
         ("solve", "Multipart/Related", ["application/json", "application/x-npy", "multipart/form-data"]),
+        ("compare", "application/json", ["multipart/form-data"]),
+        ("compare", "image/png", ["multipart/form-data"]),
         ("resize", "multipart/byteranges", ["application/octet-stream", "multipart/form-data"]),
     ],
 )
@@ -154,6 +156,13 @@ async def test_json_and_raw_bodies_may_declare_any_other_media_type(task: str, m
     async with web_service(engine=FakeEngine(answer=lambda job: result())) as service:
         answer = await service.post(task, data=b"x", headers={"Content-Type": media_type})
         assert answer.status == 200
+
+
+async def test_a_task_for_forms_needs_a_content_type() -> None:
+    async with web_service() as service, service.raw() as connection:
+        connection.send(b"POST /jobs/compare HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        answer = await connection.answer()
+        assert (answer.status, answer.json()["supported"]) == (415, ["multipart/form-data"])
 
 
 async def test_header_values_that_are_not_utf_8_are_accepted() -> None:

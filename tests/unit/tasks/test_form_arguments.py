@@ -22,6 +22,7 @@ from typing_extensions import TypedDict
 from offload.core.outcome import Reason
 from offload.tasks.content_type import read_content_type
 from offload.tasks.form_parts import MAX_PARTS, read_form
+from offload.tasks.parameters import BodyKind
 from tests.unit.tasks.calling import compiled, errors, fault, result
 
 BOUNDARY = "----frontier"
@@ -219,6 +220,39 @@ def measure(data: bytes, tag: str = "none") -> Any:
 def test_a_task_for_json_and_a_task_for_bytes_take_forms() -> None:
     assert result(add, fields(a="1", b="2"), content_type=FORM) == 3
     assert result(measure, form(part("data", b"hello", file="a"), part("tag", "x")), content_type=FORM) == [5, "x"]
+
+
+def compare(first: bytes, second: memoryview, weights: np.ndarray | None = None) -> Any:
+    return [first.decode(), bytes(second).decode(), None if weights is None else weights.tolist()]
+
+
+def test_a_task_with_several_bodies_takes_only_forms() -> None:
+    assert compiled(compare).body_kind is BodyKind.FORM
+    parts = [part("first", b"a", file="a"), part("second", b"b", file="b")]
+    assert result(compare, form(*parts), content_type=FORM) == ["a", "b", None]
+    assert result(compare, form(*parts, part("weights", npy([1]))), content_type=FORM) == ["a", "b", [1]]
+    for content_type in ("", "application/json", "application/octet-stream"):
+        found = fault(compare, b'{"first": "a", "second": "b"}', content_type=content_type)
+        assert (found.reason, found.fields["supported"]) == (Reason.UNSUPPORTED_MEDIA_TYPE, ["multipart/form-data"])
+
+
+@pytest.mark.parametrize("body", [b"data=hello&tag=x", b"data=%68", b"data=", b"tag=x", b"d%61ta=1"])
+def test_a_url_encoded_form_for_bytes_is_an_error(body: bytes) -> None:
+    found = fault(measure, body, content_type="application/x-www-form-urlencoded")
+    assert (found.reason, "application/octet-stream" in found.fields["detail"]) == (Reason.BAD_REQUEST, True)
+
+
+@pytest.mark.parametrize(
+    "body", [b"hello", b"", b"data", b"data=1&other=2", b"\xff=1", b"x" * 500 + b"=1", b'{"data": 1}']
+)
+def test_other_bytes_may_declare_to_be_one_as_curl_does(body: bytes) -> None:
+    assert result(measure, body, content_type="application/x-www-form-urlencoded") == [len(body), "none"]
+    assert result(measure, b"data=1") == [6, "none"]
+
+
+def test_a_decimal_number_in_a_form_keeps_all_digits() -> None:
+    digits = "0.1234567890123456789012345678"
+    assert read(dict[str, Decimal], part("x", f'{{"a": {digits}}}')) == {"a": Decimal(digits)}
 
 
 def test_an_empty_form_has_no_arguments() -> None:

@@ -28,6 +28,7 @@ _ACCEPTED: Final = {
     "json": (JSON, FORM),
     "npy-or-json": (JSON, _NPY, FORM),
     "bytes": (BYTES, FORM),
+    "form": (FORM,),
 }
 
 
@@ -99,10 +100,14 @@ def _judge_content(task: TaskInfo, content_type: str) -> None:
 
     A raw body may have any other type. So may JSON: `curl -d` declares a form.
     """
-    if not content_type or content_type == JSON:
+    accepted = _ACCEPTED[task.body]
+    if content_type == JSON or not content_type:
+        if JSON not in accepted and BYTES not in accepted:
+            raise unsupported_media_type(task.limits.name, content_type or "a body of unknown type", accepted)
         return
     media_type = head.media_type(content_type)
-    is_accepted = media_type in _ACCEPTED[task.body] or task.body == "bytes"
-    is_envelope = media_type.startswith(_ENVELOPES) and media_type != FORM
-    if is_envelope or (not is_accepted and media_type in (_NDJSON, _NPY)):
-        raise unsupported_media_type(task.limits.name, media_type, accepted_types(task))
+    if media_type in accepted:
+        return
+    may_be_other = task.body != "form" and not media_type.startswith(_ENVELOPES)
+    if not may_be_other or (task.body != "bytes" and media_type in (_NDJSON, _NPY)):
+        raise unsupported_media_type(task.limits.name, media_type, accepted)
