@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ TASKS = Path(__file__).with_name("body_tasks.py")
 MAX_BODY = 4 << 20
 # More than travels in the stream: such a body is in shared memory.
 LARGE = bytes(range(256)) * 8_000
+NOISE = random.Random(1).randbytes(len(LARGE))
 FORM = "multipart/form-data; boundary=x"
 
 
@@ -67,6 +69,8 @@ JSON = "application/json"
 ROWS = {
     "JSON": ("add", b'{"a": 1, "b": 2}', JSON, 3),
     "bytes": ("measure?tag=a", b"hello", "image/png", measured(b"hello", "a")),
+    "bytes that cannot be compressed": ("measure", NOISE, "", measured(NOISE)),
+    "a form that cannot be compressed": ("look", form(file("data", NOISE)), FORM, measured(NOISE)),
     "an .npy file": ("doubled", npy([1, 2]), "application/x-npy", [2, 4]),
     "a form for JSON arguments": ("add", form(part("a", b"1"), part("b", b"2")), FORM, 3),
     "a form for bytes": ("measure", form(file("data", b"hello"), part("tag", b"5")), FORM, measured(b"hello", "5")),

@@ -42,9 +42,15 @@ class Part(NamedTuple):
 
 
 def read_form(body: Body, content_type: ContentType) -> list[Part]:
-    """Returns the parts in their order. Raises Fault `bad-request` for a malformed form, or for one beyond a limit."""
-    from multipart import MultipartError, ParserLimitReached  # late: most workers get no form
+    """Returns the parts in their order.
 
+    Raises Fault `bad-request` for a malformed form, or for one beyond a limit, and `unsupported-media-type` if the
+    library is missing.
+    """
+    try:
+        from multipart import MultipartError, ParserLimitReached  # late: most workers get no form
+    except ImportError:
+        raise _no_library() from None
     boundary = _boundary(content_type)
     try:
         return list(_parts(memoryview(body).toreadonly(), boundary))
@@ -110,6 +116,15 @@ def _part(segment: MultipartSegment, content: memoryview) -> Part:
             value = shortened(value, _MAX_PROBLEM_LENGTH)
             raise _malformed(f"the part {name!r} has the {header} {value!r}", "Send its content as it is")
     return Part(segment.name or "", content, segment.charset or "", segment.filename is not None)
+
+
+def _no_library() -> Fault:
+    return Fault(
+        Reason.UNSUPPORTED_MEDIA_TYPE,
+        detail="This worker cannot read forms: the module `multipart` is missing or is another one (old versions of "
+        "python-multipart replace it). Send JSON, or have the installation repaired.",
+        supported=["application/json"],
+    )
 
 
 def _malformed(problem: str, remedy: str = "Send it as multipart/form-data (RFC 7578), as `curl -F` does") -> Fault:

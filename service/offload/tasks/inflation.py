@@ -31,7 +31,6 @@ _ZSTD_WINDOW_LOG: Final = 23
 _MAX_ZSTD_WINDOW_LOG: Final = 30
 
 
-@lru_cache(maxsize=1)
 def supported_codings() -> tuple[str, ...]:
     """Returns the content codings that `inflated` can read, without importing what reads them."""
     return (GZIP, ZSTD) if _zstd_module() else (GZIP,)
@@ -45,7 +44,14 @@ def inflated(body: Body, coding: str, limit_bytes: int) -> memoryview:
     """
     if coding not in supported_codings():
         raise _unsupported(coding)
-    pieces = _gunzipped(memoryview(body)) if coding == GZIP else _unzstd(memoryview(body), limit_bytes)
+    data = memoryview(body)
+    if coding == GZIP:
+        pieces = _gunzipped(data)
+    else:
+        try:
+            pieces = _unzstd(data, import_module(_zstd_module()), limit_bytes)
+        except ImportError:
+            raise _unsupported(coding) from None
     whole = bytearray()
     try:
         for piece in pieces:
@@ -78,9 +84,8 @@ def _gunzipped(data: memoryview) -> Iterator[bytes]:
             return
 
 
-def _unzstd(data: memoryview, limit_bytes: int) -> Iterator[bytes]:
+def _unzstd(data: memoryview, zstd: Any, limit_bytes: int) -> Iterator[bytes]:
     """Yields the content of all frames. Raises ZstdError, and EOFError if the last frame ends early."""
-    zstd: Any = import_module(_zstd_module())
     window_log = min(max(_ZSTD_WINDOW_LOG, limit_bytes.bit_length()), _MAX_ZSTD_WINDOW_LOG)
     options = {zstd.DecompressionParameter.window_log_max: window_log}
     position = 0
@@ -97,6 +102,7 @@ def _unzstd(data: memoryview, limit_bytes: int) -> Iterator[bytes]:
             return
 
 
+@lru_cache(maxsize=1)
 def _zstd_module() -> str:
     """Returns the name of the module that reads zstd, or "" without one."""
     if find_spec("_zstd") is not None:  # the part of `compression.zstd` in C, which a build of Python may lack
@@ -128,5 +134,5 @@ def _unsupported(coding: str) -> Fault:
     return Fault(
         Reason.UNSUPPORTED_MEDIA_TYPE,
         detail=f"Content-Encoding {coding!r} is not supported by this worker. Send the body unencoded.",
-        supported=list(supported_codings()),
+        supported=[*(one for one in supported_codings() if one != coding), "identity"],
     )

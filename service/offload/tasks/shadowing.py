@@ -21,7 +21,10 @@ from offload.errors import TargetError
 # Packages whose modules this process may import while it runs jobs.
 _OWN: Final = ("offload.tasks", "offload.wire", "offload.worker")
 # Libraries that are imported late, and those that are looked up in `sys.modules` or by orjson.
-_SMALL: Final = ("multipart", "pydantic", "pydantic.json_schema", "pydantic.networks", "pydantic.types")
+_SMALL: Final = (
+    *("backports", "backports.zstd", "compression.zstd"),
+    *("multipart", "pydantic", "pydantic.json_schema", "pydantic.networks", "pydantic.types"),
+)
 _LARGE: Final = ("numpy", "pandas")
 # Modules of the standard library that others import at their first use.
 _STANDARD: Final = (

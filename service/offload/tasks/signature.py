@@ -150,7 +150,11 @@ class CompiledTask:
     def _form_arguments(self) -> FormArguments:
         from offload.tasks.form_arguments import FormArguments  # late: most workers get no form
 
-        return FormArguments(self.parameters, self._check.names, self._check.schema(), self._read_json)
+        try:
+            schema = self._check.schema()
+        except Exception:  # the user's types may raise anything; then fields are read by the type hints alone
+            schema = {}
+        return FormArguments(self.parameters, self._check.names, schema, self._read_json)
 
     def _form(self, body: Body, query: str, content: ContentType) -> dict[str, Any]:
         from offload.tasks.form_parts import read_form

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import pathlib
+import sys
+import types
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -253,6 +255,26 @@ def test_other_bytes_may_declare_to_be_one_as_curl_does(body: bytes) -> None:
 def test_a_decimal_number_in_a_form_keeps_all_digits() -> None:
     digits = "0.1234567890123456789012345678"
     assert read(dict[str, Decimal], part("x", f'{{"a": {digits}}}')) == {"a": Decimal(digits)}
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "multipart", types.ModuleType("multipart"))
+    found = fault(add, fields(a="1"), content_type=FORM)
+    assert (found.reason, "`multipart`" in found.fields["detail"]) == (Reason.UNSUPPORTED_MEDIA_TYPE, True)
+
+
+class WithoutSchema(int):
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return handler(int)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        raise RuntimeError("no schema")
+
+
+def test_a_type_without_a_schema_is_read_all_the_same() -> None:
+    assert read(WithoutSchema, part("x", "5")) == 5
 
 
 def test_an_empty_form_has_no_arguments() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import tracemalloc
 import zlib
 
@@ -109,4 +110,12 @@ def test_a_zstd_frame_that_asks_for_more_memory_than_the_limit_is_rejected() -> 
 def test_a_coding_that_is_not_supported_is_rejected() -> None:
     found = fault(b"", "br")
     assert found.reason is Reason.UNSUPPORTED_MEDIA_TYPE
-    assert found.fields["supported"] == ["gzip", "zstd"] == list(supported_codings())
+    assert found.fields["supported"] == ["gzip", "zstd", "identity"] == [*supported_codings(), "identity"]
+
+
+def test_zstd_that_cannot_be_imported_is_not_supported(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = zstd.compress(b"{}")
+    assert "zstd" in supported_codings()
+    monkeypatch.setitem(sys.modules, "backports.zstd", None)
+    found = fault(body, "zstd")
+    assert (found.reason, found.fields["supported"]) == (Reason.UNSUPPORTED_MEDIA_TYPE, ["gzip", "identity"])
