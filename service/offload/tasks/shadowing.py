@@ -28,19 +28,8 @@ _SMALL: Final = (
 _LARGE: Final = ("numpy", "pandas")
 # Modules of the standard library that others import at their first use.
 _STANDARD: Final = (
-    *(
-        "_strptime",
-        "ast",
-        "difflib",
-        "email.message",
-        "gzip",
-        "linecache",
-        "random",
-        "shutil",
-        "subprocess",
-        "tempfile",
-    ),
-    *("tokenize", "traceback", "tracemalloc", "uuid", "zlib", "zoneinfo"),
+    *("_strptime", "ast", "difflib", "email.message", "gzip", "linecache", "random", "shutil"),
+    *("subprocess", "tempfile", "tokenize", "traceback", "tracemalloc", "uuid", "zlib", "zoneinfo"),
 )
 # These hide a file in any program: the interpreter does not search the path for them.
 _FIXED: Final = ("built-in", "frozen")

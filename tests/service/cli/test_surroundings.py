@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -198,9 +199,10 @@ def test_it_serves_and_ends_with_exit_code_0(folder: Path, name: str) -> None:
 
 def test_workers_have_the_original_limit_on_descriptors_and_the_service_a_higher_one(folder: Path) -> None:
     for method in ("forkserver", "spawn", "fork"):
-        row = Row(shell="ulimit -n 2000; ulimit -Sn 300", arguments=("--start-method", method))
+        row = Row(shell="umask 077; ulimit -n 2000; ulimit -Sn 300", arguments=("--start-method", method))
         with running(folder, row) as service:
             assert service.job("descriptor_limit") == "300"
+            assert stat.S_IMODE(service.path.stat().st_mode) == 0o700  # the socket's mode follows the umask
             limits = Path(f"/proc/{service.process.pid}/limits").read_text()
             assert next(line.split()[3] for line in limits.splitlines() if line.startswith("Max open files")) == "2000"
             service.process.send_signal(signal.SIGHUP)  # the end of a terminal is a reason to stop as well
@@ -232,6 +234,28 @@ def test_it_needs_no_space_in_shared_memory(folder: Path, mounts: str, arguments
         assert Running(process, folder / "s").job("double", '{"n": 21}') == "42"
         process.send_signal(signal.SIGTERM)
         assert process.wait(BOUND_S) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_command_is_being_imported_ends_it_with_exit_code_0(
+    folder: Path, number: signal.Signals
+) -> None:
+    with running(folder, Row()) as service:
+        wait_for_handler_of_sigterm(service.process.pid)
+        service.process.send_signal(number)
+        assert service.process.wait(BOUND_S) == 0
+    assert unexpected(folder / "log") == []
+
+
+def wait_for_handler_of_sigterm(pid: int) -> None:
+    end = time.monotonic() + BOUND_S
+    while time.monotonic() < end:
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            mask = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt:"))
+        if mask & 1 << (signal.SIGTERM - 1):
+            return
+        time.sleep(0.001)
+    raise AssertionError("SIGTERM is not handled")
 
 
 def test_more_connections_than_descriptors_are_refused_and_the_others_served(folder: Path) -> None:
@@ -295,6 +319,10 @@ REFUSED: Final = {
     "a path for the socket that is a directory": (
         Row(arguments=("--uds", "/")),
         "offload: cannot listen on /: ",
+    ),
+    "a host name with an empty part": (
+        Row(arguments=("--host", "a..b")),
+        "offload: cannot listen on a..b: not a host name; choose another with --host",
     ),
 }
 

@@ -22,6 +22,11 @@ _PROBLEM_TEXTS: Final = {
     errno.EADDRNOTAVAIL: "this machine does not have the address; choose another with --host",
     errno.EAFNOSUPPORT: "this machine does not support addresses of this family; choose another with --host",
 }
+_UNIX_PROBLEM_TEXTS: Final = {
+    errno.EACCES: "permission denied; choose another path with --uds",
+    errno.EADDRINUSE: "the path exists and is not a socket of a service that has ended; choose another with --uds",
+    errno.EPERM: "permission denied; choose another path with --uds",
+}
 # Where IPv6 is disabled, "localhost" may still resolve to ::1 as well.
 _ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
@@ -90,6 +95,8 @@ def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise BindError(host, f"unknown host name ({error.strerror}); choose another with --host") from error
+    except UnicodeError as error:  # an empty or too long part
+        raise BindError(host, "not a host name; choose another with --host") from error
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
@@ -107,13 +114,17 @@ def _tcp(family: int, address: Any) -> socket.socket:
 
 
 def _unix(path: str) -> socket.socket:
-    _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        _remove_stale(path)
         sock.bind(path)
     except OSError as error:
         sock.close()
-        raise BindError(path, _problem_text(error)) from error
+        text = _UNIX_PROBLEM_TEXTS.get(error.errno or 0, error.strerror or str(error))
+        raise BindError(path, text) from error
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
