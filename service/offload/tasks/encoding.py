@@ -22,7 +22,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from offload.tasks.array_forms import INFINITE, REPLACE_INFINITE, Stream, encodable
 from offload.tasks.arrays import is_array
 from offload.tasks.faults import exception_message, exception_name, full_type_name, shortened
-from offload.tasks.forms import form_of
+from offload.tasks.forms import FORMS, form_of
 from offload.tasks.model_forms import MAX_DEPTH, GuessedModel, UnreadModel, members_of_model
 from offload.tasks.remedies import GENERAL_REMEDY, NoJsonForm
 
@@ -54,18 +54,17 @@ def json_bytes(value: object) -> bytes:
     except orjson.JSONEncodeError:
         return _carefully(value)
     # The search for one letter is many times faster, and arrays of numbers do not have it.
-    if b"n" in encoded and b"null" in encoded and _may_have_infinity(value):
+    if b"n" in encoded and b"null" in encoded and value is not None and _may_have_infinity(value):
         return _carefully(value)
     return encoded
 
 
 def _checked_form(value: object) -> Any:
-    return _checked(form_of(value))
+    form = FORMS[type(value)](value)
+    return _checked(form) if type(form) is GuessedModel else form
 
 
-def _checked(form: Any) -> Any:
-    if type(form) is not GuessedModel:
-        return form
+def _checked(form: GuessedModel) -> orjson.Fragment:
     for path, member in form.members:
         try:
             json_bytes(member)
@@ -151,7 +150,8 @@ class _CarefulWriter:
                 return form
             for iterator in form.iterators:
                 self._read_once(iterator)
-            return _checked(form.encode())
+            encoded = form.encode()
+            return _checked(encoded) if type(encoded) is GuessedModel else encoded
         except NoJsonForm:
             raise
         except Exception:

@@ -48,7 +48,7 @@ class _Forms(dict[type, Form]):
         return _no_form
 
 
-_FORMS: Final = _Forms()
+FORMS: Final = _Forms()
 
 
 def form_of(value: object) -> Any:
@@ -57,7 +57,7 @@ def form_of(value: object) -> Any:
 
     Raises NoJsonForm, and whatever the value's own methods raise.
     """
-    return _FORMS[type(value)](value)
+    return FORMS[type(value)](value)
 
 
 def _no_form(value: object) -> Any:

@@ -83,6 +83,7 @@ _IMAGE: Final = (
     "Save it into buffer = io.BytesIO(), for example as PNG, and return buffer.getvalue() or "
     "Response(buffer.getvalue(), media_type=…)"
 )
+_RESPONSE: Final = "Return offload.Response(content, media_type=…), or the content alone"
 BYTES_REMEDY: Final = "Return bytes alone, or write them as text: base64.b64encode(value).decode()"
 
 # By the first part of the module's name and the name of the type or of one of its bases.
@@ -120,6 +121,16 @@ _BY_NAME: Final[Mapping[str, str]] = {
     "networkx.Graph": _convert("networkx.node_link_data(graph)"),
     "PIL.Image": _IMAGE,
     "matplotlib.Figure": _IMAGE.replace("Save it into", "Save it with .savefig(buffer) into"),
+    "starlette.Response": _RESPONSE,
+    "werkzeug.Response": _RESPONSE,
+    "aiohttp.StreamResponse": _RESPONSE,
+    "django.HttpResponseBase": _RESPONSE,
+    "requests.Response": "Return value.json(), value.text or value.content",
+    "httpx.Response": "Return value.json(), value.text or value.content",
+    "subprocess.CompletedProcess": "Return value.stdout",
+    "concurrent.Future": "Wait for it and return value.result()",
+    "distributed.Future": "Wait for it and return value.result()",
+    "multiprocessing.ApplyResult": "Wait for it and return value.get()",
     "fractions.Fraction": _convert("float(value) or str(value)"),
     "sqlite3.Row": _convert("dict(row)"),
     "msgspec.Struct": _convert("msgspec.to_builtins(value)"),

@@ -12,11 +12,13 @@ import threading
 from array import array
 from collections import UserDict
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
+from subprocess import CompletedProcess
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
@@ -280,6 +282,8 @@ ROWS: Final = {
     "exception": Row([ValueError("x")], "/0", "Raise it, or return str(value)."),
     "lock": Row([threading.Lock()], "/0", f"_thread.lock at /0 has no JSON form. {GENERAL}"),
     "namespace": Row([SimpleNamespace(a=1)], "/0", "Convert it with vars(value)."),
+    "future": Row([Future()], "/0", "Wait for it and return value.result()."),
+    "finished process": Row([CompletedProcess([], 0)], "/0", "Return value.stdout."),
     "failing iterator": Row(
         [1, failing()],
         "/1",
@@ -372,6 +376,12 @@ def test_a_library_that_is_not_imported_is_recognised_by_its_types(module: str, 
 def test_a_figure_is_saved_into_a_buffer() -> None:
     figure = type("Figure", (), {"__module__": "matplotlib.figure"})()
     assert refused(figure)[1].endswith(f"Save it with .savefig(buffer) into buffer = {IMAGE}.")
+
+
+@pytest.mark.parametrize("module", ["starlette.responses", "werkzeug.wrappers.response"])
+def test_a_response_of_another_framework_is_refused_with_ours(module: str) -> None:
+    response = type("JSONResponse", (type("Response", (), {"__module__": module, "body": b"{}"}),), {})()
+    assert refused(response)[1].endswith("Return offload.Response(content, media_type=…), or the content alone.")
 
 
 @pytest.mark.parametrize("method", ["tolist", "to_dict", "isoformat", "__iter__"])

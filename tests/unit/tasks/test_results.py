@@ -33,6 +33,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 
 from offload.tasks.response import Response
 from offload.tasks.results import encode
+from tests.unit.tasks.calling import result
 
 ODD_ZONE: Final = timezone(timedelta(minutes=19, seconds=32))
 ATOMS: Final = st.none() | st.booleans() | st.integers() | st.floats(allow_infinity=False) | st.text() | st.dates()
@@ -57,6 +58,14 @@ class Model(BaseModel):
 class Aliased(BaseModel):
     a_b: int = Field(default=1, serialization_alias="aB")
     any: Any = None
+
+
+class Base(BaseModel):
+    a: int = 1
+
+
+class Derived(Base):
+    b: int = 2
 
 
 class Reading(BaseModel):
@@ -263,6 +272,17 @@ def test_a_value_that_json_lacks_becomes_text(value: object, body: bytes) -> Non
 )
 def test_models_and_dataclasses_become_objects(value: object, body: bytes) -> None:
     assert encode(value).body == body
+
+
+def test_the_annotation_of_the_result_changes_nothing() -> None:
+    def base() -> Base:
+        return Derived()
+
+    def number() -> int:
+        return "text"  # type: ignore[return-value]  # deliberately wrong
+
+    assert result(base) == {"a": 1, "b": 2}
+    assert result(number) == "text"
 
 
 def test_a_dataclass_has_only_its_fields() -> None:
