@@ -6,7 +6,6 @@ import ctypes
 import io
 import itertools
 import os
-import resource
 import signal
 import sys
 import threading
@@ -311,6 +310,8 @@ def leave_orphans() -> None:
 @task
 def lower_hard_limit() -> None:
     """Nothing can raise it again: root's privilege to do so is given up first."""
+    import resource
+
     libc = ctypes.CDLL(None)
     header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
     libc.capget(header, sets)
@@ -318,6 +319,11 @@ def lower_hard_limit() -> None:
         sets[position] &= ~(1 << 24)  # CAP_SYS_RESOURCE, effective and permitted
     libc.capset(header, sets)
     resource.setrlimit(resource.RLIMIT_NPROC, (10_000, 10_000))
+
+
+@task
+def is_loaded(module: str) -> bool:
+    return module in sys.modules
 
 
 @task

@@ -286,6 +286,12 @@ async def test_the_forkserver_may_die_or_hang(service: RunningService, number: s
     await check_row(service, act, check)
 
 
+async def test_resource_limits_are_compared_only_where_a_task_can_change_them(service: RunningService) -> None:
+    """Comparing them takes as long as everything else that is compared after a job, so no worker loads the module."""
+    answers = await asyncio.gather(*(service.job("is_loaded", {"module": "resource"}) for _ in range(8)))
+    assert [answer.json() for answer in answers] == [False] * 8
+
+
 @on_default
 async def test_a_job_may_be_tried_again_when_its_worker_dies(service: RunningService, tmp_path: Path) -> None:
     answer = await service.job("dies_twice", {"path": str(tmp_path / "attempts")})

@@ -24,7 +24,7 @@ class ResourceLimits:
     """The limits at the time at which it is made.
 
     A job cannot change them without the module `resource`, and a job that costs nothing cannot afford to read them all.
-    So this package does not keep that module in `sys.modules`, and nothing is compared until a task has imported it.
+    So nothing is compared until the user's modules or a task have imported it, see `forget_resource_module`.
     """
 
     def __init__(self) -> None:
@@ -45,6 +45,11 @@ class ResourceLimits:
                 except (ValueError, OSError):
                     return f"the hard limit {name} was lowered"
         return ""
+
+
+def forget_resource_module() -> None:
+    """Remove `resource`, if this package has imported it, from `sys.modules`, before the user's modules are loaded."""
+    sys.modules.pop("resource", None)
 
 
 def forbid_core_files() -> None:

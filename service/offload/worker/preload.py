@@ -21,6 +21,7 @@ from offload.worker.as_program import arguments_of_program, name_of, plain_strea
 from offload.worker.finishing import finish_within, flush_files
 from offload.worker.holdings import can_be_copied, report, sentences
 from offload.worker.isolation import limit_library_threads, seed_anew
+from offload.worker.limits import forget_resource_module
 from offload.worker.prctl import die_with_parent_thread
 from offload.worker.seeds import SeedWatch, seed_again
 from offload.worker.stock import Holdings, Stock, files_to_reopen, reopen, signal_handlers
@@ -42,6 +43,7 @@ class Loaded:
         self._seeds = SeedWatch()
         self._registry: Registry | None = None
         self._error: UserError | None = None
+        forget_resource_module()
         try:
             with plain_streams() if is_for_copies else nullcontext():
                 self._registry = load(targets, importing=self._importing)
@@ -146,6 +148,7 @@ def load_targets(targets: tuple[Target, ...]) -> Registry:
     """Returns the tasks of `targets`, as loaded by the parent or loaded now. Raises UserError."""
     inherited = _inherited(targets)
     if inherited is None:
+        forget_resource_module()
         return load(targets, importing=arguments_of_program)
     registry = inherited.registry
     inherited.become_own(is_of_service=_process.is_service)
