@@ -54,6 +54,9 @@ REQUESTS = {
     "an invalid budget": request("Request-Timeout: soon"),
     "an unsupported media type": request("Content-Type: application/x-ndjson"),
     "a compressed body": request("Content-Encoding: gzip"),
+    "a body compressed by the connection": b"POST /jobs/resize HTTP/1.1\r\nHost: x\r\n"
+    b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "a part of a body": request("Content-Range: bytes 0-12/20"),
     "a body compressed twice": request("Content-Encoding: gzip, gzip"),
     "a form": request("Content-Type: multipart/form-data; boundary=x", body=b"--x--\r\n"),
     "another envelope": request("Content-Type: multipart/mixed; boundary=x", path="/jobs/resize"),

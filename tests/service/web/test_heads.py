@@ -77,6 +77,16 @@ async def test_two_budgets_are_rejected() -> None:
         assert (answer.status, answer.slug) == (400, "invalid-header")
 
 
+@pytest.mark.parametrize("header", ["Transfer-Encoding: gzip, chunked", "Content-Range: bytes 0-3/10"])
+async def test_a_body_that_is_not_the_data_itself_is_rejected(header: str) -> None:
+    async with web_service() as service, service.raw() as connection:
+        length = "" if header.startswith("Transfer") else "Content-Length: 0\r\n"
+        connection.send(f"POST /jobs/resize HTTP/1.1\r\nHost: x\r\n{length}{header}\r\n\r\n0\r\n\r\n".encode())
+        answer = await connection.answer()
+        assert (answer.status, answer.slug) == (400, "bad-request")
+        assert service.counts.submitted == 0
+
+
 @pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip", "identity, br", "nonsense", "gzip;q=1", "zstd"])
 async def test_a_coding_that_workers_do_not_support_is_rejected(encoding: str) -> None:
     async with web_service(content_codings=("gzip",)) as service, service.raw() as connection:

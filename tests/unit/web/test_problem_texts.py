@@ -133,6 +133,21 @@ REQUEST_ROWS: Final = [
         "Split the work into smaller jobs, or have the service's --max-body raised.",
     ),
     RequestRow(
+        request_problems.unsupported_transfer,
+        {"transfer_encoding": "gzip, chunked"},
+        "bad-request",
+        400,
+        "Transfer-Encoding 'gzip, chunked' is not supported. "
+        "Send the body chunked or with its length; compress it with Content-Encoding.",
+    ),
+    RequestRow(
+        request_problems.partial_body,
+        {},
+        "bad-request",
+        400,
+        "Content-Range says that the body is a part of the data. A job takes a whole body: send all of it at once.",
+    ),
+    RequestRow(
         request_problems.unsupported_encoding,
         {"content_encoding": "gzip, br", "supported": ("gzip", "zstd")},
         "unsupported-media-type",

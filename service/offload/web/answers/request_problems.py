@@ -83,6 +83,21 @@ def body_too_large(limit_bytes: int) -> Problem:
     )
 
 
+def unsupported_transfer(transfer_encoding: str) -> Problem:
+    return Problem(
+        "bad-request",
+        f"Transfer-Encoding {printable(transfer_encoding)!r} is not supported. "
+        "Send the body chunked or with its length; compress it with Content-Encoding.",
+    )
+
+
+def partial_body() -> Problem:
+    return Problem(
+        "bad-request",
+        "Content-Range says that the body is a part of the data. A job takes a whole body: send all of it at once.",
+    )
+
+
 def unsupported_encoding(content_encoding: str, supported: Sequence[str]) -> Problem:
     """`supported` are the content codings that workers can inflate."""
     remedy = f"Send it with one coding ({' or '.join(supported)}), or unencoded" if supported else "Send it unencoded"

@@ -12,7 +12,13 @@ from offload.tasks.catalogue import Catalogue, TaskInfo
 from offload.tasks.content_type import FORM
 from offload.web.answers.problems import printable
 from offload.web.answers.reply import BYTES, JSON
-from offload.web.answers.request_problems import unknown_task, unsupported_encoding, unsupported_media_type
+from offload.web.answers.request_problems import (
+    partial_body,
+    unknown_task,
+    unsupported_encoding,
+    unsupported_media_type,
+    unsupported_transfer,
+)
 from offload.web.header_names import PRIORITY, REQUEST_ID, REQUEST_TIMEOUT, TRACEPARENT
 from offload.web.parts import WebParts
 from offload.web.requests import headers as head
@@ -48,6 +54,7 @@ def judge(
     """
     task = find_task(parts.catalogue, task_name)
     content_type = headers.get(hdrs.CONTENT_TYPE, "")
+    _judge_framing(headers)
     coding = _judge_coding(parts, head.joined_values(headers, hdrs.CONTENT_ENCODING))
     _judge_content(task, content_type)
     check_size(announced_bytes, parts.max_body_bytes)
@@ -81,6 +88,15 @@ def find_task(catalogue: Catalogue, name: str) -> TaskInfo:
 def accepted_types(task: TaskInfo) -> tuple[str, ...]:
     """Returns the media types to send to this task. One that takes bytes accepts any type but envelopes."""
     return _ACCEPTED[task.body]
+
+
+def _judge_framing(headers: CIMultiDictProxy[str]) -> None:
+    """Raise Problem for a body that is compressed by the connection, which would reach the task so, or only a part."""
+    transfer = head.joined_values(headers, hdrs.TRANSFER_ENCODING)
+    if transfer and transfer.strip().lower() != "chunked":
+        raise unsupported_transfer(transfer)
+    if hdrs.CONTENT_RANGE in headers:
+        raise partial_body()
 
 
 def _judge_coding(parts: WebParts, content_encoding: str) -> str:
