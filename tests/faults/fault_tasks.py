@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from importlib import import_module
 
 import offload
 from offload import task
@@ -361,6 +362,31 @@ def own_pool() -> list[int]:
 
     with multiprocessing.get_context("forkserver").Pool(2) as pool:
         return pool.map(abs, [-1, -2, 3])
+
+
+@task
+def pool_at_work(method: str) -> None:
+    """Die while processes of a pool work, with a block of shared memory."""
+    import multiprocessing
+    from multiprocessing.shared_memory import SharedMemory
+
+    context = multiprocessing.get_context(method)
+    SharedMemory(create=True, size=1 << 20)
+    pool = context.Pool(2)
+    for call in [pool.apply_async(os.getpid) for _ in range(8)]:
+        call.get()
+    pool.map_async(time.sleep, [1000, 1000], chunksize=1)
+    os._exit(9)
+
+
+@task
+def loky_at_work() -> None:
+    """The same with the processes of joblib."""
+    executor = import_module("loky").get_reusable_executor(2)
+    executor.submit(os.getpid).result()
+    for _ in range(2):
+        executor.submit(time.sleep, 1000)
+    os._exit(9)
 
 
 @task

@@ -88,6 +88,13 @@ ROWS = {
     "a pending alarm left behind": Row("leave_alarm", 200),
     "broken output left behind": Row("break_output", 200),
     "a multiprocessing pool of its own": Row("own_pool", 200, result=[1, 2, 3], leaves_helpers=True),
+    **{
+        f"a {method} pool at work in a worker that dies": Row(
+            "pool_at_work", 500, CRASH, {"exit_code": 9}, {"method": method}
+        )
+        for method in ("fork", "spawn", "forkserver")
+    },
+    "loky at work in a worker that dies": Row("loky_at_work", 500, CRASH, {"exit_code": 9}),
 }
 
 # A start method decides who is a worker's parent, what a worker inherits, and how its descendants are found.
@@ -105,6 +112,9 @@ OF_EACH_METHOD = [
     "orphans left behind",
     "a hard limit left lowered",
     "a multiprocessing pool of its own",
+    "a fork pool at work in a worker that dies",
+    "a spawn pool at work in a worker that dies",
+    "loky at work in a worker that dies",
 ]
 on_default = pytest.mark.parametrize("service", ["forkserver"], indirect=True)
 
