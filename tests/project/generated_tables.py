@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from offload.settings.table import table
+from offload.worker.holdings import HeldKind
 from tests.project.documentation import DOCS, README
 
 # The settings that the README shows.
@@ -81,6 +82,12 @@ def promise_table() -> list[str]:
     return lines
 
 
+def holdings_table() -> list[str]:
+    """Returns what copies of a process cannot share, as the log says it, and what to do."""
+    lines = ["| `tasks.py …` | what to do |", "| --- | --- |"]
+    return lines + [f"| `{said.format('…')}` | {remedy} |" for said, remedy in (kind.value for kind in HeldKind)]
+
+
 def with_table(text: str, table_lines: list[str]) -> str:
     """Returns the text with the table of the same head replaced."""
     lines = text.splitlines()
@@ -94,6 +101,7 @@ TABLES: Final[Mapping[Path, Callable[[], list[str]]]] = {
     README: first_settings_table,
     DOCS / "settings.md": settings_table,
     DOCS / "engines.md": promise_table,
+    DOCS / "tasks.md": holdings_table,
 }
 
 

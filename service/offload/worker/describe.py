@@ -7,6 +7,7 @@ that does.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
 import orjson
@@ -41,7 +42,9 @@ def send_catalogue(spec: DescribeSpec) -> None:
     Channel(spec.channel).write(pack_answer(kind, meta_bytes=len(meta), body_bytes=len(body)), meta, body)
     sys.stdout.flush()
     sys.stderr.flush()
-    spec.channel.close()  # the service has everything; from here on it kills this process if its end takes long
+    # The service has everything; from here on it kills this process if its end takes long. Closing would not be enough:
+    # a process that the user's modules forked has the channel as well.
+    spec.channel.shutdown(socket.SHUT_WR)
     if loaded.is_own:
         finish()
     os._exit(0)  # threads that the user's modules started must not delay the end

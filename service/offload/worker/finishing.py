@@ -13,14 +13,19 @@ import os
 import stat
 import threading
 from contextlib import suppress
+from multiprocessing import util
 from typing import Final
 
 _STANDARD: Final = frozenset({0, 1, 2})
 
 
 def forget_exit_functions() -> None:
-    """Forget those of the process that this one is a copy of: it runs them itself."""
+    """Forget those of the process that this one is a copy of: it runs them itself.
+
+    The one of `multiprocessing` has forgotten them by itself, and ends what this process starts.
+    """
     vars(atexit)["_clear"]()
+    atexit.register(vars(util)["_exit_function"])
 
 
 def finish() -> None:

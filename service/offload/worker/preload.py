@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from offload.errors import TargetError, UserError
 from offload.tasks.loading import Registry, Target, load, targets_from_json
@@ -25,6 +25,9 @@ from offload.worker.limits import forget_resource_module
 from offload.worker.prctl import die_with_parent_thread
 from offload.worker.seeds import SeedWatch, seed_again
 from offload.worker.stock import Holdings, Stock, files_to_reopen, reopen, signal_handlers
+
+if TYPE_CHECKING:
+    from offload.worker.logging_apart import RootLogging
 
 # How long exit functions of the user's modules may take in a process that is not used for workers.
 _EXIT_S: Final = 1.0
@@ -40,6 +43,7 @@ class Loaded:
         self.targets = targets
         self.owner = os.getpid()
         self.holdings = Holdings()
+        self.root_logging: RootLogging | None = None
         self._seeds = SeedWatch()
         self._registry: Registry | None = None
         self._error: UserError | None = None
@@ -85,6 +89,8 @@ class Loaded:
                 raise TargetError("", f"a file that was open at import cannot be opened again: {error}") from error
         for number, handler in self.holdings.signals.items():
             signal.signal(number, handler)
+        if self.root_logging is not None:
+            self.root_logging.apply()
         seed_anew()
         for generator in self.holdings.generators:
             seed_again(generator)
@@ -130,9 +136,13 @@ def load_in_service(targets: tuple[Target, ...]) -> None:
 
     Another process has found that it can be copied then. What else is opened here meanwhile is the application's.
     """
+    from offload.worker.logging_apart import logging_apart  # late: workers need no logging
+
     _process.is_service = True
     before = signal_handlers()
-    loaded = _load_for_copies(targets)
+    with logging_apart() as root_logging:
+        loaded = _load_for_copies(targets)
+    loaded.root_logging = root_logging
     gc.unfreeze()
     for number in loaded.holdings.signals:
         signal.signal(number, before[number])

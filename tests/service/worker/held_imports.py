@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import os
 import random
 import socket
@@ -24,6 +25,7 @@ FOLDER = tempfile.TemporaryDirectory(dir=DIRECTORY)
 SEEDED = random.Random(7)
 UNSEEDED = random.Random()
 random.seed(42)
+MANAGED = multiprocessing.Manager().dict(word=1)
 CONDITION = threading.Condition()
 QUESTIONS: list[int] = []
 ANSWERS: list[int] = []
@@ -60,6 +62,7 @@ def facts() -> dict[str, object]:
     SCRATCH.seek(0)
     return {
         "arguments": ARGUMENTS,
+        "managed": MANAGED["word"],
         "thread": answered,
         "database": DATABASE.execute("select w from words").fetchone()[0],
         "scratch": SCRATCH.read().decode(),

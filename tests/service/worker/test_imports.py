@@ -99,7 +99,7 @@ async def test_a_log_handler_does_not_write_into_the_file_of_a_job(quiet: tuple[
         return all(
             any(f"{word} {text}" in line and answer.headers["Job-Id"] in line for line in service.log)
             for text, answer in zip(texts, answers, strict=True)
-            for word in ("audit", "printed")
+            for word in ("audit", "root has audit", "printed")
         )
 
     await eventually("the streams that the module kept are the worker's output", are_logged)
@@ -159,7 +159,14 @@ async def held(
 
 async def test_each_worker_has_its_own_of_what_cannot_be_shared(held: tuple[RunningService, int]) -> None:
     service, _ = held
-    expected = {"arguments": [str(HELD)], "thread": 2, "database": "apple", "scratch": "own", "folder": True}
+    expected = {
+        "arguments": [str(HELD)],
+        "managed": 1,
+        "thread": 2,
+        "database": "apple",
+        "scratch": "own",
+        "folder": True,
+    }
     for answer in await asyncio.gather(*(service.job("facts") for _ in range(8))):
         assert answer.json() == expected
 
