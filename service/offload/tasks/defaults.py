@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import sys
 import types
 from collections.abc import Iterable, MutableMapping, MutableSequence, MutableSet
 from io import BytesIO, StringIO
@@ -22,20 +21,20 @@ _MUTABLE: Final = (MutableSequence, MutableMapping, MutableSet, BytesIO, StringI
 class MutableDefaults:
     """The mutable defaults of a task's parameters. Its truth value says whether there are any.
 
-    Covers containers, dataclasses, pydantic models, arrays, and tuples that hold these. Any other object stays shared:
-    it may be a sentinel that the task compares with `is`, or a loaded model that is expensive to copy. So does what
-    cannot be copied.
+    Covers containers, dataclasses, arrays, types that define `__deepcopy__`, as pydantic's models do, and tuples that
+    hold these. Any other object stays shared: it may be a sentinel that the task compares with `is`, or a loaded model
+    that is expensive to copy. So does what cannot be copied.
     """
 
     def __init__(self, parameters: Iterable[Parameter]) -> None:
         self._originals: dict[str, object] = {}
         for parameter in parameters:
-            if not parameter.is_required and _is_mutable(parameter.default):
-                try:
+            try:
+                if not parameter.is_required and _is_mutable(parameter.default):
                     # The function's own value may change: the user's code can call the function directly.
                     self._originals[parameter.name] = copy.deepcopy(parameter.default)
-                except Exception:  # it holds a lock, a connection or the like
-                    continue
+            except Exception:  # it holds a lock, a connection or the like
+                continue
 
     def __bool__(self) -> bool:
         return bool(self._originals)
@@ -58,11 +57,5 @@ def _is_mutable(value: object) -> bool:
         parameters: Any = value.__dataclass_params__  # type: ignore[union-attr]  # each dataclass has it
         members = (getattr(value, field.name, None) for field in dataclasses.fields(value))
         return not parameters.frozen or any(map(_is_mutable, members))
-    return _is_mutable_model(value)
-
-
-def _is_mutable_model(value: object) -> bool:
-    pydantic = sys.modules.get("pydantic")  # not imported: only a task that uses it has models
-    if pydantic is None or not isinstance(value, pydantic.BaseModel):
-        return False
-    return not value.model_config.get("frozen") or any(map(_is_mutable, value.__dict__.values()))
+    # A type that says how it is copied: a model, a data frame, a tensor. What cannot change returns itself.
+    return hasattr(type(value), "__deepcopy__") and copy.deepcopy(value) is not value

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import BaseModel, ConfigDict
 
@@ -80,13 +81,14 @@ def default_for(value: object) -> object:
         Point([1]),
         Frozen([1]),
         FrozenModel(value=[1]),
+        pd.Series([1]),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_a_mutable_default_is_copied(value: object) -> None:
     copied = default_for(value)
     assert copied is not value
-    assert (copied, type(copied)) == (value, type(value))
+    assert (repr(copied), type(copied)) == (repr(value), type(value))
 
 
 def test_arrays_and_files_in_memory_are_copied() -> None:
@@ -109,7 +111,6 @@ def test_arrays_and_files_in_memory_are_copied() -> None:
         Path("a"),
         Colour.RED,
         Frozen(),
-        FrozenModel(),
         Point(),
         Box,
         Model,
