@@ -7,6 +7,7 @@ import random
 import sqlite3
 import zipfile
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -130,26 +131,36 @@ async def test_what_copies_may_share_is_not_reported(quiet: tuple[RunningService
 # What copies would disturb
 
 
-async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    async for line in reader:
-        writer.write(b"reply to " + line)
-    writer.close()
+@dataclass
+class Peer:
+    """Replies to each line; counts the connections that are open."""
+
+    port: int = 0
+    connections: int = 0
+
+    async def reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        async for line in reader:
+            writer.write(b"reply to " + line)
+        self.connections -= 1
+        writer.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=METHODS)
 async def held(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[tuple[RunningService, int]]:
-    """The service, and the port of the peer that its workers are connected to."""
+) -> AsyncIterator[tuple[RunningService, Peer]]:
+    """The service, and the peer that its workers are connected to."""
     directory = make_directory(tmp_path_factory.mktemp("held"))
-    peer = await asyncio.start_server(reply, "127.0.0.1", 0)
-    port = peer.sockets[0].getsockname()[1]
-    env = {"IMPORTS_DIRECTORY": str(directory), "PEER_PORT": str(port)}
+    peer = Peer()
+    server = await asyncio.start_server(peer.reply, "127.0.0.1", 0)
+    peer.port = server.sockets[0].getsockname()[1]
+    env = {"IMPORTS_DIRECTORY": str(directory), "PEER_PORT": str(peer.port)}
     async with serving(HELD, "--workers", "2", "--start-method", request.param, env=env) as service:
         await service.ready()
-        yield service, port
-    peer.close()
-    await peer.wait_closed()
+        yield service, peer
+    server.close()
+    await server.wait_closed()
     # Each process that imported the module called its exit functions, and removed its temporary directory.
     imported, left = ((directory / name).read_text().split() for name in ("imported.txt", "left.txt"))
     assert sorted(imported) == sorted(left)
@@ -157,7 +168,7 @@ async def held(
     assert [path.name for path in directory.iterdir() if path.is_dir()] == []
 
 
-async def test_each_worker_has_its_own_of_what_cannot_be_shared(held: tuple[RunningService, int]) -> None:
+async def test_each_worker_has_its_own_of_what_cannot_be_shared(held: tuple[RunningService, Peer]) -> None:
     service, _ = held
     expected = {
         "arguments": [str(HELD)],
@@ -171,14 +182,24 @@ async def test_each_worker_has_its_own_of_what_cannot_be_shared(held: tuple[Runn
         assert answer.json() == expected
 
 
-async def test_a_reply_goes_to_the_job_that_asked(held: tuple[RunningService, int]) -> None:
+async def test_a_reply_goes_to_the_job_that_asked(held: tuple[RunningService, Peer]) -> None:
     service, _ = held
     answers = await asyncio.gather(*(service.job("ask", {"number": number}) for number in range(30)))
     assert [answer.json() for answer in answers] == [f"reply to {number}\n" for number in range(30)]
 
 
+async def test_no_process_but_the_workers_keeps_a_connection(held: tuple[RunningService, Peer]) -> None:
+    """Neither the service nor a forkserver; the process that described the tasks has ended."""
+    _, peer = held
+
+    async def are_connected() -> bool:
+        return peer.connections == 2
+
+    await eventually("two connections", are_connected)
+
+
 async def test_a_seed_holds_in_each_worker_and_without_one_the_numbers_differ(
-    held: tuple[RunningService, int],
+    held: tuple[RunningService, Peer],
 ) -> None:
     service, _ = held
     answers = list((await of_each_worker(service, "draw")).values())
@@ -188,9 +209,9 @@ async def test_a_seed_holds_in_each_worker_and_without_one_the_numbers_differ(
     assert len({values["folder"] for values in answers}) == 2
 
 
-async def test_a_connection_is_reported_when_the_service_starts(held: tuple[RunningService, int]) -> None:
-    service, port = held
-    sentence = f"held_imports.py opened a connection to 127.0.0.1:{port} at import; open it in `@on_worker_start`"
+async def test_a_connection_is_reported_when_the_service_starts(held: tuple[RunningService, Peer]) -> None:
+    service, peer = held
+    sentence = f"held_imports.py opened a connection to 127.0.0.1:{peer.port} at import; open it in `@on_worker_start`"
     (line,) = [line for line in service.log if "opened a connection" in line]
     assert sentence in line
     assert ("each worker imports held_imports.py anew" in line) == (service.start_method != "spawn")
