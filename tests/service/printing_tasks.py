@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ from offload import task
 
 FORMAT = "%(levelname)s %(name)s %(message)s"
 logging.basicConfig(level=logging.INFO, format=FORMAT)
+faulthandler.enable()
 BOUND_S = 60
 
 
@@ -72,6 +74,12 @@ def replaces_the_root_logger() -> None:
     logging.basicConfig(level=logging.DEBUG, force=True, stream=sys.stdout, format="%(message)s")
     logging.debug("on stdout now")
     logging.basicConfig(level=logging.INFO, force=True, format=FORMAT)
+
+
+@task
+def aborts() -> None:
+    print("before the crash", end="", flush=True)
+    os.abort()
 
 
 @task

@@ -59,6 +59,7 @@ async def test_what_a_task_writes_is_in_the_log(
     [
         ("logs", ["INFO shop two", "lines", "ERROR shop caught", "KeyError: 'handled'"]),
         ("warns", ["UserWarning: this is old"]),
+        ("aborts", ["before the crash", "Fatal Python error: Aborted", "in aborts"]),
     ],
 )
 async def test_what_a_library_writes_is_in_the_log(service: RunningService, task: str, words: list[str]) -> None:

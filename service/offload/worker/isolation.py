@@ -75,8 +75,10 @@ def isolate(*, keep: Iterable[int], output: int, start_method: str) -> StandardS
 
 def write_dumps_to(output: int) -> None:
     """Write the Python stacks to this descriptor at a crash and at DUMP_SIGNAL, also if a task has changed that."""
+    # First off: handlers that were replaced, as at the start of a worker, would not be installed again.
+    faulthandler.disable()
+    faulthandler.unregister(DUMP_SIGNAL)
     faulthandler.enable(output)
-    faulthandler.unregister(DUMP_SIGNAL)  # or a registered handler that was replaced would not be installed again
     faulthandler.register(DUMP_SIGNAL, output, all_threads=True)
 
 
