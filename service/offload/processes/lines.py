@@ -125,8 +125,8 @@ class LineSplitter:
             self._current = self._current.followed_by(piece)
             return
         ended, _, rest = piece.rpartition(b"\r")
-        first, *others = ended.rstrip(b"\r ").split(b"\r")
-        last = next((one for one in reversed(others) if not _is_blank(one)), None)
+        first, *others = ended.rstrip(b"\r").split(b"\r")
+        last = next((one for one in reversed(others) if not _is_blank(one[:MAX_LINE_BYTES])), None)
         state = self._current.followed_by(first) if last is None else _NOTHING.followed_by(last)
         if not state.is_blank:
             self._before = state

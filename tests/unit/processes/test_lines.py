@@ -46,6 +46,7 @@ def lines_of(*chunks: bytes) -> list[str]:
         (b" 50%\x1b[1G100%\x1b[G", ["100%"]),
         (b"before\n\r 50%\r100%\nafter\n", ["before", "100%", "after"]),
         (b"a\rb\nc\rd\ne", ["b", "d", "e"]),
+        (b"50% \r    \r", ["50% "]),
         (b"\x1b[31mred\x1b[0m\n", ["\x1b[31mred\x1b[0m"]),
         (b"caf\xe9\n", ["caf\\xe9"]),
         (b"x" * 5000 + b"\n", ["x" * 4096 + "… (904 more bytes)"]),
@@ -59,7 +60,10 @@ def test_lines_are_split_and_only_the_last_state_of_a_line_is_kept(printed: byte
     assert lines_of(printed) == lines
 
 
-@given(st.lists(st.sampled_from([b"a", b"\r", b"\n", b" ", b"\xc3\xa9", b"x" * 3000]), max_size=12), st.data())
+PARTS = [b"a", b"\r", b"\n", b" ", b"\xc3\xa9", b"x" * 3000, b" " * 3000]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=12), st.data())
 def test_it_does_not_matter_how_the_output_is_split_into_reads(parts: list[bytes], data: st.DataObject) -> None:
     printed = b"".join(parts)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(printed)), max_size=4)))
