@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
+from offload.worker.program import waited_for
+
 _HAS_ENDED: Final = 0x4 | 0x1 | 0x01000000  # WEXITED | WNOHANG | WNOWAIT: does not reap
 _P_ALL: Final = 0
 
@@ -45,7 +47,7 @@ class Orphans:
         if not ended:
             return
         began = time.monotonic()
-        owned = set(_pids_of_objects())
+        owned = {*waited_for(), *_pids_of_objects()}
         for pid in ended:
             if pid not in owned:
                 with suppress(ChildProcessError):

@@ -14,8 +14,8 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Sequence
-from multiprocessing import process, resource_tracker
+from collections.abc import Iterator, Sequence
+from multiprocessing import forkserver, process, resource_tracker
 from types import ModuleType
 from typing import Any, Final
 
@@ -44,6 +44,14 @@ def become_program(targets: Sequence[Target], *, start_method: str) -> None:
     if not any(is_of_main(target) for target in targets):
         sys.modules["__main__"] = ModuleType("__main__")  # without a file, so children run none
     sys.argv = arguments_of(targets[0])
+
+
+def waited_for() -> Iterator[int]:
+    """Yields the ids of child processes that `multiprocessing` asks for their ends, some of them without an object."""
+    for child in vars(process)["_children"]:
+        yield child.pid or 0
+    yield vars(forkserver)["_forkserver"]._forkserver_pid or 0
+    yield vars(resource_tracker)["_resource_tracker"]._pid or 0
 
 
 def _become_main_process() -> None:

@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib import import_module
+from multiprocessing import forkserver
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
@@ -211,6 +212,14 @@ def surroundings() -> list[object]:
     current = mp.current_process()
     names = [current.name, current.daemon, mp.parent_process(), mp.get_start_method(), len(mp.active_children())]
     return [*names, os.path.basename(sys.argv[0])]
+
+
+@placed
+def lose_forkserver() -> bool:
+    """Kill the process that `multiprocessing` keeps for the next pool, and wait until it has ended."""
+    pid = vars(forkserver)["_forkserver"]._forkserver_pid
+    os.kill(pid, signal.SIGKILL)
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT) is not None
 
 
 METHODS = ("fork", "spawn", "forkserver")

@@ -51,7 +51,7 @@ async def service(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator
     async with serving(*targets, *flags, env={"PYTHONPATH": path}) as running:
         await running.ready()
         yield running
-    complaints = [line for line in running.log if "task printed" in line or "task raised" in line]
+        complaints = [line for line in running.log if "task printed" in line or "task raised" in line]
     assert complaints == []  # no traceback of a child, no "leaked" resource
 
 
@@ -76,3 +76,13 @@ async def test_child_processes_find_the_module_wherever_it_is(
     answer = await service.job(f"{place}-{task}", arguments)
     assert answer.status == 200, answer
     assert answer.json() == expected[name_of(task, arguments)]
+
+
+async def test_a_forkserver_that_died_between_jobs_is_replaced(
+    service: RunningService, expected: dict[str, Any]
+) -> None:
+    """The worker, which reaps orphans, leaves its end to `multiprocessing`."""
+    pool = {"method": "forkserver"}
+    for task, arguments in [("pool", pool), ("lose_forkserver", {}), ("surroundings", {}), ("pool", pool)]:
+        answer = await service.job(f"file-{task}", arguments)
+        assert answer.json() == expected.get(name_of(task, arguments), True)
