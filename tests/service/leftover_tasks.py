@@ -7,6 +7,7 @@ import decimal
 import faulthandler
 import gc
 import io
+import multiprocessing
 import os
 import resource
 import secrets
@@ -54,6 +55,7 @@ def look(line: str = "") -> dict[str, Any]:
         "limits": {name: resource.getrlimit(getattr(resource, name)) for name in LIMITS},
         "tracing": [str(sys.gettrace()), str(sys.getprofile()), str(threading.gettrace())],
         "timeout": socket.getdefaulttimeout(),
+        "start method": multiprocessing.get_start_method(allow_none=True),
         "interpreter": [gc.isenabled(), sys.getrecursionlimit(), sys.get_int_max_str_digits()],
         "decimal": [decimal.getcontext().prec, decimal.getcontext().rounding],
         "kept": [os.environ.get("LEFT"), MARKS, [thread.name for thread in threading.enumerate()]],
@@ -330,6 +332,11 @@ def changes_interpreter() -> None:
     gc.disable()
     sys.setrecursionlimit(300)
     sys.set_int_max_str_digits(1000)
+
+
+@task
+def sets_start_method() -> None:
+    multiprocessing.set_start_method("spawn")  # raises if it has been set
 
 
 @task

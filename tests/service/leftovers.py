@@ -55,9 +55,9 @@ LEFT_BEHIND: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         RESTORED,
         ("traces", "profiles", "changes_interpreter"),
     ),
-    "`socket.setdefaulttimeout`; precision and rounding of `decimal`": (
+    "`socket.setdefaulttimeout`, `multiprocessing.set_start_method`, precision and rounding of `decimal`": (
         RESTORED,
-        ("sets_timeout", "rounds_numbers", "sets_decimal_context"),
+        ("sets_timeout", "sets_start_method", "rounds_numbers", "sets_decimal_context"),
     ),
     "modules removed from `sys.modules`": (RESTORED, ("removes_modules",)),
     "ended child processes that nobody waits for, and orphans of child processes": (

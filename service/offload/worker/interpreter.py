@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal  # pydantic has imported it
 import gc
+import multiprocessing
 import socket
 import sys
 import threading
@@ -20,6 +21,7 @@ class Interpreter:
         self.collects = gc.isenabled()
         self.recursion = sys.getrecursionlimit()
         self.digits = sys.get_int_max_str_digits()
+        self.start_method = multiprocessing.get_start_method(allow_none=True)
         self.decimal: Any = decimal.getcontext()
         self._decimal = self.decimal.copy()
         self._modules: dict[str, Any] = dict(sys.modules)
@@ -37,6 +39,7 @@ class Interpreter:
         (gc.enable if self.collects else gc.disable)()
         sys.setrecursionlimit(self.recursion)
         sys.set_int_max_str_digits(self.digits)
+        multiprocessing.set_start_method(self.start_method, force=True)
         self.decimal = self._decimal.copy()
         decimal.setcontext(self.decimal)
         if len(sys.modules) < self.module_count:

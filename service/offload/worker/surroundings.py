@@ -11,6 +11,7 @@ import decimal
 import faulthandler
 import fcntl
 import gc
+import multiprocessing
 import os
 import signal
 import socket
@@ -141,6 +142,7 @@ def _python_check(interpreter: Interpreter, limits: ResourceLimits, streams: Sta
     recursion, digits, collects = interpreter.recursion, interpreter.digits, interpreter.collects
     get_decimal, numbers = decimal.getcontext, interpreter.decimal
     precision, rounding = numbers.prec, numbers.rounding
+    get_start_method, start_method = multiprocessing.get_start_method, interpreter.start_method
     modules, module_count = sys.modules, interpreter.module_count
     stdin, stdout, stderr = streams.expected.values()
     _, (out_encoding, out_errors), (err_encoding, err_errors) = streams.codecs.values()
@@ -168,6 +170,7 @@ def _python_check(interpreter: Interpreter, limits: ResourceLimits, streams: Sta
             and gc.isenabled() is collects
             and sys.getrecursionlimit() == recursion
             and sys.get_int_max_str_digits() == digits
+            and get_start_method(allow_none=True) == start_method
             and len(modules) >= module_count
             and ("resource" not in modules or limits.are_unchanged())
         )
