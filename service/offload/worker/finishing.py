@@ -12,11 +12,26 @@ import io
 import os
 import stat
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from multiprocessing import util
 from typing import Final
 
 _STANDARD: Final = frozenset({0, 1, 2})
+
+
+# Files of the application that this process was forked from. What they have buffered is the application's to write.
+_left_alone: Final[set[int]] = set()
+
+
+def leave_alone(descriptors: Iterable[int]) -> None:
+    """Never write what is buffered for these files."""
+    _left_alone.update(descriptors)
+
+
+def take_over(descriptors: Iterable[int]) -> None:
+    """Write what is buffered for these files after all: the user's modules opened them."""
+    _left_alone.difference_update(descriptors)
 
 
 def forget_exit_functions() -> None:
@@ -48,7 +63,7 @@ def flush_files() -> None:
     for value in gc.get_objects():
         if issubclass(type(value), (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
             with suppress(Exception):  # closed, detached, on a full disk, or a class of the user
-                if value.fileno() not in _STANDARD and value.writable():
+                if value.fileno() not in _STANDARD | _left_alone and value.writable():
                     value.flush()
 
 
@@ -57,7 +72,7 @@ def _has_written_file() -> bool:
     for name in os.listdir("/dev/fd"):
         with suppress(OSError):  # the listing's own descriptor is closed by now
             number = int(name)
-            is_file = number not in _STANDARD and stat.S_ISREG(os.fstat(number).st_mode)
+            is_file = number not in _STANDARD | _left_alone and stat.S_ISREG(os.fstat(number).st_mode)
             if is_file and fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY:
                 return True
     return False

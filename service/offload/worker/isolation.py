@@ -18,7 +18,7 @@ from contextlib import suppress
 from multiprocessing import forkserver, parent_process, resource_tracker
 from typing import Any, Final
 
-from offload.worker.finishing import forget_exit_functions
+from offload.worker.finishing import forget_exit_functions, leave_alone
 from offload.worker.limits import forbid_core_files
 from offload.worker.prctl import adopt_orphaned_descendants, die_with_parent_thread, outlive_parent_thread
 from offload.worker.stock import is_locked
@@ -158,7 +158,9 @@ def _close_descriptors(keep: set[int], *, is_forked: bool) -> None:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) if is_forked else None
     for descriptor in inherited:
         with suppress(OSError):  # the list includes its own descriptor, which is closed or has become `null`
-            if null is None or not _is_users_file(descriptor):
+            if null is not None and _is_users_file(descriptor):
+                leave_alone([descriptor])
+            else:
                 _drop(descriptor, null)
 
 

@@ -18,7 +18,7 @@ from offload.errors import TargetError, UserError
 from offload.tasks.loading import Registry, Target, load, targets_from_json
 from offload.wire.spec import PRELOAD_VARIABLE
 from offload.worker.as_program import arguments_of_program, name_of, plain_streams
-from offload.worker.finishing import finish_within, flush_files
+from offload.worker.finishing import finish_within, flush_files, take_over
 from offload.worker.holdings import can_be_copied, report, sentences
 from offload.worker.isolation import limit_library_threads, seed_anew
 from offload.worker.limits import forget_resource_module
@@ -87,6 +87,7 @@ class Loaded:
                 reopen(file)
             except OSError as error:
                 raise TargetError("", f"a file that was open at import cannot be opened again: {error}") from error
+        take_over(self.holdings.descriptors)
         for number, handler in self.holdings.signals.items():
             signal.signal(number, handler)
         if self.root_logging is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from offload.worker.finishing import flush_files
+from offload.worker.finishing import flush_files, leave_alone, take_over
 
 
 @pytest.mark.parametrize("mode", ["w", "a", "wb", "r+b"])
@@ -32,6 +32,21 @@ def test_files_of_before_a_freeze_are_left_alone(tmp_path: Path) -> None:
         finally:
             gc.unfreeze()
         assert path.read_bytes() == b""
+
+
+def test_the_applications_files_are_left_alone_after_a_fork(tmp_path: Path) -> None:
+    """The application writes what it has buffered; a copy would write it again."""
+    path = tmp_path / "results"
+    with path.open("w") as file:
+        file.write("result")
+        leave_alone([file.fileno()])
+        try:
+            flush_files()
+            assert path.read_bytes() == b""
+        finally:
+            take_over([file.fileno()])
+        flush_files()
+        assert path.read_bytes() == b"result"
 
 
 def test_closed_and_detached_files_are_no_obstacle(tmp_path: Path) -> None:
