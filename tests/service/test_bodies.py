@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import random
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
-from backports import zstd
 
 from tests.support.service import Answer, RunningService, serving
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 TASKS = Path(__file__).with_name("body_tasks.py")
 MAX_BODY = 4 << 20
