@@ -83,6 +83,6 @@ async def test_a_forkserver_that_died_between_jobs_is_replaced(
 ) -> None:
     """The worker, which reaps orphans, leaves its end to `multiprocessing`."""
     pool = {"method": "forkserver"}
-    for task, arguments in [("pool", pool), ("lose_forkserver", {}), ("surroundings", {}), ("pool", pool)]:
+    for task, arguments in [("pool", pool), ("lose_forkserver", {}), ("closure", {}), ("pool", pool)]:
         answer = await service.job(f"file-{task}", arguments)
         assert answer.json() == expected.get(name_of(task, arguments), True)
