@@ -16,7 +16,6 @@ from offload.tasks.faults import Fault, task_error
 from offload.tasks.loading import LoadedTask, Registry
 from offload.tasks.results import Encoded
 from offload.worker.call import JobCall
-from offload.worker.inert import calls_nothing
 from offload.worker.large import LargeBody
 
 # Looked up once, as in `core.job`.
@@ -42,13 +41,11 @@ class Answer(NamedTuple):
 class Executor:
     """Runs jobs of the tasks in `registry`, one at a time.
 
-    `is_debug` puts tracebacks into problems. `max_body_bytes` limits a body after it is inflated. `inert` are the
-    indices of the tasks that call nothing.
+    `is_debug` puts tracebacks into problems. `max_body_bytes` limits a body after it is inflated.
     """
 
     def __init__(self, registry: Registry, *, lane: int, is_debug: bool, max_body_bytes: int) -> None:
         self._tasks = registry.tasks
-        self.inert = frozenset(task.index for task in registry.tasks if calls_nothing(task.definition.function))
         self._lane = lane
         self._is_debug = is_debug
         self._max_body_bytes = max_body_bytes

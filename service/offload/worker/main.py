@@ -83,7 +83,7 @@ def _raise_garbage_threshold() -> None:
 
 
 def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerRow, surroundings: Surroundings) -> None:
-    owner, inert = os.getpid(), executor.inert
+    owner = os.getpid()
     while (call := inbox.next()) is not None:
         began_ns = time.monotonic_ns()
         row.begin(call.number, began_ns)
@@ -91,7 +91,7 @@ def _serve_jobs(channel: Channel, inbox: Inbox, executor: Executor, row: WorkerR
         try:
             answer = executor.run(call, began_ns)
             end_if_copy(owner)
-            problem = surroundings.flush_output() if call.task_index in inert else surroundings.restore()
+            problem = surroundings.restore()
         except BaseException as error:  # raised outside the task by a signal handler or a tracer that it has left
             end_if_copy(owner)
             problem = surroundings.restore()

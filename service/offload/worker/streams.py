@@ -66,11 +66,6 @@ class StandardStreams:
         self.expected = {name: _present(name) for name in _NAMES}
         self.codecs = {name: _codec_of(stream) for name, stream in self.expected.items()}
 
-    def flush(self) -> None:
-        """Flush what was printed. Raises what a broken stream raises."""
-        self.expected["stdout"].flush()
-        self.expected["stderr"].flush()
-
     def restore(self) -> str:
         """Flush what was printed, and undo what the last job has changed. Returns a problem, else ""."""
         for name in _NAMES:

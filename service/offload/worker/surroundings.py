@@ -55,14 +55,6 @@ class Surroundings:
         self._is_unchanged = self._make_check()
         return problem
 
-    def flush_output(self) -> str:
-        """Do the little that is due after a job that has called nothing. Returns as `restore`."""
-        try:
-            self._streams.flush()
-        except Exception:  # a thread of an earlier job has closed one
-            return self.restore()
-        return ""
-
     def has_output(self) -> bool:
         """Returns whether printed output is unread."""
         return self._streams.has_output()
