@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from offload.settings.table import Settings as Settings
     from offload.tasks.context import current_job as current_job
     from offload.tasks.context import current_lane as current_lane
-    from offload.tasks.definition import on_worker_start as on_worker_start
-    from offload.tasks.definition import task as task
+    from offload.tasks.definition.decorators import on_worker_start as on_worker_start
+    from offload.tasks.definition.decorators import task as task
     from offload.tasks.response import Response as Response
 
 __version__: Final = "0.1.0"
@@ -40,8 +40,8 @@ _MODULES: Final = {
     "create_app": "offload.service",
     "current_job": "offload.tasks.context",
     "current_lane": "offload.tasks.context",
-    "on_worker_start": "offload.tasks.definition",
-    "task": "offload.tasks.definition",
+    "on_worker_start": "offload.tasks.definition.decorators",
+    "task": "offload.tasks.definition.decorators",
 }
 
 __all__ = [

@@ -42,9 +42,9 @@ from offload.processes.limits import (
     raise_descriptor_limit,
 )
 from offload.settings.table import MAX_WORKERS, Settings
+from offload.tasks.arguments.inflation import supported_codings
 from offload.tasks.catalogue import Catalogue
-from offload.tasks.inflation import supported_codings
-from offload.tasks.loading import Named, parse_target
+from offload.tasks.targets.loading import Named, parse_target
 from offload.wire.shared_bytes import LARGE_BYTES
 from offload.wire.spec import LoadSpec
 

@@ -16,7 +16,7 @@ from aiohttp import web
 from offload import Settings, create_app
 from offload.errors import SettingsError, TargetError
 from offload.settings.table import StartMethod
-from offload.tasks.loading import Named
+from offload.tasks.targets.loading import Named
 from offload.worker.isolation import THREAD_VARIABLES
 from tests.faults import fault_tasks
 from tests.support.service import alive, assert_books_balance, descendants, eventually

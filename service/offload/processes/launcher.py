@@ -28,7 +28,7 @@ from offload.processes.limits import descriptors_limited
 from offload.processes.proctree import all_processes, descendants, read
 from offload.processes.safe_path import safe_path, start_tracker
 from offload.settings.table import StartMethod
-from offload.tasks.loading import targets_to_json
+from offload.tasks.targets.loading import targets_to_json
 from offload.wire.spec import PRELOAD_VARIABLE, LoadSpec
 from offload.worker.isolation import limit_library_threads
 

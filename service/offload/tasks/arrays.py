@@ -11,7 +11,7 @@ import sys
 import typing
 from typing import TYPE_CHECKING, Any, Final
 
-from offload.tasks.remedies import NoJsonForm
+from offload.tasks.results.remedies import NoJsonForm
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,12 +16,12 @@ import orjson
 
 from offload.core.request import TaskLimits
 from offload.errors import TargetError
-from offload.tasks.definition import MAX_NAME_LENGTH
+from offload.tasks.definition.decorators import MAX_NAME_LENGTH
+from offload.tasks.definition.wrapping import without_partials
 from offload.tasks.faults import shortened
-from offload.tasks.wrapping import without_partials
 
 if TYPE_CHECKING:
-    from offload.tasks.loading import LoadedTask, Registry
+    from offload.tasks.targets.loading import LoadedTask, Registry
 
 _MAX_MATCHES: Final = 3
 _MAX_DESCRIPTION_LENGTH: Final = 10_000

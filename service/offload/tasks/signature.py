@@ -10,7 +10,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from offload.core.outcome import Reason
-from offload.tasks.arguments import (
+from offload.tasks.arguments.content_type import FORM, UNKNOWN, URL_ENCODED, ContentType, read_content_type
+from offload.tasks.arguments.json_text import Body, read_json, read_json_with_decimals
+from offload.tasks.arguments.reading import (
     ArgumentError,
     ErrorsByName,
     NameCheck,
@@ -24,16 +26,14 @@ from offload.tasks.arguments import (
     with_other_errors,
 )
 from offload.tasks.arrays import NPY_MEDIA_TYPE, read_npy
-from offload.tasks.content_type import FORM, UNKNOWN, URL_ENCODED, ContentType, read_content_type
-from offload.tasks.defaults import MutableDefaults
-from offload.tasks.definition import TaskDefinition
+from offload.tasks.definition.decorators import TaskDefinition
+from offload.tasks.definition.defaults import MutableDefaults
+from offload.tasks.definition.parameters import BodyKind, Parameter, alternatives, read_parameters, takes_several
 from offload.tasks.faults import Fault, shortened
-from offload.tasks.json_text import Body, read_json, read_json_with_decimals
-from offload.tasks.parameters import BodyKind, Parameter, alternatives, read_parameters, takes_several
-from offload.tasks.results import encode
+from offload.tasks.results.encoding import encode
 
 if TYPE_CHECKING:
-    from offload.tasks.form_arguments import FormArguments
+    from offload.tasks.arguments.form_arguments import FormArguments
 
 _ABSENT: Final = object()
 
@@ -134,7 +134,7 @@ class CompiledTask:
 
     def result_schema(self) -> dict[str, Any] | None:
         """Returns the JSON Schema of the result, or None if it is unknown or not JSON."""
-        from offload.tasks.validation import result_schema  # late, see `_make_check`
+        from offload.tasks.arguments.validation import result_schema  # late, see `_make_check`
 
         return result_schema(self.parameters.result_hint)
 
@@ -142,13 +142,13 @@ class CompiledTask:
         if self.parameters.are_unannotated:
             return NameCheck(self.parameters)
         # Late: a worker whose tasks have no type hints does not need pydantic.
-        from offload.tasks.validation import TypeCheck
+        from offload.tasks.arguments.validation import TypeCheck
 
         return TypeCheck(self.definition.name, self.parameters)
 
     @cached_property
     def _form_arguments(self) -> FormArguments:
-        from offload.tasks.form_arguments import FormArguments  # late: most workers get no form
+        from offload.tasks.arguments.form_arguments import FormArguments  # late: most workers get no form
 
         try:
             schema = self._check.schema()
@@ -157,7 +157,7 @@ class CompiledTask:
         return FormArguments(self.parameters, self._check.names, schema, self._read_json)
 
     def _form(self, body: Body, query: str, content: ContentType) -> dict[str, Any]:
-        from offload.tasks.form_parts import read_form
+        from offload.tasks.arguments.form_parts import read_form
 
         members, errors = self._form_arguments.read(read_form(body, content))
         if query:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from offload.metrics.layout import WorkerRows
-    from offload.tasks.loading import Target
+    from offload.tasks.targets.loading import Target
 
 # Tells the forkserver what to preload: only module names and the environment reach it.
 PRELOAD_VARIABLE: Final = "OFFLOAD_PRELOAD"

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from offload.tasks.loading import Target
+from offload.tasks.targets.loading import Target
 
 
 def arguments_of(target: Target) -> list[str]:

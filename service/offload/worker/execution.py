@@ -13,8 +13,8 @@ from offload.core.outcome import Reason
 from offload.core.request import JobHead
 from offload.tasks.context import set_current
 from offload.tasks.faults import Fault, task_error
-from offload.tasks.loading import LoadedTask, Registry
-from offload.tasks.results import Encoded
+from offload.tasks.results.encoding import Encoded
+from offload.tasks.targets.loading import LoadedTask, Registry
 from offload.worker.call import JobCall
 from offload.worker.large import LargeBody
 
@@ -86,7 +86,7 @@ class Executor:
         return compiled.encode(result, head.accept)
 
     def _inflated(self, body: bytes | memoryview | LargeBody, coding: str) -> memoryview:
-        from offload.tasks.inflation import inflated  # late: most workers get no compressed body
+        from offload.tasks.arguments.inflation import inflated  # late: most workers get no compressed body
 
         return inflated(
             body.contents(as_copy=False) if isinstance(body, LargeBody) else body, coding, self._max_body_bytes

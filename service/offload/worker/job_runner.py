@@ -16,7 +16,7 @@ import orjson
 from offload.core.request import JobHead
 from offload.metrics.layout import WorkerRow
 from offload.tasks.context import share_process
-from offload.tasks.loading import Target, targets_from_json
+from offload.tasks.targets.loading import Target, targets_from_json
 from offload.wire.frames import STATUSES
 from offload.wire.spec import LoadSpec
 from offload.worker.call import JobCall

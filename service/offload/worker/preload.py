@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from offload.errors import TargetError, UserError
-from offload.tasks.loading import Registry, Target, load, targets_from_json
+from offload.tasks.targets.loading import Registry, Target, load, targets_from_json
 from offload.wire.spec import PRELOAD_VARIABLE
 from offload.worker.as_program import arguments_of_program, name_of, plain_streams
 from offload.worker.finishing import finish_within, flush_files, take_over

@@ -19,7 +19,7 @@ from multiprocessing import forkserver, process, resource_tracker
 from types import ModuleType
 from typing import Any, Final
 
-from offload.tasks.loading import Target, is_of_main
+from offload.tasks.targets.loading import Target, is_of_main
 from offload.worker.as_program import arguments_of
 
 # A server of `multiprocessing` that the user's modules start at their import, in a process that imports this module

@@ -19,7 +19,7 @@ import orjson
 
 from offload.core.outcome import Reason
 from offload.errors import FrameError
-from offload.tasks.loading import targets_to_json
+from offload.tasks.targets.loading import targets_to_json
 from offload.wire.frames import STATUSES
 from offload.wire.spec import LoadSpec
 

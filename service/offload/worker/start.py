@@ -11,7 +11,7 @@ import sys
 from offload.errors import OffloadError
 from offload.tasks.context import set_lane
 from offload.tasks.faults import exception_message, exception_name
-from offload.tasks.loading import Registry
+from offload.tasks.targets.loading import Registry
 from offload.wire.spec import LoadSpec
 from offload.worker.execution import Executor
 from offload.worker.isolation import limit_library_threads

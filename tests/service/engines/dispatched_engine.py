@@ -19,7 +19,7 @@ from offload.metrics.layout import MetricsMemory
 from offload.metrics.recorder import Recorder
 from offload.processes.launcher import Launcher
 from offload.settings.table import Settings
-from offload.tasks.loading import load, parse_target
+from offload.tasks.targets.loading import load, parse_target
 from offload.wire.shared_bytes import LARGE_BYTES, SharedBytes
 from offload.wire.spec import LoadSpec
 from tests.support.shared_memory import made as made_of

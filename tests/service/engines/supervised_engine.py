@@ -15,7 +15,7 @@ from offload.engines.supervised.engine import SupervisedEngine
 from offload.metrics.layout import WorkerRows
 from offload.processes.launcher import Launcher
 from offload.settings.table import Settings
-from offload.tasks.loading import parse_target
+from offload.tasks.targets.loading import parse_target
 from offload.wire.spec import LoadSpec
 
 BOUND_S = 30.0

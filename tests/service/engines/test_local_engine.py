@@ -21,7 +21,7 @@ from offload.processes.launcher import Launcher
 from offload.processes.process import ProcessHandle
 from offload.processes.worker_state import WorkerState
 from offload.settings.table import EngineName, Settings
-from offload.tasks.loading import parse_target
+from offload.tasks.targets.loading import parse_target
 from offload.wire.spec import LoadSpec
 from tests.service.engines.supervised_engine import TASKS, RecordedEvents
 from tests.support.web_service import BOUND_S, eventually

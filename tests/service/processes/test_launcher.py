@@ -28,7 +28,7 @@ from tests.service.processes.process_trees import Tree, are_gone, eventually, st
 WARMING_UP = """
 import sys, time
 from offload.processes.launcher import Launcher
-from offload.tasks.loading import parse_target
+from offload.tasks.targets.loading import parse_target
 from offload.wire.spec import LoadSpec
 
 Launcher("forkserver", LoadSpec(targets=(parse_target(sys.argv[1]),), library_threads=1)).warm_up()

@@ -20,7 +20,7 @@ from offload.core.outcome import Reason
 from offload.core.request import NO_HEAD, JobHead
 from offload.metrics.layout import WorkerRow, WorkerRows
 from offload.processes.proctree import rss_bytes
-from offload.tasks.loading import load, parse_target
+from offload.tasks.targets.loading import load, parse_target
 from offload.wire.frames import (
     HEADER_BYTES,
     PENDING_OUTPUT,

@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from offload.core.outcome import Reason
-from offload.tasks.definition import definition_of, task
+from offload.tasks.definition.decorators import definition_of, task
 from offload.tasks.faults import Fault
-from offload.tasks.results import Encoded
+from offload.tasks.results.encoding import Encoded
 from offload.tasks.signature import CompiledTask
 
 

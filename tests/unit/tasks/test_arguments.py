@@ -66,7 +66,7 @@ def test_integers_of_any_length_go_in_and_out_unchanged(number: int) -> None:
 @pytest.mark.usefixtures("any_number_of_digits")
 def test_long_integers_arrive_unchanged_at_any_offset_of_a_large_body(monkeypatch: pytest.MonkeyPatch) -> None:
     """The body is scanned in steps; a number may span two of them."""
-    monkeypatch.setattr("offload.tasks.json_text._STEP_BYTES", 100)
+    monkeypatch.setattr("offload.tasks.arguments.json_text._STEP_BYTES", 100)
     number = 2**64 + 1
     for spaces in range(300):
         body = b'{%b"x": %d}' % (b" " * spaces, number)
@@ -161,7 +161,7 @@ def test_repeated_members_are_found_wherever_they_are(value: Any, is_ascii: bool
 
 
 def test_repeated_members_of_a_body_in_pieces_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("offload.tasks.json_text._STEP_BYTES", 100)
+    monkeypatch.setattr("offload.tasks.arguments.json_text._STEP_BYTES", 100)
     fields = ", ".join(f'"name{number}": "a:b"' for number in range(100))
     once, twice = f'{{"x": {{{fields}}}}}', f'{{"x": {{{fields}, "name50": 1}}}}'
     assert len(result(echo, memoryview(once.encode()))) == 100

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offload.tasks.faults import Fault
-from offload.tasks.results import encode
+from offload.tasks.results.encoding import encode
 
 DATE_UNITS: Final = ("Y", "M", "W", "D")
 TIME_UNITS: Final = ("h", "m", "s", "ms", "us")

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from offload.core.request import TaskLimits
 from offload.errors import TargetError
 from offload.tasks.catalogue import Catalogue, describe
-from offload.tasks.definition import task
-from offload.tasks.loading import load, parse_target
+from offload.tasks.definition.decorators import task
+from offload.tasks.targets.loading import load, parse_target
 
 
 class NoSchema(BaseModel):

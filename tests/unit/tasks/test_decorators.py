@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from offload.errors import TaskDefinitionError
-from offload.tasks.loading import load, parse_target
+from offload.tasks.targets.loading import load, parse_target
 from tests.unit.tasks.conftest import WriteFile
 
 # The lines of a file above its task.
 HEAD = """
 import functools, inspect
-from offload.tasks.definition import task
+from offload.tasks.definition.decorators import task
 
 def bare(function):
     def wrapper(*args, **kwargs):

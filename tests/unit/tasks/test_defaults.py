@@ -20,9 +20,9 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from offload.tasks.defaults import MutableDefaults
-from offload.tasks.definition import task
-from offload.tasks.parameters import Parameter
+from offload.tasks.definition.decorators import task
+from offload.tasks.definition.defaults import MutableDefaults
+from offload.tasks.definition.parameters import Parameter
 from tests.unit.tasks.calling import compiled, result
 
 

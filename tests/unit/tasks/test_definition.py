@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 from offload.errors import TaskDefinitionError
-from offload.tasks.definition import TaskDefinition, definition_of, is_worker_start_hook, on_worker_start, task
+from offload.tasks.definition.decorators import (
+    TaskDefinition,
+    definition_of,
+    is_worker_start_hook,
+    on_worker_start,
+    task,
+)
 
 
 def double(x: int) -> int:
@@ -203,13 +209,13 @@ def test_a_proxy_with_every_attribute_is_not_a_task() -> None:
 @pytest.mark.service
 def test_importing_the_decorators_does_not_import_worker_dependencies() -> None:
     heavy = {"pydantic", "orjson", "numpy", "aiohttp", "asyncio", "multiprocessing"}
-    program = "import sys, offload.tasks.definition, offload.tasks.context; print(*sys.modules)"
+    program = "import sys, offload.tasks.definition.decorators, offload.tasks.context; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert set(loaded.stdout.split()) & heavy == set()
 
 
 @pytest.mark.service
 def test_the_service_reads_targets_and_catalogues_without_pydantic() -> None:
-    program = "import sys, offload.tasks.loading, offload.tasks.catalogue; print(*sys.modules)"
+    program = "import sys, offload.tasks.targets.loading, offload.tasks.catalogue; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert set(loaded.stdout.split()) & {"pydantic", "pydantic_core", "numpy"} == set()

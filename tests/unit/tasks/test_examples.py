@@ -11,7 +11,7 @@ import pytest
 
 from offload.examples import tasks
 from offload.tasks.catalogue import describe
-from offload.tasks.loading import load, parse_target
+from offload.tasks.targets.loading import load, parse_target
 from tests.unit.tasks.calling import answer, errors, result
 
 

@@ -22,9 +22,9 @@ from pydantic import BaseModel, Field, SecretStr
 from typing_extensions import TypedDict
 
 from offload.core.outcome import Reason
-from offload.tasks.content_type import read_content_type
-from offload.tasks.form_parts import MAX_PARTS, read_form
-from offload.tasks.parameters import BodyKind
+from offload.tasks.arguments.content_type import read_content_type
+from offload.tasks.arguments.form_parts import MAX_PARTS, read_form
+from offload.tasks.definition.parameters import BodyKind
 from tests.unit.tasks.calling import compiled, errors, fault, result
 
 BOUNDARY = "----frontier"
@@ -415,8 +415,8 @@ names = st.text(st.characters(codec="utf-8", exclude_characters='\0"%\r\n\\'), m
 def test_the_parts_of_a_form_arrive_whole_in_any_steps(parts: list[tuple[str, bytes]], step: int) -> None:
     body = form(*(part(name, content, file="a") for name, content in parts))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("offload.tasks.form_parts._STEP_BYTES", step)
-        patch.setattr("offload.tasks.form_parts._SEARCH_BYTES", step)
+        patch.setattr("offload.tasks.arguments.form_parts._STEP_BYTES", step)
+        patch.setattr("offload.tasks.arguments.form_parts._SEARCH_BYTES", step)
         found = [(one.name, bytes(one.content)) for one in read_form(body, read_content_type(FORM))]
     if BOUNDARY.encode() not in b"".join(content for _, content in parts):
         assert found == parts

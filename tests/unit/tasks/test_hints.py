@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from offload.errors import TaskDefinitionError
-from offload.tasks.loading import load, parse_target
+from offload.tasks.targets.loading import load, parse_target
 from tests.unit.tasks.conftest import WriteFile
 
 HEAD = """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Awaitable, ClassVar, Generic, 
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from offload.tasks.definition import task
+from offload.tasks.definition.decorators import task
 
 if TYPE_CHECKING:
     import decimal

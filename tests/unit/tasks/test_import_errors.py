@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from offload.errors import TargetError, TaskDefinitionError
-from offload.tasks.loading import load, parse_target
+from offload.tasks.targets.loading import load, parse_target
 from tests.unit.tasks.conftest import WriteFile
 
-TASK = "from offload.tasks.definition import task\n@task\ndef run(): ...\n"
+TASK = "from offload import task\n@task\ndef run(): ...\n"
 FILES = {
     "tasks.py": TASK,
     "shop/__init__.py": "",

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offload.core.outcome import Reason
+from offload.tasks.arguments.inflation import inflated, supported_codings
 from offload.tasks.faults import Fault
-from offload.tasks.inflation import inflated, supported_codings
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -17,12 +17,12 @@ from types import ModuleType
 import pytest
 
 from offload.errors import TargetError, TaskDefinitionError
-from offload.tasks.definition import task
-from offload.tasks.loading import Registry, Target, load, parse_target, targets_from_json, targets_to_json
+from offload.tasks.definition.decorators import task
+from offload.tasks.targets.loading import Registry, Target, load, parse_target, targets_from_json, targets_to_json
 from tests.unit.tasks.conftest import WriteFile
 
 TWO_TASKS = """
-    from offload.tasks.definition import on_worker_start, task
+    from offload.tasks.definition.decorators import on_worker_start, task
 
     loaded = []
 
@@ -42,7 +42,7 @@ GUARD = 'put what must not run at import below `if __name__ == "__main__":`'
 # The head of a file with decorators.
 HEAD = """
 import functools
-from offload.tasks.definition import task
+from offload.tasks.definition.decorators import task
 
 def doubled(function):
     return functools.wraps(function)(lambda x: 2 * function(x))
@@ -91,8 +91,8 @@ def test_worker_start_hooks_are_collected(write_file: WriteFile) -> None:
 
 
 def test_targets_keep_their_order(write_file: WriteFile) -> None:
-    one = write_file("one.py", "from offload.tasks.definition import task\n@task\ndef b(): ...")
-    two = write_file("two.py", "from offload.tasks.definition import task\n@task\ndef a(): ...")
+    one = write_file("one.py", "from offload import task\n@task\ndef b(): ...")
+    two = write_file("two.py", "from offload import task\n@task\ndef a(): ...")
     assert names(served(two, one)) == ["a", "b"]
 
 
@@ -107,14 +107,14 @@ def test_a_target_given_twice_is_served_once(write_file: WriteFile) -> None:
 def test_a_module_is_found_in_the_working_directory(write_file: WriteFile) -> None:
     write_file("package/__init__.py", "")
     write_file("package/work.py", "from .base import task\n@task\ndef run(): ...")
-    write_file("package/base.py", "from offload.tasks.definition import task")
+    write_file("package/base.py", "from offload import task")
     assert names(served("package.work")) == ["run"]
 
 
 @pytest.mark.usefixtures("in_tmp")
 def test_a_package_directory_is_served_as_a_module(write_file: WriteFile) -> None:
     write_file("bundle/__init__.py", "from bundle.work import run")
-    write_file("bundle/work.py", "from offload.tasks.definition import task\n@task\ndef run(): ...")
+    write_file("bundle/work.py", "from offload import task\n@task\ndef run(): ...")
     assert names(served("bundle")) == ["run"]
 
 
@@ -122,7 +122,7 @@ def test_a_file_can_import_modules_beside_it(write_file: WriteFile) -> None:
     write_file("neighbour.py", "limit = 7")
     path = write_file(
         "tasks.py",
-        "import neighbour\nfrom offload.tasks.definition import task\n@task\ndef run(x=neighbour.limit): ...",
+        "import neighbour\nfrom offload import task\n@task\ndef run(x=neighbour.limit): ...",
     )
     assert names(served(path)) == ["run"]
 
@@ -130,10 +130,10 @@ def test_a_file_can_import_modules_beside_it(write_file: WriteFile) -> None:
 @pytest.mark.parametrize("name", ["shared_tasks", "turtle"])
 def test_a_task_found_in_two_files_is_served_once(write_file: WriteFile, name: str) -> None:
     """A file with the name of a standard module, served and imported by another one, is two modules, but one task."""
-    shared = write_file(f"{name}.py", "from offload.tasks.definition import task\n@task\ndef run(): ...")
+    shared = write_file(f"{name}.py", "from offload import task\n@task\ndef run(): ...")
     other = write_file(
         "other.py",
-        f"from {name} import run\nfrom offload.tasks.definition import task\n@task\ndef more(): ...",
+        f"from {name} import run\nfrom offload import task\n@task\ndef more(): ...",
     )
     assert names(served(shared, other)) == ["run", "more"]
 
@@ -144,7 +144,7 @@ def test_classes_of_a_file_can_be_pickled_and_used_in_annotations(write_file: Wr
         """
         from __future__ import annotations
         from dataclasses import dataclass
-        from offload.tasks.definition import task
+        from offload.tasks.definition.decorators import task
 
         @task
         def run(point: Point) -> Point: return point
@@ -164,7 +164,7 @@ def test_a_decorator_above_task_is_applied(write_file: WriteFile) -> None:
         "tasks.py",
         """
         import functools
-        from offload.tasks.definition import task
+        from offload.tasks.definition.decorators import task
 
         def doubled(function):
             @functools.wraps(function)
@@ -199,8 +199,8 @@ def test_a_script_can_serve_its_own_functions(write_file: WriteFile) -> None:
         "program.py",
         """
         import json, subprocess, sys
-        from offload.tasks.definition import task
-        from offload.tasks.loading import load, parse_target, targets_to_json
+        from offload.tasks.definition.decorators import task
+        from offload.tasks.targets.loading import load, parse_target, targets_to_json
 
         @task
         def run(): ...
@@ -270,7 +270,7 @@ def test_a_missing_module_differs_from_a_module_with_a_missing_import(write_file
 
 
 def test_two_tasks_with_one_name_are_reported_with_both_locations(write_file: WriteFile) -> None:
-    text = "from offload.tasks.definition import task\n@task\ndef run(): ..."
+    text = "from offload import task\n@task\ndef run(): ..."
     one, two = write_file("one.py", text), write_file("two.py", f"\n{text}")
     assert problem_with(one, two) == (
         f"{two}: two tasks are named 'run': one.py:2 and two.py:3; rename one with @task(name=…)"
@@ -291,7 +291,7 @@ def test_a_duplicate_task_is_found_through_a_package_that_imports_it(write_file:
     write_file("passes_on/__init__.py", "from passes_on.work import run")
     write_file(
         "passes_on/work.py",
-        "from offload.tasks.definition import task\n@task\ndef run(): ...\n@task\ndef run(x: int): ...",
+        "from offload import task\n@task\ndef run(): ...\n@task\ndef run(x: int): ...",
     )
     assert "two tasks are named 'run': work.py:2 and work.py:4" in problem_with("passes_on")
 
@@ -299,7 +299,7 @@ def test_a_duplicate_task_is_found_through_a_package_that_imports_it(write_file:
 @pytest.mark.usefixtures("in_tmp")
 def test_a_reloaded_module_has_each_task_once(write_file: WriteFile) -> None:
     """A reload runs the module in its old namespace, which still holds the old tasks, perhaps from other lines."""
-    text = "from offload.tasks.definition import task\n@task\ndef run(): ..."
+    text = "from offload import task\n@task\ndef run(): ..."
     write_file("changing.py", text)
     assert names(served("changing")) == ["run"]
     write_file("changing.py", f"# moved\n{text}")
@@ -310,10 +310,10 @@ def test_a_reloaded_module_has_each_task_once(write_file: WriteFile) -> None:
 
 @pytest.mark.usefixtures("in_tmp")
 def test_a_task_may_replace_an_imported_one(write_file: WriteFile) -> None:
-    write_file("base_tasks.py", "from offload.tasks.definition import task\n@task\ndef run(): return 'slow'")
+    write_file("base_tasks.py", "from offload import task\n@task\ndef run(): return 'slow'")
     path = write_file(
         "better.py",
-        "from base_tasks import run\nfrom offload.tasks.definition import task\n@task\ndef run(): return 'fast'",
+        "from base_tasks import run\nfrom offload import task\n@task\ndef run(): return 'fast'",
     )
     (loaded,) = served(path).tasks
     assert loaded.compiled.call({}) == "fast"
@@ -322,7 +322,7 @@ def test_a_task_may_replace_an_imported_one(write_file: WriteFile) -> None:
 def test_a_function_decorated_twice_is_one_task(write_file: WriteFile) -> None:
     path = write_file(
         "tasks.py",
-        "from offload.tasks.definition import task\n@task\ndef run(): ...\nrun = task(timeout=5)(run)",
+        "from offload import task\n@task\ndef run(): ...\nrun = task(timeout=5)(run)",
     )
     (loaded,) = served(path).tasks
     assert loaded.definition.timeout_s == 5
@@ -357,7 +357,7 @@ def test_a_missing_module_without_a_directory_is_reported() -> None:
 
 
 def test_an_unsupported_signature_is_reported_on_load(write_file: WriteFile) -> None:
-    text = "from offload.tasks.definition import task\n@task\ndef run(*numbers): ..."
+    text = "from offload import task\n@task\ndef run(*numbers): ..."
     with pytest.raises(TaskDefinitionError) as caught:
         served(write_file("tasks.py", text))
     assert str(caught.value) == (
@@ -384,7 +384,7 @@ def test_a_file_can_be_loaded_from_its_text(write_file: WriteFile) -> None:
 
 def test_a_changed_text_of_a_file_is_a_new_module(write_file: WriteFile) -> None:
     """A cluster's process outlives the service that loaded the first text."""
-    text = "from offload.tasks.definition import task\n@task\ndef run(): return "
+    text = "from offload import task\n@task\ndef run(): return "
     versions = [load_as_text(write_file("tasks.py", text + version)) for version in ("1", "2", "1")]
     assert [registry.tasks[0].definition.function() for registry in versions] == [1, 2, 1]
     assert versions[0].tasks[0].definition is versions[2].tasks[0].definition

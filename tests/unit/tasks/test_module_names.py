@@ -13,7 +13,7 @@ import pytest
 
 from offload.errors import TargetError
 from offload.tasks import served
-from offload.tasks.importing import import_file, import_source
+from offload.tasks.targets.importing import import_file, import_source
 from tests.unit.tasks.conftest import WriteFile
 
 CODE = "class Point: ...\ndef square(n): return n * n\n"

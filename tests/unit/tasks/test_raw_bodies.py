@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from offload.core.outcome import Reason
-from offload.tasks.parameters import BodyKind
+from offload.tasks.definition.parameters import BodyKind
 from tests.unit.tasks.calling import answer, compiled, errors, fault, result
 
 NPY = "application/x-npy"

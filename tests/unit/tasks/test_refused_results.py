@@ -31,10 +31,11 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, field_serializer
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from offload.core.outcome import Reason
-from offload.tasks import encoding, results
 from offload.tasks.faults import Fault
 from offload.tasks.response import Response
-from offload.tasks.results import encode
+from offload.tasks.results import encoding as results
+from offload.tasks.results import json_encoding as encoding
+from offload.tasks.results.encoding import encode
 
 GENERAL: Final = "Return JSON values, bytes, an array, or offload.Response(content, media_type=…)."
 BYTES: Final = "Return bytes alone, or write them as text: base64.b64encode(value).decode()."

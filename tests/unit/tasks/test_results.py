@@ -32,7 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from offload.tasks.response import Response
-from offload.tasks.results import encode
+from offload.tasks.results.encoding import encode
 from tests.unit.tasks.calling import result
 
 ODD_ZONE: Final = timezone(timedelta(minutes=19, seconds=32))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from offload.errors import TargetError
-from offload.tasks.shadowing import check_imports, import_needed, module_names_in
+from offload.tasks.targets.shadowing import check_imports, import_needed, module_names_in
 
 BOMB = "raise AssertionError('the file beside the tasks was imported')\n"
 

@@ -14,7 +14,7 @@ import pytest
 
 from offload.core.request import NO_HEAD
 from offload.tasks.context import set_lane
-from offload.tasks.loading import Target
+from offload.tasks.targets.loading import Target
 from offload.wire.spec import LoadSpec
 from offload.worker import cluster, job_runner
 from offload.worker.remote import PlainAnswer, pack_load, read_answer

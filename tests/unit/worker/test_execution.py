@@ -14,9 +14,9 @@ import offload
 from offload.core.job import JobId
 from offload.core.outcome import Reason
 from offload.core.request import JobHead
-from offload.tasks.definition import definition_of, task
-from offload.tasks.loading import LoadedTask, Registry
+from offload.tasks.definition.decorators import definition_of, task
 from offload.tasks.signature import CompiledTask
+from offload.tasks.targets.loading import LoadedTask, Registry
 from offload.worker.call import JobCall
 from offload.worker.execution import Answer, Executor
 

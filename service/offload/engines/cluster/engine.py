@@ -29,7 +29,7 @@ from offload.metrics.snapshot import PoolFacts, WorkerFacts
 from offload.metrics.timestamp import timestamp
 from offload.processes.brake import Brake
 from offload.processes.worker_state import STOP_CAUSES, EndCause, WorkerState
-from offload.tasks.loading import Target
+from offload.tasks.targets.loading import Target
 from offload.wire.spec import LoadSpec
 from offload.worker.remote import RemoteAnswer, pack_load
 

@@ -8,8 +8,8 @@ from aiohttp import hdrs
 from multidict import CIMultiDictProxy
 
 from offload.core.request import JobHead, JobTerms
+from offload.tasks.arguments.content_type import FORM
 from offload.tasks.catalogue import Catalogue, TaskInfo
-from offload.tasks.content_type import FORM
 from offload.web.answers.problems import printable
 from offload.web.answers.reply import BYTES, JSON
 from offload.web.answers.request_problems import (

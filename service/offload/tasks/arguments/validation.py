@@ -13,10 +13,10 @@ from pydantic_core import CoreSchema, ErrorDetails
 from typing_extensions import TypedDict  # pydantic requires it: the standard library's lacks `extra_items`
 
 from offload.errors import TaskDefinitionError
-from offload.tasks.arguments import MAX_ERRORS, ArgumentError, invalid_arguments, missing, pointer_to, unknown
+from offload.tasks.arguments.reading import MAX_ERRORS, ArgumentError, invalid_arguments, missing, pointer_to, unknown
 from offload.tasks.arrays import element_type, is_array_hint, to_array
+from offload.tasks.definition.parameters import Parameter, Parameters, alternatives, unaliased
 from offload.tasks.faults import task_error
-from offload.tasks.parameters import Parameter, Parameters, alternatives, unaliased
 
 # An entry in pydantic's list of errors takes about 600 bytes: a body full of errors must not fill the memory.
 _MAX_ERRORS_READ: Final = 10_000
@@ -165,7 +165,7 @@ def _adapter_for(task: str, parameters: Parameters) -> TypeAdapter[Any]:
     try:
         return _complete(with_config(config)(TypedDict(task, fields, **extra)))  # type: ignore[operator]  # made at run time
     except Exception as error:
-        from offload.tasks.hints import unsupported  # late: needed for mistakes only
+        from offload.tasks.definition.hints import unsupported  # late: needed for mistakes only
 
         hints = {f"parameter {name!r}": _without_not_required(hint) for name, hint in fields.items()}
         hints |= dict.fromkeys(["the extra arguments"] if extra else [], parameters.extra_hint)

@@ -113,9 +113,14 @@ def files_of(name: str, directory: Path) -> Iterator[Path]:
 
 def _own_modules() -> Iterator[str]:
     for package in _OWN:
-        module = import_module(package)
-        for directory in module.__path__:
-            yield from (f"{package}.{name}" for name in sorted(module_names_in(directory)) if name != "__init__")
+        for directory in import_module(package).__path__:
+            yield from _modules_in(directory, package)
+
+
+def _modules_in(directory: str, package: str) -> Iterator[str]:
+    for name in sorted(module_names_in(directory) - {"__init__"}):
+        yield f"{package}.{name}"
+        yield from _modules_in(os.path.join(directory, name), f"{package}.{name}")
 
 
 def _is_another(module: object, name: str, directory: str) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from offload.core.outcome import Reason
-from offload.tasks.arguments import pointer_to
+from offload.tasks.arguments.reading import pointer_to
 from offload.tasks.arrays import NPY_MEDIA_TYPE, is_array, write_npy
-from offload.tasks.encoding import MAX_RESULT_BYTES, json_bytes
 from offload.tasks.faults import Fault, exception_message, exception_name, full_type_name, shortened
-from offload.tasks.remedies import GENERAL_REMEDY, NoJsonForm
 from offload.tasks.response import Response
+from offload.tasks.results.json_encoding import MAX_RESULT_BYTES, json_bytes
+from offload.tasks.results.remedies import GENERAL_REMEDY, NoJsonForm
 
 JSON_MEDIA_TYPE: Final = "application/json"
 BYTES_MEDIA_TYPE: Final = "application/octet-stream"

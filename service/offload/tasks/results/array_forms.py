@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from offload.tasks.remedies import BYTES_REMEDY, NoJsonForm
-from offload.tasks.time_text import SECOND_DIGITS, duration_text, instant_text
+from offload.tasks.results.remedies import BYTES_REMEDY, NoJsonForm
+from offload.tasks.results.time_text import SECOND_DIGITS, duration_text, instant_text
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,9 +17,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from offload.errors import TargetError, TaskDefinitionError
-from offload.tasks.definition import TaskDefinition, definition_of, is_worker_start_hook
-from offload.tasks.importing import import_file, import_module, import_source
-from offload.tasks.wrapping import code_location, hidden_function, plain_function
+from offload.tasks.definition.decorators import TaskDefinition, definition_of, is_worker_start_hook
+from offload.tasks.definition.wrapping import code_location, hidden_function, plain_function
+from offload.tasks.targets.importing import import_file, import_module, import_source
 
 if TYPE_CHECKING:
     from offload.tasks.signature import CompiledTask
@@ -141,7 +141,7 @@ def _parse_text(text: str) -> Target:
         return Target(named=text, file=str(path))
     if is_module_name:
         return Target(named=text, module=text, directory=str(Path.cwd()))
-    from offload.tasks.target_names import problem_with_text  # late: needed for mistakes only
+    from offload.tasks.targets.target_names import problem_with_text  # late: needed for mistakes only
 
     raise TargetError(text, problem_with_text(text))
 
@@ -208,7 +208,10 @@ def _definitions_in(module: ModuleType, target: Target) -> Iterator[TaskDefiniti
 
 
 def _no_task_found(module: ModuleType) -> str:
-    from offload.tasks.target_names import decorated_line, package_without_tasks  # late: needed for mistakes only
+    from offload.tasks.targets.target_names import (  # late: needed for mistakes only
+        decorated_line,
+        package_without_tasks,
+    )
 
     file, directories = getattr(module, "__file__", None), list(getattr(module, "__path__", ()))
     line = None if file is None else decorated_line(Path(file))

@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl, unquote_plus
 import orjson
 
 from offload.core.outcome import Reason
-from offload.tasks.content_type import FORM, UNKNOWN, URL_ENCODED, ContentType
+from offload.tasks.arguments.content_type import FORM, UNKNOWN, URL_ENCODED, ContentType
+from offload.tasks.arguments.json_text import Body, RepeatedMembers, read_json
+from offload.tasks.definition.parameters import Parameters
 from offload.tasks.faults import Fault, shortened
-from offload.tasks.json_text import Body, RepeatedMembers, read_json
-from offload.tasks.parameters import Parameters
 
 MAX_ERRORS: Final = 100
 _MAX_DETAIL_LENGTH: Final = 300

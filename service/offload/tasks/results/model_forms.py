@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 from pydantic_core import to_json
 
-from offload.tasks.array_forms import INFINITE, REPLACE_INFINITE
-from offload.tasks.remedies import NoJsonForm, Path, attribute_names
+from offload.tasks.results.array_forms import INFINITE, REPLACE_INFINITE
+from offload.tasks.results.remedies import NoJsonForm, Path, attribute_names
 
 # orjson's limit, for other values than models too.
 MAX_DEPTH: Final = 254

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Final, Union
 
 from offload.errors import TaskDefinitionError
 from offload.tasks.arrays import is_array_hint
-from offload.tasks.definition import TaskDefinition
-from offload.tasks.wrapping import plain_function
+from offload.tasks.definition.decorators import TaskDefinition
+from offload.tasks.definition.wrapping import plain_function
 
 # Collections that are one value.
 _WHOLE: Final = (str, bytes, bytearray, memoryview, Mapping)
@@ -169,7 +169,7 @@ def _resolved(task: str, function: Callable[..., Any], what: str, annotation: An
     try:
         return typing.get_type_hints(holder, globalns=getattr(plain, "__globals__", {}), include_extras=True)["it"]
     except Exception as error:  # evaluating an annotation runs the user's code
-        from offload.tasks.hints import unresolved  # late: needed for mistakes only
+        from offload.tasks.definition.hints import unresolved  # late: needed for mistakes only
 
         raise TaskDefinitionError(
             task, unresolved(annotation, what, error, getattr(plain, "__module__", ""))

@@ -19,12 +19,12 @@ from typing import Any, Final
 import orjson
 from pydantic_core import PydanticSerializationError, to_json
 
-from offload.tasks.array_forms import INFINITE, REPLACE_INFINITE, Stream, encodable
 from offload.tasks.arrays import is_array
 from offload.tasks.faults import exception_message, exception_name, full_type_name, shortened
-from offload.tasks.forms import FORMS, form_of
-from offload.tasks.model_forms import MAX_DEPTH, GuessedModel, UnreadModel, members_of_model
-from offload.tasks.remedies import GENERAL_REMEDY, NoJsonForm
+from offload.tasks.results.array_forms import INFINITE, REPLACE_INFINITE, Stream, encodable
+from offload.tasks.results.json_forms import FORMS, form_of
+from offload.tasks.results.model_forms import MAX_DEPTH, GuessedModel, UnreadModel, members_of_model
+from offload.tasks.results.remedies import GENERAL_REMEDY, NoJsonForm
 
 # A frame between the processes may have twice this size.
 MAX_RESULT_BYTES: Final = 1 << 30

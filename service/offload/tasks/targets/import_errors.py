@@ -20,7 +20,7 @@ from offload.tasks.faults import exception_message, exception_name, in_one_line,
 
 _MAX_MESSAGE_LENGTH: Final = 500
 _MAX_STACK_LENGTH: Final = 20_000
-_OWN_DIRECTORY: Final = os.path.dirname(__file__)
+_OWN_DIRECTORY: Final = f"{Path(__file__).parents[1]}/"
 _RELATIVE: Final = re.compile(r"\s*from\s+(\.+)")
 # The file of a module in Python's own messages: at the end, and its directories elsewhere.
 _FILE_AT_END: Final = re.compile(r" \([^()]*\.(?:py|so)\)$")
@@ -182,7 +182,7 @@ def _places(error: BaseException) -> list[tuple[str, int]]:
 
 
 def _is_machinery(file: str) -> bool:
-    return file.startswith("<") or os.path.dirname(file) == _OWN_DIRECTORY or file == importlib.__file__
+    return file.startswith("<") or file.startswith(_OWN_DIRECTORY) or file == importlib.__file__
 
 
 def _is_library(file: str) -> bool:

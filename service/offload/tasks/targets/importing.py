@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import Final, TypeGuard
 
 from offload.errors import TargetError, TaskDefinitionError
-from offload.tasks.module_names import is_found, module_name
 from offload.tasks.served import name_of_text, specification
-from offload.tasks.shadowing import check_imports, files_of, import_needed
+from offload.tasks.targets.module_names import is_found, module_name
+from offload.tasks.targets.shadowing import check_imports, files_of, import_needed
 
 # The directories that were added to this process's `sys.path`, in this order.
 _added: Final[list[str]] = []
@@ -29,7 +29,7 @@ def import_file(file: str, *, named: str) -> ModuleType:
     """
     path = Path(file)
     if path.suffix != ".py" or not path.is_file():
-        from offload.tasks.target_names import problem_with_file  # late: needed for mistakes only
+        from offload.tasks.targets.target_names import problem_with_file  # late: needed for mistakes only
 
         raise TargetError(named, problem_with_file(path, named) or "not a regular file")
     _add_to_path(str(path.parent))
@@ -117,11 +117,11 @@ def _run_import(
     except KeyboardInterrupt:
         raise
     except TaskDefinitionError as error:
-        from offload.tasks.import_errors import place_of  # late: needed for mistakes only
+        from offload.tasks.targets.import_errors import place_of  # late: needed for mistakes only
 
         raise error.at(place_of(error)) from error.__cause__
     except BaseException as error:  # the user's module may raise anything, SystemExit included
-        from offload.tasks.import_errors import Imported, describe, stack_of  # late, as above
+        from offload.tasks.targets.import_errors import Imported, describe, stack_of  # late, as above
 
         problem = describe(error, Imported(named=named, file=file, module=module))
         raise TargetError(named, problem, stack=stack_of(error)) from error

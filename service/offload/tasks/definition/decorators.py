@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar, overload
 from offload.core.request import DEFAULT_URGENCY, URGENCIES
 from offload.errors import TaskDefinitionError
 from offload.settings.kinds import parse_size, shown
-from offload.tasks.wrapping import hidden_function, lowest, plain_function
+from offload.tasks.definition.wrapping import hidden_function, lowest, plain_function
 
 # The attempt's number travels to the worker in one byte.
 MAX_RETRIES: Final = 100

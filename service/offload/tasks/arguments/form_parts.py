@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from offload.core.outcome import Reason
-from offload.tasks.content_type import ContentType
+from offload.tasks.arguments.content_type import ContentType
+from offload.tasks.arguments.json_text import Body
 from offload.tasks.faults import Fault, shortened
-from offload.tasks.json_text import Body
 
 if TYPE_CHECKING:
     from multipart import MultipartSegment

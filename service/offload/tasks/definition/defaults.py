@@ -13,7 +13,7 @@ from io import BytesIO, StringIO
 from typing import Any, Final
 
 from offload.tasks.arrays import is_array
-from offload.tasks.parameters import Parameter
+from offload.tasks.definition.parameters import Parameter
 
 _MUTABLE: Final = (MutableSequence, MutableMapping, MutableSet, BytesIO, StringIO, types.SimpleNamespace)
 

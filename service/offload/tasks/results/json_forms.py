@@ -20,11 +20,18 @@ from uuid import UUID
 import orjson
 from pydantic_core import MultiHostUrl, Url
 
-from offload.tasks.array_forms import INFINITE, REPLACE_INFINITE, Stream, array_form, scalar_form, scalar_form_for
-from offload.tasks.model_forms import is_model, model_form
-from offload.tasks.remedies import NoJsonForm, attribute_names, is_file, is_from_library, type_names
 from offload.tasks.response import Response
-from offload.tasks.time_text import timedelta_text
+from offload.tasks.results.array_forms import (
+    INFINITE,
+    REPLACE_INFINITE,
+    Stream,
+    array_form,
+    scalar_form,
+    scalar_form_for,
+)
+from offload.tasks.results.model_forms import is_model, model_form
+from offload.tasks.results.remedies import NoJsonForm, attribute_names, is_file, is_from_library, type_names
+from offload.tasks.results.time_text import timedelta_text
 
 Form = Callable[[Any], Any]
 

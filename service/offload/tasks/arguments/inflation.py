@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from offload.core.outcome import Reason
+from offload.tasks.arguments.json_text import Body
 from offload.tasks.faults import Fault
-from offload.tasks.json_text import Body
 
 GZIP: Final = "gzip"
 ZSTD: Final = "zstd"

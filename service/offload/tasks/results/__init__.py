@@ -1,0 +1,1 @@
+"""Writes what a task returns: exactly, or not at all."""
