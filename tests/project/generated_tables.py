@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from offload.settings.table import table
-from offload.worker.holdings import HeldKind
+from offload.worker.imports.holdings import HeldKind
 from tests.project.documentation import DOCS, README
 
 # The settings that the README shows.

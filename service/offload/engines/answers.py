@@ -1,7 +1,7 @@
 """Converts jobs and answers for workers that do not use the wire format: those of a pool, an executor or a cluster.
 
-A job becomes the arguments of `worker.remote.run_job`; what that returns becomes an outcome. Such an answer has been
-unpickled before it arrives here (see `Capabilities.unpickles_results`); its content is checked here.
+A job becomes the arguments of `worker.foreign.remote.run_job`; what that returns becomes an outcome. Such an answer has
+been unpickled before it arrives here (see `Capabilities.unpickles_results`); its content is checked here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from offload.core.death import Death
 from offload.core.job import Job
 from offload.core.outcome import Outcome, Reason, crashed
 from offload.wire.shared_bytes import SharedBytes
-from offload.worker.remote import Call, RemoteAnswer
+from offload.worker.foreign.remote import Call, RemoteAnswer
 
 logger: Final = logging.getLogger("offload.output")
 

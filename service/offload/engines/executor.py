@@ -25,7 +25,7 @@ from offload.engines.local.worker import LocalWorkerEnd
 from offload.errors import TargetError
 from offload.tasks.faults import exception_message, exception_name
 from offload.tasks.targets.importing import import_module
-from offload.worker.remote import Call, run_job
+from offload.worker.foreign.remote import Call, run_job
 
 _MAX_NOTE: Final = 300
 

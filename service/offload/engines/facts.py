@@ -10,7 +10,7 @@ from offload.engines.base import Engine
 from offload.engines.slot_table import SlotTable
 from offload.metrics.snapshot import PoolFacts, WorkerFacts
 from offload.processes.worker_state import EndCause, WorkerState
-from offload.worker.remote import RemoteAnswer
+from offload.worker.foreign.remote import RemoteAnswer
 
 
 def facts_of_worker(

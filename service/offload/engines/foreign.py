@@ -32,7 +32,7 @@ from offload.metrics.snapshot import PoolFacts, WorkerFacts
 from offload.metrics.timestamp import timestamp
 from offload.processes.brake import Brake
 from offload.processes.worker_state import EndCause, WorkerState
-from offload.worker.remote import NOT_LOADED, Call, RemoteAnswer, pack_load, read_answer
+from offload.worker.foreign.remote import NOT_LOADED, Call, RemoteAnswer, pack_load, read_answer
 
 logger: Final = logging.getLogger("offload.engine")
 
@@ -58,9 +58,9 @@ class WorkerLoss:
 class Backend(Protocol):
     """`open` and `close` are called in threads of their own and may block; a broken backend is closed and opened again.
 
-    `submit` has `worker.remote.run_job(call)` called somewhere; `on_result` gets what that returns, or an exception, in
-    any thread, exactly once. It returns a handle for `stop`, which ends the work if the backend can do that. Both are
-    called on the event loop and return at once. `submit` may raise anything that `judge` takes.
+    `submit` has `worker.foreign.remote.run_job(call)` called somewhere; `on_result` gets what that returns, or an
+    exception, in any thread, exactly once. It returns a handle for `stop`, which ends the work if the backend can do
+    that. Both are called on the event loop and return at once. `submit` may raise anything that `judge` takes.
     """
 
     @property

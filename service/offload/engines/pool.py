@@ -25,7 +25,7 @@ from offload.engines.local.replaceable_pool import OnResult
 from offload.engines.local.worker import LocalWorkerEnd
 from offload.errors import StartError
 from offload.processes.worker_state import EndCause
-from offload.worker.remote import Call, run_job
+from offload.worker.foreign.remote import Call, run_job
 
 CAPABILITIES: Final = replace(LOCAL_CAPABILITIES, isolates_deaths=False)
 

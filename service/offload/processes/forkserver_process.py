@@ -22,7 +22,8 @@ from typing import Any, Final, NoReturn
 from offload.processes import forkserver as service_side
 from offload.processes.limits import descriptors_limited
 from offload.settings import table
-from offload.worker import entry, main, preload
+from offload.worker import entry, main
+from offload.worker.imports import preload
 
 # The most that Linux passes at once is 253: unix(7).
 _MAX_DESCRIPTORS: Final = 250

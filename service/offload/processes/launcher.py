@@ -82,7 +82,7 @@ class Launcher:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._load_in_workers)
         elif self.start_method == StartMethod.FORK:
             limit_library_threads(self._spec.library_threads)  # libraries read it once, at import
-            from offload.worker.preload import load_in_service
+            from offload.worker.imports.preload import load_in_service
 
             with _no_running_loop(), descriptors_limited(self.descriptor_limit):
                 load_in_service(self._spec.targets)

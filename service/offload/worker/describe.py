@@ -18,8 +18,8 @@ from offload.wire.frames import FrameKind, pack_answer
 from offload.wire.spec import DescribeSpec
 from offload.worker.channel import Channel
 from offload.worker.finishing import finish
+from offload.worker.imports.preload import inherited_descriptors, loaded_or_load
 from offload.worker.isolation import detach, limit_library_threads
-from offload.worker.preload import inherited_descriptors, loaded_or_load
 from offload.worker.program import become_program
 
 

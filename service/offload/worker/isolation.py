@@ -19,10 +19,10 @@ from multiprocessing import forkserver, parent_process, resource_tracker
 from typing import Any, Final
 
 from offload.worker.finishing import forget_exit_functions, leave_alone
-from offload.worker.limits import forbid_core_files
+from offload.worker.imports.stock import is_locked
 from offload.worker.prctl import adopt_orphaned_descendants, die_with_parent_thread, outlive_parent_thread
-from offload.worker.stock import is_locked
-from offload.worker.streams import StandardStreams
+from offload.worker.state.resource_limits import forbid_core_files
+from offload.worker.state.streams import StandardStreams
 
 # Makes a worker dump the Python stacks of all threads; faulthandler needs no GIL for that.
 DUMP_SIGNAL: Final = signal.SIGUSR2

@@ -20,15 +20,15 @@ from offload.wire.shared_bytes import LARGE_BYTES
 from offload.wire.spec import WorkerSpec
 from offload.worker.channel import Channel
 from offload.worker.execution import Answer, Executor
+from offload.worker.imports.preload import inherited_descriptors
 from offload.worker.inbox import Inbox
 from offload.worker.isolation import hand_over_to_guard, isolate
 from offload.worker.large import LargeBody, send_result
-from offload.worker.orphans import Orphans
-from offload.worker.preload import inherited_descriptors
 from offload.worker.program import become_program
 from offload.worker.start import StartFailed, end_if_copy, get_ready
-from offload.worker.streams import flush_output
-from offload.worker.surroundings import Surroundings
+from offload.worker.state.orphans import Orphans
+from offload.worker.state.streams import flush_output
+from offload.worker.state.surroundings import Surroundings
 
 # Looked up once, as in `core.job`.
 _DONE: Final = FrameKind.DONE

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from offload.tasks.targets.loading import Target, is_of_main
-from offload.worker.as_program import arguments_of
+from offload.worker.imports.as_program import arguments_of
 
 # A server of `multiprocessing` that the user's modules start at their import, in a process that imports this module
 # early, accepts this key only.

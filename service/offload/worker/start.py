@@ -14,8 +14,8 @@ from offload.tasks.faults import exception_message, exception_name
 from offload.tasks.targets.loading import Registry
 from offload.wire.spec import LoadSpec
 from offload.worker.execution import Executor
+from offload.worker.imports.preload import load_targets
 from offload.worker.isolation import limit_library_threads
-from offload.worker.preload import load_targets
 
 
 class StartFailed(OffloadError):

@@ -16,8 +16,8 @@ from offload.core.request import NO_HEAD
 from offload.tasks.context import set_lane
 from offload.tasks.targets.loading import Target
 from offload.wire.spec import LoadSpec
-from offload.worker import cluster, job_runner
-from offload.worker.remote import PlainAnswer, pack_load, read_answer
+from offload.worker.foreign import cluster, job_runner
+from offload.worker.foreign.remote import PlainAnswer, pack_load, read_answer
 
 TASKS = """
 import signal

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from offload.worker.holdings import Descriptor, Finding, HeldKind, can_be_copied, judge, report, sentences
+from offload.worker.imports.holdings import Descriptor, Finding, HeldKind, can_be_copied, judge, report, sentences
 
 FILE, PIPE, DEVICE, DIRECTORY = stat.S_IFREG, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFDIR
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from offload.worker.logging_apart import logging_apart
+from offload.worker.imports.logging_apart import logging_apart
 
 
 class Service(logging.Handler):

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offload.worker.holdings import HeldKind
-from offload.worker.seeds import SeedWatch, seed_again
-from offload.worker.stock import Holdings, Stock, reopen
+from offload.worker.imports.holdings import HeldKind
+from offload.worker.imports.seeds import SeedWatch, seed_again
+from offload.worker.imports.stock import Holdings, Stock, reopen
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc; NOT tested here"),

@@ -15,7 +15,7 @@ class ClusterClient:
     """Base of the classes that implement `driver.Cluster`."""
 
     def __init__(self, parts: ClusterParts) -> None:
-        from offload.worker import cluster as remote  # imported in the driver only; the service never loads it
+        from offload.worker.foreign import cluster as remote  # imported in the driver only; the service never loads it
 
         self._remote = remote
         self._parts = parts

@@ -3,7 +3,7 @@
 Each slot belongs to one worker process, and a job runs only there. Dask would run a task again elsewhere when its
 worker dies, even if the job killed the worker, so each job carries the token of its process, and any other process
 rejects it. Dask cannot stop a running task. A job that has not begun can be withdrawn; its process decides whether it
-has begun (`worker.cluster.withdraw_pinned`).
+has begun (`worker.foreign.cluster.withdraw_pinned`).
 
 `DaskCluster` runs in the driver, see `cluster.driver`.
 

@@ -31,7 +31,7 @@ from offload.processes.brake import Brake
 from offload.processes.worker_state import STOP_CAUSES, EndCause, WorkerState
 from offload.tasks.targets.loading import Target
 from offload.wire.spec import LoadSpec
-from offload.worker.remote import RemoteAnswer, pack_load
+from offload.worker.foreign.remote import RemoteAnswer, pack_load
 
 logger: Final = logging.getLogger("offload.engine")
 

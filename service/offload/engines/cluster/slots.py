@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from offload.errors import FrameError
-from offload.worker.remote import NOT_LOADED, read_answer
+from offload.worker.foreign.remote import NOT_LOADED, read_answer
 
 _MAX_NUMBER: Final = 2**63  # JSON has no larger ones
 

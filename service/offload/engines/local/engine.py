@@ -25,7 +25,7 @@ from offload.processes.launcher import Launcher
 from offload.processes.worker_state import STOP_CAUSES, EndCause, WorkerState
 from offload.settings.table import Settings
 from offload.wire.spec import LoadSpec
-from offload.worker.remote import pack_load
+from offload.worker.foreign.remote import pack_load
 
 LOCAL_CAPABILITIES: Final = replace(
     FULL_CAPABILITIES,

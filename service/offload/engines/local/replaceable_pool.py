@@ -35,7 +35,7 @@ from offload.engines.slot_table import SlotTable
 from offload.errors import FrameError, IllegalStep
 from offload.processes.process import DUMP_S
 from offload.processes.worker_state import EndCause, WorkerState
-from offload.worker.remote import Call, read_answer
+from offload.worker.foreign.remote import Call, read_answer
 
 logger: Final = logging.getLogger("offload.engine")
 

@@ -23,7 +23,7 @@ from offload.processes.naming import name_death
 from offload.processes.process import DUMP_S, KillTree, WorkerHandle
 from offload.processes.watch import Watched
 from offload.processes.worker_state import STEPS, EndCause, WorkerState
-from offload.worker.pool_worker import EXIT_LEFT, MAX_MESSAGE_BYTES, READY
+from offload.worker.foreign.pool_worker import EXIT_LEFT, MAX_MESSAGE_BYTES, READY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from offload.processes.process import open_descriptor
 from offload.processes.reaper import Reaper
 from offload.processes.watch import Watch, Watched
 from offload.processes.worker_state import EndCause, WorkerState
-from offload.worker.pool_worker import PoolWorkerSpec, run_pool_worker
+from offload.worker.foreign.pool_worker import PoolWorkerSpec, run_pool_worker
 
 logger: Final = logging.getLogger("offload.engine")
 

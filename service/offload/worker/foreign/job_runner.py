@@ -21,11 +21,11 @@ from offload.wire.frames import STATUSES
 from offload.wire.spec import LoadSpec
 from offload.worker.call import JobCall
 from offload.worker.execution import Executor
-from offload.worker.orphans import Orphans
-from offload.worker.remote import NOT_LOADED, NOT_RUN, Call, PlainAnswer
+from offload.worker.foreign.remote import NOT_LOADED, NOT_RUN, Call, PlainAnswer
 from offload.worker.start import StartFailed, end_if_copy, get_ready
-from offload.worker.streams import StandardStreams, flush_output
-from offload.worker.surroundings import Surroundings
+from offload.worker.state.orphans import Orphans
+from offload.worker.state.streams import StandardStreams, flush_output
+from offload.worker.state.surroundings import Surroundings
 
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 

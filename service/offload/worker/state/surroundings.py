@@ -21,11 +21,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from offload.worker.folder import Folder
-from offload.worker.interpreter import Interpreter
-from offload.worker.limits import ResourceLimits
-from offload.worker.signals import COMPARED, STOPPED, TIMERS, Signals, get_handler, get_mask
-from offload.worker.streams import StandardStreams
+from offload.worker.state.folder import Folder
+from offload.worker.state.interpreter import Interpreter
+from offload.worker.state.resource_limits import ResourceLimits
+from offload.worker.state.signals import COMPARED, STOPPED, TIMERS, Signals, get_handler, get_mask
+from offload.worker.state.streams import StandardStreams
 
 # How often a job's signal handlers or tracer may interrupt a restoration. Each time they are removed first.
 _MAX_ATTEMPTS: Final = 5

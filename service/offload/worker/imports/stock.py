@@ -20,8 +20,8 @@ from multiprocessing import forkserver, process, resource_tracker
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
-from offload.worker.holdings import Descriptor, Finding, HeldKind, judge
-from offload.worker.seeds import SeedWatch
+from offload.worker.imports.holdings import Descriptor, Finding, HeldKind, judge
+from offload.worker.imports.seeds import SeedWatch
 
 SignalHandler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 

@@ -12,9 +12,9 @@ import signal
 import threading
 from typing import Final
 
-from offload.worker.job_runner import prepare
-from offload.worker.job_runner import run as run_job
-from offload.worker.remote import PlainAnswer
+from offload.worker.foreign.job_runner import prepare
+from offload.worker.foreign.job_runner import run as run_job
+from offload.worker.foreign.remote import PlainAnswer
 from offload.worker.start import StartFailed
 
 # Most withdrawn jobs never arrive: Dask's scheduler drops them. So old entries are forgotten.

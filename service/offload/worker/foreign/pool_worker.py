@@ -41,9 +41,9 @@ class PoolWorkerSpec:
 def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], arguments: tuple[Any, ...]) -> None:
     """Prepare this process, then call `target(*arguments)`, the library's loop, which runs jobs."""
     from offload.worker.finishing import finish
+    from offload.worker.foreign.job_runner import own_process, prepare, targets_of
+    from offload.worker.imports.preload import inherited_descriptors
     from offload.worker.isolation import hand_over_to_guard, isolate
-    from offload.worker.job_runner import own_process, prepare, targets_of
-    from offload.worker.preload import inherited_descriptors
     from offload.worker.program import become_program
     from offload.worker.start import StartFailed
 
@@ -71,7 +71,7 @@ def run_pool_worker(spec: PoolWorkerSpec, target: Callable[..., object], argumen
 def _leave_when_due(jobs: Any) -> None:
     """Make the loop of the library, which takes its jobs from this queue, end the process when it has to."""
     from offload.worker.finishing import finish_within
-    from offload.worker.job_runner import is_leaving
+    from offload.worker.foreign.job_runner import is_leaving
 
     get = jobs.get
 

@@ -61,7 +61,7 @@ def pack_load(load: LoadSpec, *, is_debug: bool) -> bytes:
 
 def run_job(call: Call) -> PlainAnswer:
     """Run one job, see `job_runner.run`."""
-    from offload.worker.job_runner import run
+    from offload.worker.foreign.job_runner import run
 
     return run(call)
 

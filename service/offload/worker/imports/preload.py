@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Final
 from offload.errors import TargetError, UserError
 from offload.tasks.targets.loading import Registry, Target, load, targets_from_json
 from offload.wire.spec import PRELOAD_VARIABLE
-from offload.worker.as_program import arguments_of_program, name_of, plain_streams
 from offload.worker.finishing import finish_within, flush_files, take_over
-from offload.worker.holdings import can_be_copied, report, sentences
+from offload.worker.imports.as_program import arguments_of_program, name_of, plain_streams
+from offload.worker.imports.holdings import can_be_copied, report, sentences
+from offload.worker.imports.seeds import SeedWatch, seed_again
+from offload.worker.imports.stock import Holdings, Stock, files_to_reopen, reopen, signal_handlers
 from offload.worker.isolation import limit_library_threads, seed_anew
-from offload.worker.limits import forget_resource_module
 from offload.worker.prctl import die_with_parent_thread
-from offload.worker.seeds import SeedWatch, seed_again
-from offload.worker.stock import Holdings, Stock, files_to_reopen, reopen, signal_handlers
+from offload.worker.state.resource_limits import forget_resource_module
 
 if TYPE_CHECKING:
-    from offload.worker.logging_apart import RootLogging
+    from offload.worker.imports.logging_apart import RootLogging
 
 # How long exit functions of the user's modules may take in a process that is not used for workers.
 _EXIT_S: Final = 1.0
@@ -137,7 +137,7 @@ def load_in_service(targets: tuple[Target, ...]) -> None:
 
     Another process has found that it can be copied then. What else is opened here meanwhile is the application's.
     """
-    from offload.worker.logging_apart import logging_apart  # late: workers need no logging
+    from offload.worker.imports.logging_apart import logging_apart  # late: workers need no logging
 
     _process.is_service = True
     before = signal_handlers()

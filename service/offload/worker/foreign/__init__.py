@@ -1,0 +1,1 @@
+"""Workers that another library starts: a pool, an executor, a cluster."""

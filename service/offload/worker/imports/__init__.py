@@ -1,0 +1,1 @@
+"""What the import of the user's modules leaves in a process, and whether workers may be copies of it."""

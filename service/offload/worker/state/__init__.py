@@ -1,0 +1,1 @@
+"""What a worker restores between two jobs."""
