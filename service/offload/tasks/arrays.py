@@ -1,4 +1,4 @@
-"""NumPy arrays as arguments and results: recognises them in type hints, and reads and writes JSON lists and .npy files.
+"""NumPy arrays as arguments: recognises them in type hints and as values, and reads JSON lists and .npy files.
 
 NumPy is not a dependency. A task uses arrays only if the user's code imports NumPy, so it is looked up in
 `sys.modules`, never imported. Files are read without pickle.
@@ -6,12 +6,9 @@ NumPy is not a dependency. A task uses arrays only if the user's code imports Nu
 
 from __future__ import annotations
 
-import io
 import sys
 import typing
 from typing import TYPE_CHECKING, Any, Final
-
-from offload.tasks.results.remedies import NoJsonForm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,20 +74,6 @@ def read_npy(data: bytes | bytearray | memoryview) -> np.ndarray[Any, Any]:
     if file.rest_bytes:
         raise ValueError("Input should be one .npy file; it has further bytes after the array")
     return array
-
-
-def write_npy(array: np.ndarray[Any, Any]) -> bytes:
-    """Returns `array` as an .npy file. Raises NoJsonForm for an array that such a file cannot hold without pickle."""
-    numpy = sys.modules["numpy"]
-    if array.dtype.hasobject:
-        problem = f"has items of type {array.dtype}, which an .npy file holds only as Python objects"
-        raise NoJsonForm(array, problem, "Convert it with .astype(float) or .astype(str), or ask for application/json")
-    if issubclass(type(array), numpy.ma.MaskedArray) and b"\1" in numpy.ma.getmaskarray(array).tobytes():
-        problem = "has masked items, which an .npy file cannot express"
-        raise NoJsonForm(array, problem, "Replace them with .filled(…), or ask for application/json")
-    file = io.BytesIO()
-    numpy.lib.format.write_array(file, array, allow_pickle=False)
-    return file.getvalue()
 
 
 class _File:

@@ -52,6 +52,11 @@ def task_error(error: BaseException) -> Fault:
     return Fault(Reason.TASK_ERROR, detail=detail, exception=name, message=message)
 
 
+def pointer_to(*segments: str | int) -> str:
+    """Returns the JSON pointer of a member; RFC 6901, section 3, defines the escapes."""
+    return "".join("/" + str(segment).replace("~", "~0").replace("/", "~1") for segment in segments)
+
+
 def exception_name(error: BaseException) -> str:
     """Returns the name of the exception's type, without its module."""
     return shortened(_type_attribute("__name__", error), _MAX_NAME_LENGTH)

@@ -11,25 +11,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from offload.core.outcome import Reason
 from offload.tasks.arguments.content_type import FORM, UNKNOWN, URL_ENCODED, ContentType, read_content_type
+from offload.tasks.arguments.errors import ArgumentError, ErrorsByName, invalid_arguments, with_other_errors
 from offload.tasks.arguments.json_text import Body, read_json, read_json_with_decimals
-from offload.tasks.arguments.reading import (
-    ArgumentError,
-    ErrorsByName,
-    NameCheck,
-    invalid_arguments,
-    is_url_encoded,
-    parse_object,
-    parse_query,
-    pointer_to,
-    unread,
-    url_encoded,
-    with_other_errors,
-)
+from offload.tasks.arguments.name_check import NameCheck
+from offload.tasks.arguments.reading import is_url_encoded, parse_object, parse_query, unread, url_encoded
 from offload.tasks.arrays import NPY_MEDIA_TYPE, read_npy
 from offload.tasks.definition.decorators import TaskDefinition
 from offload.tasks.definition.defaults import MutableDefaults
 from offload.tasks.definition.parameters import BodyKind, Parameter, alternatives, read_parameters, takes_several
-from offload.tasks.faults import Fault, shortened
+from offload.tasks.faults import Fault, pointer_to, shortened
 from offload.tasks.results.encoding import encode
 
 if TYPE_CHECKING:
@@ -39,7 +29,7 @@ _ABSENT: Final = object()
 
 
 class ArgumentCheck(Protocol):
-    """The interface of `arguments.NameCheck` and `validation.TypeCheck`.
+    """The interface of `NameCheck` and `TypeCheck`.
 
     `names` are the names that callers use, by those of the parameters. `has_decimals`: a type hint has `Decimal` in it.
     """

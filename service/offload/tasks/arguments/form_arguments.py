@@ -22,11 +22,12 @@ from typing import Any, Final
 
 import orjson
 
+from offload.tasks.arguments.errors import ArgumentError, repeated
 from offload.tasks.arguments.form_parts import Part
 from offload.tasks.arguments.json_text import Body, RepeatedMembers, read_json
-from offload.tasks.arguments.reading import ArgumentError, pointer_to, repeated
 from offload.tasks.arrays import NPY_MAGIC, is_array_hint, read_npy
 from offload.tasks.definition.parameters import Parameters, alternatives, takes_several
+from offload.tasks.faults import pointer_to
 
 Convert = Callable[[Part], Any]
 Schema = Mapping[str, Any]

@@ -1,75 +1,24 @@
-"""Parses JSON bodies and query strings into arguments, and checks argument names for tasks without type hints.
-
-`validation` checks types; this module works without pydantic.
-"""
+"""Parses JSON bodies and query strings into the members of a request, not validated yet."""
 
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final, NamedTuple, NoReturn
+from collections.abc import Callable, Collection
+from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl, unquote_plus
 
 import orjson
 
 from offload.core.outcome import Reason
 from offload.tasks.arguments.content_type import FORM, UNKNOWN, URL_ENCODED, ContentType
+from offload.tasks.arguments.errors import ArgumentError, ErrorsByName, invalid_arguments, repeated
 from offload.tasks.arguments.json_text import Body, RepeatedMembers, read_json
-from offload.tasks.definition.parameters import Parameters
-from offload.tasks.faults import Fault, shortened
+from offload.tasks.faults import Fault, pointer_to, shortened
 
-MAX_ERRORS: Final = 100
 _MAX_DETAIL_LENGTH: Final = 300
-_MAX_KNOWN_NAMES: Final = 20
 _MAX_NAME_LENGTH: Final = 100
 _REMEDY: Final = 'Send the arguments as the members of one JSON object, such as {"limit": 30}'
 _MAX_QUERY_FIELDS: Final = 1_000
-
-
-class ArgumentError(NamedTuple):
-    """One error of an `invalid-arguments` fault; `pointer` is a JSON pointer (RFC 6901) into the arguments."""
-
-    pointer: str
-    detail: str
-
-
-ErrorsByName = dict[str, list[ArgumentError]]
-
-
-def invalid_arguments(errors: Sequence[ArgumentError], *, left_out: int = 0) -> Fault:
-    """Returns the fault with at most 100 of `errors`, and one more that counts the rest, including `left_out`."""
-    left_out += max(0, len(errors) - MAX_ERRORS)
-    listed = [
-        {"pointer": shortened(pointer, _MAX_DETAIL_LENGTH), "detail": shortened(detail, _MAX_DETAIL_LENGTH)}
-        for pointer, detail in errors[:MAX_ERRORS]
-    ]
-    count = len(errors[:MAX_ERRORS]) + left_out
-    if left_out:
-        more = "1 more error is" if left_out == 1 else f"{left_out:,} more errors are"
-        listed.append({"pointer": "", "detail": f"{more} not listed"})
-    what = "1 error" if count == 1 else f"{count:,} errors"
-    detail = f"The arguments have {what}. Correct what `errors` lists and send the job again."
-    return Fault(Reason.INVALID_ARGUMENTS, detail=detail, errors=listed)
-
-
-def pointer_to(*segments: str | int) -> str:
-    """Returns the JSON pointer of a member; RFC 6901, section 3, defines the escapes."""
-    return "".join("/" + str(segment).replace("~", "~0").replace("/", "~1") for segment in segments)
-
-
-def missing(*path: str | int) -> ArgumentError:
-    return ArgumentError(pointer_to(*path), "This argument is required")
-
-
-def repeated(path: Sequence[str | int]) -> ArgumentError:
-    return ArgumentError(pointer_to(*path), "This name occurs more than once in its object. Send it once")
-
-
-def unknown(name: str, known: Collection[str]) -> ArgumentError:
-    names = ", ".join(sorted(known)[:_MAX_KNOWN_NAMES])
-    more = ", …" if len(known) > _MAX_KNOWN_NAMES else ""
-    detail = f"Unknown argument. Known arguments: {names}{more}" if known else "The task takes no arguments"
-    return ArgumentError(pointer_to(name), detail)
 
 
 def parse_object(
@@ -126,46 +75,6 @@ def unread(query: str, names: Collection[str] | None, remedy: str) -> ErrorsByNa
     detail = f"This argument is in the query string, which is not read. {remedy}"
     given = dict(parse_qsl(query, keep_blank_values=True, errors="replace"))
     return {name: [ArgumentError(pointer_to(name), detail)] for name in given if names is None or name in names}
-
-
-def with_other_errors(found: ErrorsByName, other: Fault) -> list[ArgumentError]:
-    """Returns the errors `found`, and those of a check of the remaining arguments."""
-    errors = [error for of_one in found.values() for error in of_one]
-    known = [pointer_to(name) for name in found]
-    for error in other.fields.get("errors", ()):
-        if not any(error["pointer"] == one or error["pointer"].startswith(f"{one}/") for one in known):
-            errors.append(ArgumentError(**error))
-    return errors
-
-
-class NameCheck:
-    """Checks only the names of the arguments, for tasks without type hints."""
-
-    def __init__(self, parameters: Parameters) -> None:
-        self.names: Mapping[str, str] = {parameter.name: parameter.name for parameter in parameters.named}
-        self.has_decimals = False
-        self._known = frozenset(self.names)
-        self._required = {parameter.name: None for parameter in parameters.named if parameter.is_required}
-        self._takes_more = parameters.extra_hint is not None
-
-    def validate(self, members: dict[str, Any]) -> dict[str, Any]:
-        """Returns `members` unchanged. Raises Fault `invalid-arguments`."""
-        given = members.keys()
-        if given >= self._required.keys() and (self._takes_more or given <= self._known):
-            return members
-        errors = [missing(name) for name in self._required if name not in members]
-        if not self._takes_more:
-            errors += [unknown(name, self._known) for name in members if name not in self._known]
-        raise invalid_arguments(errors)
-
-    def schema(self) -> dict[str, Any]:
-        """Returns the JSON Schema of the arguments."""
-        return {
-            "type": "object",
-            "properties": {name: {} for name in sorted(self._known)},
-            "required": list(self._required),
-            "additionalProperties": self._takes_more,
-        }
 
 
 def is_url_encoded(body: Body, names: Collection[str]) -> bool:

@@ -13,10 +13,10 @@ from pydantic_core import CoreSchema, ErrorDetails
 from typing_extensions import TypedDict  # pydantic requires it: the standard library's lacks `extra_items`
 
 from offload.errors import TaskDefinitionError
-from offload.tasks.arguments.reading import MAX_ERRORS, ArgumentError, invalid_arguments, missing, pointer_to, unknown
+from offload.tasks.arguments.errors import MAX_ERRORS, ArgumentError, invalid_arguments, missing, unknown
 from offload.tasks.arrays import element_type, is_array_hint, to_array
 from offload.tasks.definition.parameters import Parameter, Parameters, alternatives, unaliased
-from offload.tasks.faults import task_error
+from offload.tasks.faults import pointer_to, task_error
 
 # An entry in pydantic's list of errors takes about 600 bytes: a body full of errors must not fill the memory.
 _MAX_ERRORS_READ: Final = 10_000

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from offload.core.outcome import Reason
-from offload.tasks.arguments.reading import pointer_to
-from offload.tasks.arrays import NPY_MEDIA_TYPE, is_array, write_npy
-from offload.tasks.faults import Fault, exception_message, exception_name, full_type_name, shortened
+from offload.tasks.arrays import NPY_MEDIA_TYPE, is_array
+from offload.tasks.faults import Fault, exception_message, exception_name, full_type_name, pointer_to, shortened
 from offload.tasks.response import Response
 from offload.tasks.results.json_encoding import MAX_RESULT_BYTES, json_bytes
+from offload.tasks.results.npy_files import write_npy
 from offload.tasks.results.remedies import GENERAL_REMEDY, NoJsonForm
 
 JSON_MEDIA_TYPE: Final = "application/json"
