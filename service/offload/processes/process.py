@@ -18,7 +18,7 @@ from typing import Final
 from offload.processes.forkserver import UNKNOWN_EXIT_CODE
 from offload.processes.output import OutputReader
 from offload.processes.proctree import read
-from offload.worker.isolation import DUMP_SIGNAL
+from offload.worker.dumps import DUMP_SIGNAL
 
 # How long a stack dump may take before the kill: faulthandler writes it in well under a millisecond on an idle machine.
 DUMP_S: Final = 0.005

@@ -5,7 +5,6 @@ It runs before any of the user's code.
 
 from __future__ import annotations
 
-import faulthandler
 import fcntl
 import gc
 import os
@@ -18,14 +17,12 @@ from contextlib import suppress
 from multiprocessing import forkserver, parent_process, resource_tracker
 from typing import Any, Final
 
+from offload.worker.descriptors import is_locked
+from offload.worker.dumps import write_dumps_to
 from offload.worker.finishing import forget_exit_functions, leave_alone
-from offload.worker.imports.stock import is_locked
 from offload.worker.prctl import adopt_orphaned_descendants, die_with_parent_thread, outlive_parent_thread
 from offload.worker.state.resource_limits import forbid_core_files
 from offload.worker.state.streams import StandardStreams
-
-# Makes a worker dump the Python stacks of all threads; faulthandler needs no GIL for that.
-DUMP_SIGNAL: Final = signal.SIGUSR2
 
 # In the range -1000 to 1000: when memory runs out, the kernel kills workers before the service.
 _OOM_SCORE: Final = 500
@@ -71,15 +68,6 @@ def isolate(*, keep: Iterable[int], output: int, start_method: str) -> StandardS
     _raise_oom_score()
     _yield_to_the_loop()
     return streams
-
-
-def write_dumps_to(output: int) -> None:
-    """Write the Python stacks to this descriptor at a crash and at DUMP_SIGNAL, also if a task has changed that."""
-    # First off: handlers that were replaced, as at the start of a worker, would not be installed again.
-    faulthandler.disable()
-    faulthandler.unregister(DUMP_SIGNAL)
-    faulthandler.enable(output)
-    faulthandler.register(DUMP_SIGNAL, output, all_threads=True)
 
 
 def _yield_to_the_loop() -> None:

@@ -15,12 +15,12 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from importlib.machinery import PathFinder
 from multiprocessing import forkserver, process, resource_tracker
 from types import ModuleType
 from typing import Any, Final
 
 from offload.tasks.targets.loading import Target, is_of_main
-from offload.worker.imports.as_program import arguments_of
 
 # A server of `multiprocessing` that the user's modules start at their import, in a process that imports this module
 # early, accepts this key only.
@@ -44,6 +44,11 @@ def become_program(targets: Sequence[Target], *, start_method: str) -> None:
     if not any(is_of_main(target) for target in targets):
         sys.modules["__main__"] = ModuleType("__main__")  # without a file, so children run none
     sys.argv = arguments_of(targets[0])
+
+
+def arguments_of(target: Target) -> list[str]:
+    """Returns the `sys.argv` of `python FILE` or `python -m MODULE`."""
+    return [target.file or _module_file(target)]
 
 
 def waited_for() -> Iterator[int]:
@@ -79,3 +84,21 @@ def _forget_threads() -> None:
     for module, threads in _THREADS:
         if module in sys.modules:
             vars(sys.modules[module])[threads].clear()
+
+
+def _module_file(target: Target) -> str:
+    """Returns the file of a module that has not been imported yet; its name if that is unknown."""
+    if target.module is None:
+        return target.named
+    path = [*([] if target.directory is None else [target.directory]), *sys.path]
+    spec, name = None, ""
+    for part in target.module.split("."):
+        name = f"{name}.{part}".lstrip(".")
+        try:
+            spec = PathFinder.find_spec(name, path)
+        except (ImportError, ValueError):
+            spec = None
+        if spec is None:
+            return target.module
+        path = list(spec.submodule_search_locations or ())
+    return (spec.origin if spec is not None else None) or target.module

@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from offload.worker.imports.descriptor_facts import reopen
 from offload.worker.imports.holdings import HeldKind
 from offload.worker.imports.seeds import SeedWatch, seed_again
-from offload.worker.imports.stock import Holdings, Stock, reopen
+from offload.worker.imports.stock import Holdings, Stock
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc; NOT tested here"),

@@ -7,15 +7,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
-from importlib.machinery import PathFinder
 from pathlib import Path
 
 from offload.tasks.targets.loading import Target
-
-
-def arguments_of(target: Target) -> list[str]:
-    """Returns the `sys.argv` of `python FILE` or `python -m MODULE`."""
-    return [target.file or _module_file(target)]
+from offload.worker.program import arguments_of
 
 
 @contextmanager
@@ -54,21 +49,3 @@ def _unbuffered(descriptor: int) -> io.TextIOWrapper:
     os.fstat(descriptor)  # raises OSError if it is closed
     binary = io.FileIO(descriptor, "w", closefd=False)
     return io.TextIOWrapper(binary, encoding="utf-8", errors="backslashreplace", write_through=True)
-
-
-def _module_file(target: Target) -> str:
-    """Returns the file of a module that has not been imported yet; its name if that is unknown."""
-    if target.module is None:
-        return target.named
-    path = [*([] if target.directory is None else [target.directory]), *sys.path]
-    spec, name = None, ""
-    for part in target.module.split("."):
-        name = f"{name}.{part}".lstrip(".")
-        try:
-            spec = PathFinder.find_spec(name, path)
-        except (ImportError, ValueError):
-            spec = None
-        if spec is None:
-            return target.module
-        path = list(spec.submodule_search_locations or ())
-    return (spec.origin if spec is not None else None) or target.module

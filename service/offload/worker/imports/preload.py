@@ -19,9 +19,10 @@ from offload.tasks.targets.loading import Registry, Target, load, targets_from_j
 from offload.wire.spec import PRELOAD_VARIABLE
 from offload.worker.finishing import finish_within, flush_files, take_over
 from offload.worker.imports.as_program import arguments_of_program, name_of, plain_streams
+from offload.worker.imports.descriptor_facts import reopen
 from offload.worker.imports.holdings import can_be_copied, report, sentences
 from offload.worker.imports.seeds import SeedWatch, seed_again
-from offload.worker.imports.stock import Holdings, Stock, files_to_reopen, reopen, signal_handlers
+from offload.worker.imports.stock import Holdings, Stock, files_to_reopen, signal_handlers
 from offload.worker.isolation import limit_library_threads, seed_anew
 from offload.worker.prctl import die_with_parent_thread
 from offload.worker.state.resource_limits import forget_resource_module

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import itertools
 import os
 import random
 import signal
 import socket
-import stat
 import struct
 import sys
 import threading
@@ -20,24 +18,15 @@ from multiprocessing import forkserver, process, resource_tracker
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
+from offload.worker.descriptors import paths_of_descriptors
+from offload.worker.imports.descriptor_facts import ReopenedFile, as_reopened, read_descriptor
 from offload.worker.imports.holdings import Descriptor, Finding, HeldKind, judge
 from offload.worker.imports.seeds import SeedWatch
 
 SignalHandler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
-_DATABASE_HEAD: Final = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html
 _CREDENTIALS: Final = struct.Struct("3i")  # process, user and group id: unix(7), SO_PEERCRED
 _STANDARD: Final = frozenset({0, 1, 2})
-_OPENING_FLAGS: Final = os.O_CREAT | os.O_EXCL | os.O_TRUNC
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReopenedFile:
-    """A file that each copy of this process opens again at `position`, under the same number."""
-
-    number: int
-    flags: int
-    position: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,7 +48,7 @@ class Stock:
     """What this process holds at one moment. From then on the garbage collector ignores the objects of before."""
 
     def __init__(self) -> None:
-        self._descriptors = _paths()
+        self._descriptors = paths_of_descriptors()
         self._threads = set(threading.enumerate())
         self._thread_count = _thread_count()
         self._memory = _shared_memory()
@@ -78,7 +67,7 @@ class Stock:
 
     def _new_descriptors(self, holdings: Holdings) -> Iterator[tuple[HeldKind, str]]:
         own = _of_multiprocessing()
-        for number, path in _paths().items():
+        for number, path in paths_of_descriptors().items():
             if path == self._descriptors.get(number) or number in own:
                 continue
             with suppress(OSError):  # a thread has just closed it
@@ -88,10 +77,10 @@ class Stock:
                 if found is not None:
                     yield found
                 if descriptor.is_reopened:
-                    holdings.files.append(_as_reopened(descriptor))
+                    holdings.files.append(as_reopened(descriptor))
 
     def _new_memory(self) -> Iterator[tuple[HeldKind, str]]:
-        open_paths = set(_paths().values())
+        open_paths = set(paths_of_descriptors().values())
         for path in set(_shared_memory().values()) - set(self._memory.values()):
             if path not in open_paths:
                 yield HeldKind.MEMORY, path
@@ -108,121 +97,14 @@ class Stock:
 def files_to_reopen() -> list[ReopenedFile]:
     """Returns all open files of this process that each copy opens again."""
     found = []
-    for number, path in _paths().items():
+    for number, path in paths_of_descriptors().items():
         with suppress(OSError):
             descriptor = read_descriptor(number, path)
             verdict = judge(descriptor)
             is_shared = verdict is None or verdict[0].can_be_shared
             if number not in _STANDARD and descriptor.is_reopened and is_shared:
-                found.append(_as_reopened(descriptor))
+                found.append(as_reopened(descriptor))
     return found
-
-
-def reopen(file: ReopenedFile) -> None:
-    """Give this process an open file of its own under the same number. Raises OSError."""
-    opened = os.open(f"/proc/self/fd/{file.number}", file.flags & ~_OPENING_FLAGS)
-    try:
-        if file.position:
-            os.lseek(opened, file.position, os.SEEK_SET)
-        os.dup2(opened, file.number, inheritable=os.get_inheritable(file.number))
-    finally:
-        os.close(opened)
-
-
-def read_descriptor(number: int, path: str) -> Descriptor:
-    """Returns the facts. Raises OSError."""
-    status, flags = os.fstat(number), fcntl.fcntl(number, fcntl.F_GETFL)
-    mode = status.st_mode
-    kind, thing = _socket(number) if stat.S_ISSOCK(mode) else (None, "")
-    is_read = stat.S_ISREG(mode) and flags & os.O_ACCMODE != os.O_WRONLY
-    return Descriptor(
-        number=number,
-        path=path,
-        mode=mode,
-        flags=flags,
-        is_locked=is_locked(number),
-        is_at_end=_position(number) == status.st_size,
-        is_database=is_read and _begins_as_database(number),
-        can_be_reopened=_can_be_reopened(number, mode, flags),
-        kind=kind,
-        thing=thing,
-    )
-
-
-def _as_reopened(descriptor: Descriptor) -> ReopenedFile:
-    """Copies that write append, so that none overwrites what another has written."""
-    flags = descriptor.flags | (os.O_APPEND if descriptor.access == os.O_WRONLY else 0)
-    return ReopenedFile(number=descriptor.number, flags=flags, position=_position(descriptor.number))
-
-
-def _position(number: int) -> int:
-    try:
-        return os.lseek(number, 0, os.SEEK_CUR)
-    except OSError:  # it has none
-        return 0
-
-
-def _paths() -> dict[int, str]:
-    """Returns the open descriptors and what they are; on a system without /proc, "" for each."""
-    paths = {}
-    for name in os.listdir("/dev/fd"):
-        with suppress(OSError):  # the listing's own descriptor is closed by now
-            os.fstat(int(name))
-            try:
-                paths[int(name)] = os.readlink(f"/dev/fd/{name}")
-            except OSError:
-                paths[int(name)] = ""
-    return paths
-
-
-def is_locked(number: int) -> bool:
-    """Whether a lock of flock(2) or fcntl(2) is held through this descriptor."""
-    try:
-        with open(f"/proc/self/fdinfo/{number}", encoding="ascii", errors="replace") as file:
-            return any(line.startswith("lock:") for line in file)
-    except OSError:
-        return False
-
-
-def _begins_as_database(number: int) -> bool:
-    try:
-        return os.pread(number, len(_DATABASE_HEAD), 0) == _DATABASE_HEAD
-    except OSError:
-        return False
-
-
-def _can_be_reopened(number: int, mode: int, flags: int) -> bool:
-    if flags & os.O_ACCMODE == os.O_RDWR or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        return False
-    try:
-        os.close(os.open(f"/proc/self/fd/{number}", (flags | os.O_NONBLOCK) & ~_OPENING_FLAGS))
-    except OSError:
-        return False
-    return True
-
-
-def _socket(number: int) -> tuple[HeldKind, str]:
-    with socket.socket(fileno=os.dup(number)) as sock:
-        try:
-            peer = _address(sock.getpeername())
-        except OSError:
-            pass
-        else:
-            return (HeldKind.CONNECTION, peer) if peer else (HeldKind.SOCKET, "one of a pair")
-        name = _address(sock.getsockname())
-        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            return HeldKind.LISTENER, name
-        return HeldKind.SOCKET, name or sock.type.name
-
-
-def _address(address: object) -> str:
-    match address:
-        case (str(host), int(port), *_):
-            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        case bytes():
-            return "@" + os.fsdecode(address[1:]) if address else ""
-        case _:
-            return str(address)
 
 
 def _of_multiprocessing() -> set[int]:

@@ -6,7 +6,7 @@ import faulthandler
 import signal
 from typing import Any, Final
 
-from offload.worker.isolation import DUMP_SIGNAL, write_dumps_to
+from offload.worker.dumps import DUMP_SIGNAL, write_dumps_to
 
 # The public functions make an enum of each number, which takes up to ten times as long.
 _fast: Final[Any] = getattr(signal, "_signal", signal)
