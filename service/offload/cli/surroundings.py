@@ -34,7 +34,7 @@ def open_standard_streams() -> None:
 
 
 def leave_start_directory() -> None:
-    """Take the directory of the command's script off the path. `python -m offload` has done the like on its import."""
+    """Take the directory of the command's script off the path. `python -m offload` does so when imported."""
     if not sys.flags.safe_path and sys.path[:1] == [os.path.dirname(os.path.realpath(sys.argv[0]))]:
         del sys.path[0]
 

@@ -41,7 +41,7 @@ class _Heap(_library.Heap):  # type: ignore[misc]  # not in the stubs
 
 @contextmanager
 def memory_without_files() -> Iterator[None]:
-    """What `Value` and `Array` allocate meanwhile, in any thread, has no file. On macOS nothing changes."""
+    """Within the block, `Value` and `Array` allocate memory without a file, in any thread. On macOS nothing changes."""
     if not hasattr(os, "memfd_create"):
         yield
         return

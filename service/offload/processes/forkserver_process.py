@@ -129,7 +129,7 @@ def _write(descriptor: int, number: int) -> None:
     try:
         forkserver.write_signed(descriptor, number)
     except BrokenPipeError:
-        return  # the service no longer wants to know
+        return  # the service no longer reads it
 
 
 def _ignore(*_: object) -> None:

@@ -122,8 +122,10 @@ def has_mark(pid: int, mark: bytes) -> bool:
 
 
 def is_tracker(pid: int) -> bool:
-    """Whether it is a resource tracker of `multiprocessing` or loky, which removes the shared memory and the folders
-    that ended processes have left, and ends when the last process that it serves is gone."""
+    """Whether it is a resource tracker of `multiprocessing` or loky.
+
+    It removes the shared memory and the folders that ended processes have left, and ends after the last of these.
+    """
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return b"resource_tracker import main" in file.read()

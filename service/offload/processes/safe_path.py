@@ -22,7 +22,7 @@ _lock: Final = threading.Lock()
 
 @contextmanager
 def safe_path() -> Iterator[None]:
-    """What `multiprocessing` starts meanwhile does not search the working directory for modules. Not reentrant."""
+    """Within the block, `multiprocessing` starts processes that do not search the working directory. Not reentrant."""
     with _lock:
         library = vars(util)
         flags = library["_args_from_interpreter_flags"]

@@ -1,7 +1,7 @@
 """The short-lived process that loads the targets and sends the service the catalogue of tasks, or an error.
 
-It is the target of a `multiprocessing.Process`, because the service never loads the user's code before it is known what
-that does.
+It is the target of a `multiprocessing.Process`: the service itself must not load the user's code before it knows what
+the import does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from offload.worker.program import become_program
 def send_catalogue(spec: DescribeSpec) -> None:
     """Send one CATALOGUE frame, or START_FAILED with [target, problem, stack] as JSON.
 
-    The meta of the first has as JSON whether workers may be copies, and sentences about what the modules hold.
+    The meta of CATALOGUE is [whether workers may be copies, sentences about what the modules hold] as JSON.
     """
     detach(keep={spec.channel.fileno(), *inherited_descriptors()}, start_method=spec.start_method)
     become_program(spec.load.targets, start_method=spec.start_method)

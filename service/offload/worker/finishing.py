@@ -35,9 +35,9 @@ def take_over(descriptors: Iterable[int]) -> None:
 
 
 def forget_exit_functions() -> None:
-    """Forget those of the process that this one is a copy of: it runs them itself.
+    """Forget the exit functions of the process that this one is a copy of: it runs them itself.
 
-    The one of `multiprocessing` has forgotten them by itself, and ends what this process starts.
+    That of `multiprocessing` stays. It does not end the parent's processes, but those that this process starts.
     """
     vars(atexit)["_clear"]()
     atexit.register(vars(util)["_exit_function"])
@@ -52,14 +52,14 @@ def finish() -> None:
 
 
 def finish_within(timeout_s: float) -> None:
-    """Do so in a thread, and wait for it no longer than `timeout_s`."""
+    """Call `finish` in a thread, and wait for it for at most `timeout_s`."""
     thread = threading.Thread(target=finish, name="offload-finish", daemon=True)
     thread.start()
     thread.join(timeout_s)
 
 
 def flush_files() -> None:
-    """Write what is buffered in files, as far as the garbage collector knows them: those since `gc.freeze`."""
+    """Write what is buffered in files, as far as the garbage collector tracks them: files opened since `gc.freeze`."""
     for value in gc.get_objects():
         if issubclass(type(value), (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
             with suppress(Exception):  # closed, detached, on a full disk, or a class of the user

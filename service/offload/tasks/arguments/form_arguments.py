@@ -1,4 +1,4 @@
-"""Makes arguments of the parts of a form, as the type hints of the parameters ask for them.
+"""Converts the parts of a form to arguments, by the type hints of the parameters.
 
 | the parameter takes | a part becomes |
 | --- | --- |
@@ -32,7 +32,7 @@ from offload.tasks.faults import pointer_to
 Convert = Callable[[Part], Any]
 Schema = Mapping[str, Any]
 
-# The names of charsets in use, and Python's name of the same. Not Python's own table, which has many that are no text.
+# Charsets in use, and Python's names for them. Python's own table also has codecs that do not read text.
 _CHARSETS: Final[Mapping[str, str]] = {
     "": "utf-8",
     "utf-8": "utf-8",

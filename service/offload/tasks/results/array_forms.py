@@ -1,4 +1,4 @@
-"""Makes lists and numbers of NumPy arrays and scalars: what `.tolist()` returns, item by item, or an error.
+"""Converts NumPy arrays and scalars to lists and numbers: what `.tolist()` returns, item by item, or an error.
 
 Missing values (NaN, NaT, masked items) become None. `.tolist()` and orjson are used only where they are exact:
 `.tolist()` gives integers for dates that Python cannot express, and orjson reads NaT as a date and shortens numbers of

@@ -58,7 +58,7 @@ def is_model(kind: type) -> bool:
 
 
 def model_form(kind: type, fallback: Callable[[Any], Any]) -> Callable[[Any], ModelForm]:
-    """Returns the function that encodes models of a type; `fallback` makes what pydantic knows of other values."""
+    """Returns the function that encodes models of a type; `fallback` converts values that pydantic does not know."""
     guessed = _paths(kind, _GUESSED)
     unread = {*guessed, *_paths(kind, _GENERATOR)}
     config: dict[str, Any] = getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None) or {}

@@ -91,7 +91,7 @@ def accepted_types(task: TaskInfo) -> tuple[str, ...]:
 
 
 def _judge_framing(headers: CIMultiDictProxy[str]) -> None:
-    """Raise Problem for a body that is compressed by the connection, which would reach the task so, or only a part."""
+    """Raise Problem for a part of a body, and for a body that the connection compresses: nothing would inflate it."""
     transfer = head.joined_values(headers, hdrs.TRANSFER_ENCODING)
     if transfer and transfer.strip().lower() != "chunked":
         raise unsupported_transfer(transfer)
@@ -100,7 +100,7 @@ def _judge_framing(headers: CIMultiDictProxy[str]) -> None:
 
 
 def _judge_coding(parts: WebParts, content_encoding: str) -> str:
-    """Returns the coding of a compressed body, empty for another one. Raises Problem for a coding without support."""
+    """Returns the coding of a compressed body, else "". Raises Problem for an unsupported coding."""
     if not content_encoding:
         return ""
     codings = head.content_codings(content_encoding)

@@ -28,7 +28,7 @@ def arguments_of_program(target: Target) -> Iterator[None]:
 def plain_streams() -> Iterator[None]:
     """Set the standard streams to new ones without a buffer, which modules may keep.
 
-    For a process that workers are copies of: they redirect the descriptors, and nothing would be copied in a buffer.
+    For a process that workers are copies of. They redirect the descriptors, and what a buffer holds would be copied.
     """
     before = sys.stdin
     with ExitStack() as stack:

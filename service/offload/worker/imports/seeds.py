@@ -18,6 +18,8 @@ _set_state: Final[Callable[..., None]] = random.Random.setstate
 
 
 class SeedWatch:
+    """`is_common_seeded`: the modules have seeded the generator behind the functions of `random`."""
+
     def __init__(self) -> None:
         self.is_common_seeded = False
         self._unseeded: WeakSet[random.Random] = WeakSet()

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 
 class Folder:
-    """Those at the time at which it is made. The directory is kept open: it may be moved, and its path may be long."""
+    """Remembers both when it is made. The directory is kept open: it may be moved, and its path may be long."""
 
     def __init__(self) -> None:
         self.file_mask = os.umask(0)
@@ -18,7 +18,7 @@ class Folder:
         self._identity = _identity_of_present()
 
     def restore(self) -> str:
-        """Returns a problem, else ""."""
+        """Undo what the last job has changed. Returns a problem, else ""."""
         os.umask(self.file_mask)
         try:
             os.fchdir(self.descriptor)

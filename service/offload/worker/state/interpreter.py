@@ -1,4 +1,4 @@
-"""What the interpreter keeps for the whole process, as far as a forgotten change is likely to break another job."""
+"""What the interpreter keeps for the whole process and a job may change: only what is likely to break another job."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Interpreter:
-    """The state at the time at which it is made."""
+    """Remembers the state when it is made."""
 
     def __init__(self) -> None:
         self.tracer, self.profiler = sys.gettrace(), sys.getprofile()
@@ -28,7 +28,7 @@ class Interpreter:
         self.module_count = len(sys.modules)
 
     def restore_tracing(self) -> None:
-        """Comes before anything else: a tracer is called for each Python function."""
+        """Remove tracers of the job. Comes first: a tracer is called for each Python function."""
         sys.settrace(self.tracer)
         sys.setprofile(self.profiler)
 

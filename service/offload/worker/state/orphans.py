@@ -1,4 +1,4 @@
-"""Reaps the ended children of a worker that no one else will.
+"""Reaps the child processes of a worker that have ended and that nothing else reaps.
 
 A worker adopts the orphans of what its jobs start. An orphan that has ended stays in the kernel's table until its
 parent asks for its exit code, and so does a child that a task has forked and forgotten. The exit code of a process

@@ -21,10 +21,10 @@ _NAMES: Final = (
 
 
 class ResourceLimits:
-    """The limits at the time at which it is made.
+    """Remembers the limits when it is made.
 
-    A job cannot change them without the module `resource`, and a job that costs nothing cannot afford to read them all.
-    So nothing is compared until the user's modules or a task have imported it, see `forget_resource_module`.
+    To read them all after each job would cost too much, and a job can change them only with the module `resource`. So
+    nothing is compared until the user's modules or a task have imported that, see `forget_resource_module`.
     """
 
     def __init__(self) -> None:

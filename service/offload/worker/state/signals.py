@@ -31,7 +31,7 @@ _SETTABLE: Final = frozenset(signal.valid_signals() - {signal.SIGKILL, signal.SI
 
 
 class Signals:
-    """The state at the time at which it is made. What the user's start-up functions have set up stays.
+    """Remembers the state when it is made. What the user's start-up functions have set up stays.
 
     `output` is the descriptor for stack dumps.
     """
@@ -62,7 +62,7 @@ class Signals:
         self._restore_wakeup()
 
     def _restore_blocked(self) -> None:
-        """Unblock signals, without their coming now: a pending one was for the last job. Ignoring discards it."""
+        """Unblock signals. A pending one was meant for the last job: ignoring it for a moment discards it."""
         forgotten = get_mask(signal.SIG_BLOCK, ()) - self.blocked
         for number in signal.sigpending():
             handler = self._handlers.get(number)

@@ -55,7 +55,7 @@ class StandardStreams:
         self._made = {"stdin": _text_reader(), "stdout": _text_writer(1), "stderr": _text_writer(2)}
         for name, stream in self._made.items():
             setattr(sys, name, stream)
-            setattr(sys, f"__{name}__", stream)  # the parent's would keep what is printed to it until they are full
+            setattr(sys, f"__{name}__", stream)  # the parent's would buffer what is printed
         self.expected: dict[str, Any] = {}
         self.codecs: dict[str, tuple[Any, Any]] = {}
         self._waiting = bytearray(_NO_BYTES)

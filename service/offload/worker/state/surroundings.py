@@ -2,7 +2,7 @@
 
 Every job begins with the state in which the process was when it became ready. After each job, what is cheap to compare
 is compared, in about 4 µs; only if something differs, everything is restored. What cannot be restored ends the worker.
-Python objects of the user's modules are their own business, see "What the next job sees" in docs/tasks.md.
+Python objects of the user's modules are not restored, see "What the next job sees" in docs/tasks.md.
 """
 
 from __future__ import annotations
