@@ -46,7 +46,7 @@ class CompiledTask:
 
     A worker runs `members = decode(body, query, content_type)`, `arguments = validate(members)`,
     `result = call(arguments)` and `encode(result, accept)`. `decode`, `validate` and `encode` raise only Fault; `call`
-    raises whatever the user's function raises. `encode` is `results.encode`.
+    raises whatever the user's function raises. `encode` is that of `results.encoding`.
 
     The constructor raises TaskDefinitionError if the function cannot be a task.
     """

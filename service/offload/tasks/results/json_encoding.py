@@ -1,8 +1,8 @@
 """Encodes a value as JSON: exactly, or not at all.
 
-The first pass is one call of orjson. Values that orjson does not know get their form from `forms`. A second, careful
-pass in Python follows if the first fails, or may have encoded infinity as null: it writes what orjson cannot (integers
-over 64 bits, keys that are not text, iterators), and finds the path to a value that has no JSON form.
+The first pass is one call of orjson. Values that orjson does not know get their form from `json_forms`. A second,
+careful pass in Python follows if the first fails, or may have encoded infinity as null: it writes what orjson cannot
+(integers over 64 bits, keys that are not text, iterators), and finds the path to a value that has no JSON form.
 """
 
 from __future__ import annotations

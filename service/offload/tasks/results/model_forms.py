@@ -2,8 +2,8 @@
 
 Fields with types are written by the rules of these types. Pydantic guesses how to write a field of type `Any` or of an
 arbitrary class: it makes a list of lines of a file, text of a complex number. Such members must have a JSON form by the
-rules of `forms`. Infinity in a field of floating point becomes null in pydantic; here it is an error, unless the model
-says what it wants.
+rules of `json_forms`. Infinity in a field of floating point becomes null in pydantic; here it is an error, unless the
+model says what it wants.
 """
 
 from __future__ import annotations
