@@ -299,15 +299,19 @@ async def _serve(service: Service, progress: _Progress) -> None:
             fields = {"address": shown_address(sock), "tasks": ", ".join(service.catalogue)}
             logger.info("serving", extra={"fields": fields})
         progress.stage = _Stage.SERVING
-        gc.freeze()  # the objects that exist now stay
-        gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
-        stop = asyncio.Event()
-        _on_stop_signals(lambda: service.hurry() if stop.is_set() else stop.set())
-        await stop.wait()
-        logger.info("draining", extra={"fields": {"timeout_s": settings.drain_timeout}})
-        await service.drain()  # still listening, so that new jobs are answered with 503 `draining`
+        await _serve_until_stopped(service)
     progress.stage = _Stage.STOPPED
     logger.info("stopped")
+
+
+async def _serve_until_stopped(service: Service) -> None:
+    gc.freeze()  # the objects that exist now stay
+    gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
+    stop = asyncio.Event()
+    _on_stop_signals(lambda: service.hurry() if stop.is_set() else stop.set())
+    await stop.wait()
+    logger.info("draining", extra={"fields": {"timeout_s": service.settings.drain_timeout}})
+    await service.drain()  # still listening, so that new jobs are answered with 503 `draining`
 
 
 def _on_stop_signals(callback: Callable[[], object]) -> None:

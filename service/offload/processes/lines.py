@@ -59,7 +59,7 @@ class LineSplitter:
         self._next_state_at: float | None = None
 
     def feed(self, data: bytes, now: float, may_log: Callable[[int], int]) -> list[str]:
-        """Returns the lines that end in `data`, as many as `may_log` allows when it is told their number."""
+        """Returns the lines that end in `data`, as many as `may_log(their number)` allows."""
         ends = data.count(b"\n")
         allowed = may_log(ends)
         *whole, rest = data.split(b"\n", allowed)

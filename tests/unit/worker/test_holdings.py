@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from offload.worker.imports.holdings import Descriptor, Finding, HeldKind, can_be_copied, judge, report, sentences
+from offload.worker.imports.holdings import Descriptor, Finding, HeldKind, can_be_copied, conflict_of, report, sentences
 
 FILE, PIPE, DEVICE, DIRECTORY = stat.S_IFREG, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFDIR
 
@@ -31,7 +31,7 @@ def descriptor(mode: int, path: str, flags: int, **facts: Any) -> Descriptor:
     ids=lambda shared: shared.path,
 )
 def test_copies_share_what_has_no_state_or_is_opened_again(shared: Descriptor) -> None:
-    assert judge(shared) is None
+    assert conflict_of(shared) is None
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_copies_share_what_has_no_state_or_is_opened_again(shared: Descriptor) -
     ids=lambda value: getattr(value, "path", None),
 )
 def test_copies_do_not_share_what_they_would_disturb(held: Descriptor, kind: HeldKind, thing: str) -> None:
-    assert judge(held) == (kind, thing)
+    assert conflict_of(held) == (kind, thing)
 
 
 def test_each_copy_opens_files_again() -> None:

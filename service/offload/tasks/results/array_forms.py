@@ -62,7 +62,7 @@ class Stream:
         self.items = items
 
 
-def encodable(array: Array) -> Array | None:
+def array_for_orjson(array: Array) -> Array | None:
     """Returns `array` in the form that orjson encodes as `.tolist()` does, or None if it has none.
 
     Raises NoJsonForm for an infinite number.
@@ -95,7 +95,7 @@ def array_form(array: Array) -> Any:
     The items of arrays of Python objects, which need forms themselves, are in a Stream. Raises NoJsonForm, with the
     path to the item.
     """
-    exact = encodable(array)
+    exact = array_for_orjson(array)
     if exact is not None:
         return orjson.Fragment(orjson.dumps(exact, option=orjson.OPT_SERIALIZE_NUMPY))
     numpy = sys.modules["numpy"]

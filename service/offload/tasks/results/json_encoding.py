@@ -21,7 +21,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from offload.tasks.arrays import is_array
 from offload.tasks.faults import exception_message, exception_name, full_type_name, shortened
-from offload.tasks.results.array_forms import INFINITE, REPLACE_INFINITE, Stream, encodable
+from offload.tasks.results.array_forms import INFINITE, REPLACE_INFINITE, Stream, array_for_orjson
 from offload.tasks.results.json_forms import FORMS, form_of
 from offload.tasks.results.model_forms import MAX_DEPTH, GuessedModel, UnreadModel, members_of_model
 from offload.tasks.results.remedies import GENERAL_REMEDY, NoJsonForm
@@ -46,7 +46,7 @@ _REPAIR_TEXT: Final = "Replace it, for example with text.encode('utf-8', 'replac
 def json_bytes(value: object) -> bytes:
     """Returns `value` as JSON. Raises NoJsonForm with the path to the value that has none."""
     if type(value) not in _COMMON and is_array(value):
-        items = encodable(value)  # type: ignore[arg-type]  # is_array
+        items = array_for_orjson(value)  # type: ignore[arg-type]  # is_array
         if items is not None:
             return orjson.dumps(items, option=orjson.OPT_SERIALIZE_NUMPY)
     try:

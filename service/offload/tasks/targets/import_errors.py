@@ -45,7 +45,7 @@ class Imported:
         return file.endswith((f"/{path}.py", f"/{path}/__init__.py"))
 
 
-def describe(error: BaseException, imported: Imported) -> str:
+def problem_of(error: BaseException, imported: Imported) -> str:
     """Returns one sentence for the user."""
     places = _places(error)
     if isinstance(error, SyntaxError) and isinstance(error.filename, str) and not error.filename.startswith("<"):

@@ -121,9 +121,9 @@ def _run_import(
 
         raise error.at(place_of(error)) from error.__cause__
     except BaseException as error:  # the user's module may raise anything, SystemExit included
-        from offload.tasks.targets.import_errors import Imported, describe, stack_of  # late, as above
+        from offload.tasks.targets.import_errors import Imported, problem_of, stack_of  # late, as above
 
-        problem = describe(error, Imported(named=named, file=file, module=module))
+        problem = problem_of(error, Imported(named=named, file=file, module=module))
         raise TargetError(named, problem, stack=stack_of(error)) from error
 
 

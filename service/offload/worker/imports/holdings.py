@@ -106,7 +106,7 @@ class Descriptor:
         return self.is_file and self.access != os.O_RDWR and self.can_be_reopened
 
 
-def judge(descriptor: Descriptor) -> tuple[HeldKind, str] | None:
+def conflict_of(descriptor: Descriptor) -> tuple[HeldKind, str] | None:
     """Returns what copies of the process cannot share, and its name; None if they can share the descriptor."""
     if descriptor.is_locked:
         return HeldKind.LOCK, descriptor.path

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 
 from offload.worker.descriptors import paths_of_descriptors
 from offload.worker.imports.descriptor_facts import ReopenedFile, as_reopened, read_descriptor
-from offload.worker.imports.holdings import Descriptor, Finding, HeldKind, judge
+from offload.worker.imports.holdings import Descriptor, Finding, HeldKind, conflict_of
 from offload.worker.imports.seeds import SeedWatch
 
 SignalHandler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
@@ -73,7 +73,7 @@ class Stock:
             with suppress(OSError):  # a thread has just closed it
                 descriptor = read_descriptor(number, path)
                 holdings.descriptors.add(number)
-                found = None if _is_of_own_child(descriptor) else judge(descriptor)
+                found = None if _is_of_own_child(descriptor) else conflict_of(descriptor)
                 if found is not None:
                     yield found
                 if descriptor.is_reopened:
@@ -100,7 +100,7 @@ def files_to_reopen() -> list[ReopenedFile]:
     for number, path in paths_of_descriptors().items():
         with suppress(OSError):
             descriptor = read_descriptor(number, path)
-            verdict = judge(descriptor)
+            verdict = conflict_of(descriptor)
             is_shared = verdict is None or verdict[0].can_be_shared
             if number not in _STANDARD and descriptor.is_reopened and is_shared:
                 found.append(as_reopened(descriptor))

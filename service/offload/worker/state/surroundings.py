@@ -132,10 +132,9 @@ def _python_check(interpreter: Interpreter, limits: ResourceLimits, streams: Sta
     tracer, profiler, timeout = interpreter.tracer, interpreter.profiler, interpreter.timeout
     thread_tracer, thread_profiler = interpreter.thread_tracer, interpreter.thread_profiler
     recursion, digits, collects = interpreter.recursion, interpreter.digits, interpreter.collects
-    get_decimal, numbers = decimal.getcontext, interpreter.decimal
-    precision, rounding = numbers.prec, numbers.rounding
-    get_start_method, start_method = multiprocessing.get_start_method, interpreter.start_method
-    modules, module_count = sys.modules, interpreter.module_count
+    start_method, modules, module_count = interpreter.start_method, sys.modules, interpreter.module_count
+    get_decimal, get_start_method = decimal.getcontext, multiprocessing.get_start_method
+    numbers, precision, rounding = interpreter.decimal, interpreter.decimal.prec, interpreter.decimal.rounding
     stdin, stdout, stderr = streams.expected.values()
     _, (out_encoding, out_errors), (err_encoding, err_errors) = streams.codecs.values()
 
