@@ -31,6 +31,7 @@ from offload.metrics.loop_lag import LoopLag
 from offload.metrics.rates import Rates
 from offload.metrics.recorder import Recorder
 from offload.metrics.snapshot import Instruments, Stats
+from offload.processes.copies import keep_signals_from_copies
 from offload.processes.cpus import usable_cpus
 from offload.processes.describe import describe
 from offload.processes.launcher import Launcher
@@ -276,6 +277,7 @@ async def _serve(service: Service, progress: _Progress) -> None:
     settings = service.settings
     main = asyncio.current_task()
     assert main is not None
+    keep_signals_from_copies()
     _on_stop_signals(main.cancel)
     async with AsyncExitStack() as stack:
         await asyncio.to_thread(os.getpid)  # starts a thread now that the end of the service needs

@@ -90,3 +90,32 @@ async def test_it_listens_on_a_unix_socket(tmp_path: Path) -> None:
         ):
             assert await response.json() == 3
     assert not path.exists()
+
+
+async def test_a_signal_to_a_process_of_an_executor_leaves_the_service_running(tmp_path: Path) -> None:
+    """One that is forked from the service shares what wakes the service's event loop."""
+    tasks = tmp_path / "tasks.py"
+    tasks.write_text(
+        "import os, signal\n"
+        "from offload import task\n"
+        "@task\n"
+        "def end() -> None: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "@task\n"
+        "def one() -> int: return 1\n"
+    )
+    (tmp_path / "factory.py").write_text(
+        "import multiprocessing, concurrent.futures\n"
+        "def forking(workers):\n"
+        "    context = multiprocessing.get_context('fork')\n"
+        "    return concurrent.futures.ProcessPoolExecutor(workers, context)\n"
+    )
+    arguments = (tasks, "--workers", "1", "--engine", "executor", "--executor", "factory:forking")
+    async with serving(*arguments, env={"PYTHONPATH": str(tmp_path)}) as service:
+        await service.ready()
+        assert (await service.job("end")).slug == "worker-crashed"
+
+        async def is_served() -> bool:
+            return (await service.job("one")).status == 200
+
+        await eventually("a job is served", is_served)
+        assert (await service.stats())["service"]["state"] != "draining"
