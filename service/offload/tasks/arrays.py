@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import typing
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ NPY_MAGIC: Final = b"\x93NUMPY"
 # NumPy's letters for element kinds: boolean, signed and unsigned integer; floating point and complex.
 _EXACT_KINDS: Final = "biu"
 _NUMBER_KINDS: Final = "biufc"
+# All integers up to this one are exact in floating point of 64 bits.
+_MAX_EXACT: Final = 1 << 53
+_TOO_LARGE: Final = "Input should contain only numbers that fit into 64 bits"
 
 
 def is_array(value: object) -> bool:
@@ -54,13 +58,37 @@ def to_array(value: object, wanted: np.dtype[Any] | None) -> np.ndarray[Any, Any
         raise ValueError("Input should be lists of numbers, nested once for each dimension")
     try:
         array: np.ndarray[Any, Any] = numpy.asarray(value)
-    except (ValueError, OverflowError):
+    except OverflowError:
+        raise ValueError(_TOO_LARGE) from None
+    except ValueError:
         raise ValueError("Input should be a rectangular array: all rows of a dimension have the same length") from None
+    if isinstance(value, list) and (wanted is None or wanted.kind in _EXACT_KINDS):
+        _reject_rounded(value, array)
     if wanted is None or array.dtype == wanted:
         if isinstance(value, list) and array.dtype.kind not in _NUMBER_KINDS:
-            raise ValueError("Input should contain only numbers that fit into 64 bits")
+            raise ValueError(_TOO_LARGE)
         return array
     return _converted(array, wanted)
+
+
+def _reject_rounded(value: list[Any], array: np.ndarray[Any, Any]) -> None:
+    """Raises ValueError if NumPy has rounded an integer, to give it the type of the elements beside it."""
+    if array.dtype.kind != "f" or not (abs(array) >= _MAX_EXACT).any():
+        return
+    for item in _flat(value):
+        if isinstance(item, int) and float(item) != item:
+            raise ValueError(
+                f"Input should have elements that one type of 64 bits holds exactly; {item} would be rounded beside "
+                "the others"
+            )
+
+
+def _flat(value: list[Any]) -> Iterator[Any]:
+    for item in value:
+        if isinstance(item, list):
+            yield from _flat(item)
+        else:
+            yield item
 
 
 def read_npy(data: bytes | bytearray | memoryview) -> np.ndarray[Any, Any]:

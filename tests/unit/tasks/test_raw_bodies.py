@@ -31,6 +31,20 @@ def pixels(array: NDArray[np.uint8] | None = None) -> Any:
     return None if array is None else [str(array.dtype), array.tolist()]
 
 
+def counts(array: NDArray[np.int64]) -> Any:
+    return array
+
+
+def weights(array: NDArray[np.float64]) -> Any:
+    return array
+
+
+ROUNDED = (
+    "Input should have elements that one type of 64 bits holds exactly; 9007199254740993 would be rounded beside "
+    "the others"
+)
+
+
 def npy(array: Any, *, allow_pickle: bool = False) -> bytes:
     file = io.BytesIO()
     np.save(file, array, allow_pickle=allow_pickle)
@@ -172,12 +186,29 @@ def test_a_value_that_is_not_an_array_of_numbers_is_rejected(array: Any) -> None
         (scaled, 5, "Input should be lists of numbers, nested once for each dimension"),
         (scaled, [[1], [2, 3]], "Input should be a rectangular array: all rows of a dimension have the same length"),
         (scaled, ["a"], "Input should contain only numbers that fit into 64 bits"),
+        (scaled, [[1 << 63], [-1], [(1 << 53) + 1]], ROUNDED),
+        (scaled, [0.5, (1 << 53) + 1], ROUNDED),
+        (counts, [1.0, (1 << 53) + 1], ROUNDED),
         (pixels, ["1"], "Input should have elements that fit into uint8, not <U1"),
         (pixels, [256], "Input should have elements that fit into uint8; at least one does not"),
     ],
 )
 def test_a_rejected_array_is_reported_with_the_reason(function: Any, array: Any, detail: str) -> None:
     assert errors(function, orjson.dumps({"array": array})) == {"/array": detail}
+
+
+@pytest.mark.parametrize(
+    ("function", "array"),
+    [
+        (scaled, [0.5, 1 << 53]),
+        (scaled, [-1, 1 << 63]),
+        (scaled, [(1 << 53) + 1, -1]),
+        (counts, [(1 << 53) + 1, -1]),
+        (weights, [1 << 53, 0.5]),
+    ],
+)
+def test_large_integers_in_an_array_keep_their_value(function: Any, array: Any) -> None:
+    assert result(function, orjson.dumps({"array": array})) == array
 
 
 @pytest.mark.parametrize(
