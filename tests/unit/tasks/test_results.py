@@ -138,6 +138,11 @@ class Part(float):
     pass
 
 
+class Shorter(bytes):
+    def __len__(self) -> int:
+        return 1
+
+
 def counting() -> Iterator[int]:
     yield from range(3)
 
@@ -312,6 +317,7 @@ def test_integers_of_any_length_are_written_unchanged(numbers: list[int]) -> Non
         (memoryview(b"abcd").cast("H"), b"abcd"),
         (memoryview(b"abcd")[::2], b"ac"),
         (memoryview(b""), b""),
+        (Shorter(b"abc"), b"abc"),
     ],
 )
 def test_bytes_are_sent_as_they_are(value: Any, body: bytes) -> None:
@@ -324,6 +330,7 @@ def test_a_response_names_its_media_type() -> None:
     assert encode(Response("é", "text/csv; charset=utf-8")) == ("text/csv; charset=utf-8", "é".encode())
     assert encode(Response("é")) == ("text/plain; charset=utf-8", "é".encode())
     assert encode(Response(memoryview(b"x"))) == ("application/octet-stream", b"x")
+    assert len(encode(Response(Shorter(b"abc"))).body) == len(b"abc")
 
 
 @pytest.mark.parametrize("media_type", ["text", "a/b\r\nX: 1", "a/b; c=\0", " a/b", f"a/{'b' * 300}", "a/é"])

@@ -50,7 +50,7 @@ def _encode(value: object, accept: str) -> Encoded:
         return Encoded(BYTES_MEDIA_TYPE, _flat(value))
     if isinstance(value, Response):
         content = value.content
-        return Encoded(value.media_type, content.encode("utf-8") if isinstance(content, str) else _flat(content))
+        return Encoded(value.media_type, str.encode(content) if isinstance(content, str) else _flat(content))
     if accept and is_array(value) and _prefers_npy(accept):
         return Encoded(NPY_MEDIA_TYPE, write_npy(value))  # type: ignore[arg-type]  # is_array
     return Encoded(JSON_MEDIA_TYPE, json_bytes(value))
@@ -58,7 +58,8 @@ def _encode(value: object, accept: str) -> Encoded:
 
 def _flat(data: bytes | bytearray | memoryview) -> bytes | bytearray | memoryview:
     if not isinstance(data, memoryview):
-        return data
+        # A subclass may have a length of its own.
+        return data if type(data) is bytes or type(data) is bytearray else memoryview(data)
     return data.cast("B") if data.c_contiguous and data.nbytes else data.tobytes()
 
 
