@@ -69,7 +69,11 @@ def flush_files() -> None:
 
 def _has_written_file() -> bool:
     """Whether a regular file is open that can be written: the search for its object takes milliseconds."""
-    for name in os.listdir("/dev/fd"):
+    try:
+        names = os.listdir("/dev/fd")
+    except OSError:  # no descriptor is left for the listing
+        return True
+    for name in names:
         with suppress(OSError):  # the listing's own descriptor is closed by now
             number = int(name)
             is_file = number not in _STANDARD | _left_alone and stat.S_ISREG(os.fstat(number).st_mode)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import errno
 import gc
+import os
 from pathlib import Path
 
 import pytest
 
-from offload.worker.finishing import flush_files, leave_alone, take_over
+from offload.worker.finishing import finish, flush_files, leave_alone, take_over
 
 
 @pytest.mark.parametrize("mode", ["w", "a", "wb", "r+b"])
@@ -55,3 +58,16 @@ def test_closed_and_detached_files_are_no_obstacle(tmp_path: Path) -> None:
     buffer = detached.detach()
     flush_files()
     buffer.close()
+
+
+def test_a_lack_of_descriptors_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_descriptor(path: str) -> list[str]:
+        raise OSError(errno.EMFILE, "Too many open files", path)
+
+    monkeypatch.setattr(atexit, "_run_exitfuncs", lambda: None)
+    monkeypatch.setattr(os, "listdir", no_descriptor)
+    path = tmp_path / "results"
+    with path.open("w") as file:
+        file.write("result")
+        finish()
+        assert path.read_bytes() == b"result"
