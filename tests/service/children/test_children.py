@@ -24,6 +24,7 @@ PLACES: Final = {"file": "shapes.py", "module": "package/shapes.py", "dotted": "
 IN_EACH_PLACE: Final = [("pool", {"method": "spawn"}), ("pool", {"method": "forkserver"}), ("joblib", {})]
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("service")]
+on_default = pytest.mark.parametrize("service", ["forkserver"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,7 @@ async def test_a_task_starts_processes_as_a_program_does(
     assert answer.json() == expected[name_of(task, arguments)]
 
 
+@on_default
 @pytest.mark.parametrize("place", ["module", "dotted"])
 @pytest.mark.parametrize(("task", "arguments"), IN_EACH_PLACE, ids=[name_of(*row) for row in IN_EACH_PLACE])
 async def test_child_processes_find_the_module_wherever_it_is(
@@ -78,6 +80,16 @@ async def test_child_processes_find_the_module_wherever_it_is(
     assert answer.json() == expected[name_of(task, arguments)]
 
 
+@pytest.mark.parametrize("service", ["spawn", "fork"], indirect=True)
+async def test_child_processes_find_the_module_with_other_start_methods_too(
+    service: RunningService, expected: dict[str, Any]
+) -> None:
+    arguments = {"method": "spawn"}
+    answer = await service.job("dotted-pool", arguments)
+    assert answer.json() == expected[name_of("pool", arguments)]
+
+
+@on_default
 async def test_a_forkserver_that_died_between_jobs_is_replaced(
     service: RunningService, expected: dict[str, Any]
 ) -> None:

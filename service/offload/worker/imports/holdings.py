@@ -36,7 +36,7 @@ class HeldKind(Enum):
     FILE = ("opened {} for reading and writing", "open it in `@on_worker_start`")
     MOVED_FILE = ("opened {} for writing and moved in it", "open it in `@on_worker_start`")
     UNSHARED_FILE = ("opened {}", "open it in `@on_worker_start`")
-    LOCK = ("locked {}", "each worker locks it when it starts, and only one can")
+    LOCK = ("locked {}", "lock it in the task: only one worker can lock it when it starts")
     PIPE = ("opened {}", "open it in `@on_worker_start`")
     EVENTS = ("opened an event loop, a selector or similar ({})", "open it in `@on_worker_start`")
     DEVICE = ("opened the device {}", "open it in `@on_worker_start`")
