@@ -26,6 +26,7 @@ from offload.worker.imports.stock import Holdings, Stock, files_to_reopen, signa
 from offload.worker.isolation import limit_library_threads, seed_anew
 from offload.worker.prctl import die_with_parent_thread
 from offload.worker.state.resource_limits import forget_resource_module
+from offload.worker.state.signals import STOPPED, TIMERS
 
 if TYPE_CHECKING:
     from offload.worker.imports.logging_apart import RootLogging
@@ -173,7 +174,10 @@ def inherited_descriptors() -> set[int]:
 
 
 def _load_for_copies(targets: tuple[Target, ...]) -> Loaded:
+    stopped = [timer for timer in TIMERS if signal.getitimer(timer) == STOPPED]
     loaded = Loaded(targets, is_for_copies=True)
+    for timer in stopped:
+        signal.setitimer(timer, 0)  # copies do not have it; it would end this process, which has not its handler
     flush_files()  # or each copy would write what is buffered
     _process.loaded = [*(other for other in _process.loaded if other.targets != targets), loaded]
     return loaded
