@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import offload
 from offload.errors import TargetError
-from offload.tasks.targets.shadowing import check_imports, import_needed, module_names_in
+from offload.tasks.targets.shadowing import _own_modules, check_imports, import_needed, module_names_in
 
 BOMB = "raise AssertionError('the file beside the tasks was imported')\n"
 
@@ -84,3 +85,11 @@ def test_a_relative_import_is_of_the_users_own_package(directory: Path) -> None:
 def test_what_cannot_be_parsed_is_left_to_the_import(directory: Path) -> None:
     check(directory, write(directory, tasks="import json\0", json=BOMB))
     check(directory, write(directory, tasks="import json (", json=BOMB))
+
+
+def test_all_modules_that_a_worker_may_import_late_are_known() -> None:
+    """Also those in the folders of a package."""
+    package = Path(offload.__file__).parent
+    files = [file for part in ("tasks", "wire", "worker") for file in (package / part).rglob("*.py")]
+    modules = {".".join(("offload", *file.relative_to(package).with_suffix("").parts)) for file in files}
+    assert {module for module in modules if not module.endswith("__init__")} <= set(_own_modules())
