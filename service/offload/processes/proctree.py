@@ -9,12 +9,16 @@ Source: proc_pid_stat(5), proc_pid_statm(5).
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from typing import Final
 
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 # The longest of the short files is `stat`: 52 numbers, and a name of 64 bytes.
 _SHORT_BYTES: Final = 4096
+# How often a process that may be loading a program is looked at, and the pause: together 0.1 s, for a slow disk.
+_MAX_LOOKS: Final = 50
+_LOAD_S: Final = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,8 @@ class ProcessInfo:
     """One process at one moment.
 
     `state` is a letter: R, S, D, Z (ended, not reaped), T (stopped), t (traced), X. `start_ticks` since boot tells a
-    process from a later one with the same id. `rss_bytes` is its resident memory.
+    process from a later one with the same id. `rss_bytes` is its resident memory. `has_memory` is false for threads of
+    the kernel.
     """
 
     pid: int
@@ -31,6 +36,7 @@ class ProcessInfo:
     state: str
     start_ticks: int
     rss_bytes: int
+    has_memory: bool
 
     @property
     def is_stopped(self) -> bool:
@@ -55,6 +61,7 @@ def read(pid: int) -> ProcessInfo | None:
         state=fields[0].decode("ascii"),
         start_ticks=int(fields[19]),
         rss_bytes=int(fields[21]) * _PAGE_BYTES,
+        has_memory=fields[20] != b"0",
     )
 
 
@@ -113,12 +120,25 @@ def _content(path: str) -> bytes:
 
 
 def has_mark(pid: int, mark: bytes) -> bool:
-    """Whether the process was started with `mark` ("NAME=value") in its environment, or forked from one that was."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return mark in file.read().split(b"\0")
-    except OSError:
-        return False
+    """Whether the process was started with `mark` ("NAME=value") in its environment, or forked from one that was.
+
+    A process that is loading another program (execve(2)) shows no environment for a moment; this waits for it.
+    """
+    for _ in range(_MAX_LOOKS):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                environment = file.read()
+        except OSError:
+            return False
+        if environment or not _may_be_loading(pid):
+            return mark in environment.split(b"\0")
+        time.sleep(_LOAD_S)
+    return False
+
+
+def _may_be_loading(pid: int) -> bool:
+    info = read(pid)
+    return info is not None and info.state in "RD" and info.has_memory
 
 
 def is_tracker(pid: int) -> bool:
