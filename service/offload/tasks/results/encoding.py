@@ -26,12 +26,17 @@ class Encoded(NamedTuple):
     body: bytes | bytearray | memoryview
 
 
+_NULL: Final = Encoded(JSON_MEDIA_TYPE, b"null")
+
+
 def encode(value: object, accept: str = "") -> Encoded:
     """Encode `value`; `accept` is the caller's Accept header.
 
     Missing values, such as NaN, become null in JSON. Raises only Fault `result-not-serialisable`, for a value that
     cannot be encoded exactly or exceeds MAX_RESULT_BYTES.
     """
+    if value is None:
+        return _NULL
     try:
         encoded = _encode(value, accept)
     except NoJsonForm as error:

@@ -54,7 +54,7 @@ def json_bytes(value: object) -> bytes:
     except orjson.JSONEncodeError:
         return _carefully(value)
     # The search for one letter is many times faster, and arrays of numbers do not have it.
-    if b"n" in encoded and b"null" in encoded and value is not None and _may_have_infinity(value):
+    if b"n" in encoded and b"null" in encoded and _may_have_infinity(value):
         return _carefully(value)
     return encoded
 
