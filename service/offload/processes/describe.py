@@ -61,8 +61,9 @@ async def _describe(launcher: Launcher, load: LoadSpec) -> Description:
             spec = DescribeSpec(load=load, start_method=launcher.start_method, channel=worker_end)
             process = await launcher.start(run_describe, spec, name="offload-describe")
         except StartError as error:
-            if isinstance(error.__cause__, OSError):
-                raise error.__cause__ from None  # what the system has refused has nothing to do with the tasks
+            cause = error.__cause__
+            if isinstance(cause, OSError) and not isinstance(cause, ConnectionError):
+                raise cause from None  # what the system has refused has nothing to do with the tasks
             problem = f"the process that loads the tasks ended while it loaded them ({error.problem})"
             raise TargetError("", problem) from error
         finally:
