@@ -161,6 +161,22 @@ async def test_what_a_module_starts_at_its_import_lives_as_long_as_the_service(t
     await eventually("they are gone with the service", are_gone)
 
 
+@pytest.mark.parametrize("start_method", ["spawn", "fork"])
+async def test_what_a_module_starts_ends_with_the_service(start_method: str, tmp_path: Path) -> None:
+    tasks = tmp_path / "tasks.py"
+    tasks.write_text(HELPED.format(directory=str(tmp_path)))
+    async with serving(tasks, "--workers", "1", "--start-method", start_method) as service:
+        await service.ready()
+        helpers = set(map(int, (tmp_path / "helpers").read_text().split()))
+        assert len(helpers) == 2
+        assert len(alive(helpers)) == 1, "that of the process that described the tasks has ended with it"
+
+    async def are_gone() -> bool:
+        return not alive(helpers)
+
+    await eventually("they are gone", are_gone)
+
+
 async def test_a_worker_that_has_grown_is_replaced() -> None:
     async with serving(TASKS, "--workers", "1", "--max-rss-per-worker", "1MiB") as service:
         before = (await service.ready())["workers"][0]["pid"]

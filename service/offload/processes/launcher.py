@@ -34,7 +34,7 @@ from offload.worker.isolation import limit_library_threads
 
 MARK_VARIABLE: Final = "OFFLOAD_TREE"
 
-# All engines of this process share one environment. Held for milliseconds.
+# All engines of this process share one environment. Held for milliseconds, but during an import with `fork`.
 _environment_lock: Final = threading.Lock()
 
 
@@ -78,13 +78,16 @@ class Launcher:
         If a process that has loaded them cannot be copied, each worker loads them. Otherwise the forkserver has them;
         with `fork` they are loaded in this process, as a program of its own would load them.
         """
+        if self._forkserver is None:
+            await self.hunt_strays()  # what the modules have started in the process that described them
         if not can_be_copied:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._load_in_workers)
         elif self.start_method == StartMethod.FORK:
             limit_library_threads(self._spec.library_threads)  # libraries read it once, at import
             from offload.worker.imports.preload import load_in_service
 
-            with _no_running_loop(), descriptors_limited(self.descriptor_limit):
+            # In the environment of a start, so that what the modules start ends with the service.
+            with self._environment(), _no_running_loop(), descriptors_limited(self.descriptor_limit):
                 load_in_service(self._spec.targets)
 
     def open(self) -> None:
