@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import asyncio.runners
 import gc
+import multiprocessing
 import os
 import threading
 import time
@@ -86,6 +87,7 @@ def left_since(before: Stock, settle_s: float = _SETTLE_S) -> list[str]:
     pause_s = 0.01
     while left and time.monotonic() < end:
         gc.collect()  # what only a reference cycle holds is not left behind
+        multiprocessing.active_children()  # forgets processes that have ended, which it keeps until it is asked
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         left = take_stock(with_memory_names=with_memory_names).left_since(before)
