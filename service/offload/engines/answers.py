@@ -1,6 +1,6 @@
 """Converts jobs and answers for workers that do not use the wire format: those of a pool, an executor or a cluster.
 
-A job becomes the arguments of `worker.foreign.remote.run_job`; what that returns becomes an outcome. Such an answer has
+A job becomes the arguments of `worker.foreign.remote.run_job`; what that returns becomes an outcome. That value has
 been unpickled before it arrives here (see `Capabilities.unpickles_results`); its content is checked here.
 """
 

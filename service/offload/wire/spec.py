@@ -21,7 +21,7 @@ class LoadSpec:
 
     targets: tuple[Target, ...]
     library_threads: int
-    max_body_bytes: int = 1 << 25
+    max_body_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

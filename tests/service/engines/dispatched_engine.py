@@ -70,7 +70,7 @@ async def dispatched(directory: Path, tasks: str, **settings: Any) -> AsyncItera
     target = parse_target(str(path))
     definitions = [task.definition for task in load([target]).tasks]
     made = Settings(**{"workers": 1, **settings})
-    spec = LoadSpec(targets=(target,), library_threads=1)
+    spec = LoadSpec(targets=(target,), library_threads=1, max_body_bytes=1 << 25)
     launcher = Launcher(made.start_method, spec)
     launcher.warm_up()
     launcher.open()

@@ -80,7 +80,7 @@ async def opened(
     """Opens an engine whose workers are starting; `tasks` is the text of the file that they load."""
     path = directory / "tasks.py"
     path.write_text(tasks)
-    load = LoadSpec(targets=(parse_target(str(path)),), library_threads=1)
+    load = LoadSpec(targets=(parse_target(str(path)),), library_threads=1, max_body_bytes=1 << 25)
     made = Settings(**{"workers": 1, **settings})
     launcher = Launcher(made.start_method, load)
     launcher.warm_up()

@@ -36,7 +36,7 @@ KINDS: dict[str, type[MultiprocessingKind | FuturesKind]] = {"pool": Multiproces
 async def unopened_engine(kind: PoolKind, folder: Path) -> AsyncIterator[LocalEngine]:
     path = folder / "tasks.py"
     path.write_text(TASKS)
-    load = LoadSpec(targets=(parse_target(str(path)),), library_threads=1)
+    load = LoadSpec(targets=(parse_target(str(path)),), library_threads=1, max_body_bytes=1 << 25)
     settings = Settings(workers=2, engine=EngineName(kind.name))
     launcher = Launcher(settings.start_method, load)
     launcher.warm_up()

@@ -31,7 +31,8 @@ from offload.processes.launcher import Launcher
 from offload.tasks.targets.loading import parse_target
 from offload.wire.spec import LoadSpec
 
-Launcher("forkserver", LoadSpec(targets=(parse_target(sys.argv[1]),), library_threads=1)).warm_up()
+load = LoadSpec(targets=(parse_target(sys.argv[1]),), library_threads=1, max_body_bytes=1 << 25)
+Launcher("forkserver", load).warm_up()
 time.sleep(1000)
 """
 
@@ -97,7 +98,7 @@ def test_the_environment_of_a_forkserver_is_entered_for_its_start_only() -> None
 
 @asynccontextmanager
 async def launching(start_method: StartMethod) -> AsyncIterator[Launcher]:
-    launcher = Launcher(start_method, LoadSpec(targets=(), library_threads=1))
+    launcher = Launcher(start_method, LoadSpec(targets=(), library_threads=1, max_body_bytes=1 << 25))
     launcher.warm_up()
     launcher.open()
     try:
@@ -146,7 +147,7 @@ async def test_a_process_that_the_application_starts_meanwhile_is_spared(monkeyp
 
 async def test_a_guard_with_the_mark_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guard was replaced while a forkserver was being started."""
-    launcher = Launcher(StartMethod.FORKSERVER, LoadSpec(targets=(), library_threads=1))
+    launcher = Launcher(StartMethod.FORKSERVER, LoadSpec(targets=(), library_threads=1, max_body_bytes=1 << 25))
     with monkeypatch.context() as patched:
         patched.setenv(*launcher.mark.split("="))
         launcher.open()

@@ -146,7 +146,7 @@ def worker() -> Iterator[Worker]:
     descriptors, worker_descriptors = pair
     metrics = WorkerRows(LANE + 1)
     spec = WorkerSpec(
-        load=LoadSpec(targets=(TARGET,), library_threads=1),
+        load=LoadSpec(targets=(TARGET,), library_threads=1, max_body_bytes=1 << 25),
         lane=LANE,
         start_method="spawn",
         channel=worker_end,
@@ -461,7 +461,7 @@ def test_the_describing_process_sends_the_catalogue_or_an_error(
 ) -> None:
     file = tmp_path / "described.py"
     file.write_text(source)
-    load_spec = LoadSpec(targets=(parse_target(str(file)),), library_threads=1)
+    load_spec = LoadSpec(targets=(parse_target(str(file)),), library_threads=1, max_body_bytes=1 << 25)
     own_end, worker_end = socket.socketpair()
     with own_end:
         with worker_end:

@@ -73,7 +73,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def load(tmp_path: Path) -> bytes:
     """The load of a file that does not exist on this machine."""
     target = Target(named="tasks.py", file=str(tmp_path / "away" / "tasks.py"), source=TASKS + f"# {tmp_path}")
-    return pack_load(LoadSpec(targets=(target,), library_threads=1), is_debug=False)
+    return pack_load(LoadSpec(targets=(target,), library_threads=1, max_body_bytes=1 << 25), is_debug=False)
 
 
 def call(number: int, *, task: int = 0, body: bytes = b"", id: str = "0" * 32) -> tuple[Any, ...]:
@@ -101,7 +101,7 @@ def test_the_hooks_are_called_once_for_several_loads(load: bytes) -> None:
 
 def test_a_failed_load_is_reported_with_the_reason() -> None:
     target = Target(named="tasks.py", file="/away/tasks.py", source="import nowhere_to_be_found")
-    load = pack_load(LoadSpec(targets=(target,), library_threads=1), is_debug=False)
+    load = pack_load(LoadSpec(targets=(target,), library_threads=1, max_body_bytes=1 << 25), is_debug=False)
     token, _, error = cluster.load_tasks("mine", load, 0)
     assert "nowhere_to_be_found" in error
     assert cluster.run_pinned(token, "mine", "job-1", *call(7)) is None

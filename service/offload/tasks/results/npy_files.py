@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def write_npy(array: np.ndarray[Any, Any]) -> bytes:
-    """Returns `array` as an .npy file. Raises NoJsonForm for an array that such a file cannot hold without pickle."""
+    """Returns `array` as an .npy file. Raises NoJsonForm for an array that only pickle could write."""
     numpy = sys.modules["numpy"]
     if array.dtype.hasobject:
         problem = f"has items of type {array.dtype}, which an .npy file holds only as Python objects"

@@ -20,9 +20,9 @@ READY: Final = b"R"
 FAILED: Final = b"F"  # followed by why, in UTF-8
 MAX_MESSAGE_BYTES: Final = 4096  # PIPE_BUF: written whole or not at all, pipe(7)
 
-# Exit code of a worker that ends as planned, between two jobs, holding no lock. As in `worker.main`.
+# Exit code of a worker that ends as planned, between two jobs, holding no lock. Beside those in `worker.main`.
 EXIT_LEFT: Final = 77
-# How long the exit functions of such a worker may take.
+# How long its exit functions may take.
 _FINISH_S: Final = 5.0
 
 

@@ -36,14 +36,14 @@ def job(what: str = "", *, body: bytes | None = None) -> Job:
 
 @asynccontextmanager
 async def opened(address: str = "", **settings: Any) -> AsyncIterator[tuple[ClusterEngine, RecordedEvents]]:
-    launcher = Launcher(StartMethod.SPAWN, LoadSpec(targets=(), library_threads=1))
+    launcher = Launcher(StartMethod.SPAWN, LoadSpec(targets=(), library_threads=1, max_body_bytes=1 << 25))
     engine = ClusterEngine(
         KIND,
         {
             "settings": Settings(engine_address=address, **settings),
             "workers": SLOTS,
             "launcher": launcher,
-            "load": LoadSpec(targets=(), library_threads=1),
+            "load": LoadSpec(targets=(), library_threads=1, max_body_bytes=1 << 25),
             "metrics": WorkerRows(SLOTS),
         },
     )
